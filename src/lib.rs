@@ -1,0 +1,21 @@
+//! Callboard: a message broker that speaks Apache RocketMQ's protocol and keeps RocketMQ's files,
+//! built as a tree of supervised actix actors.
+//!
+//! Three layers, dependencies pointing down only:
+//!
+//! * [`actors`] owns state and time: who appends, who flushes, who waits, who is restarted.
+//! * [`store`] turns bytes into files and back; it knows neither actors nor sockets.
+//! * [`protocol`] turns bytes into values and back; it knows neither files nor actors.
+//!
+//! [`client`] and [`admin`] are the other side of the wire and share [`protocol`];
+//! [`console`] shows the actor tree to people and to Prometheus; [`config`] reads RocketMQ's
+//! properties files. The programs in `bin/` only parse flags, load a configuration and start
+//! a root actor.
+
+pub mod actors;
+pub mod admin;
+pub mod client;
+pub mod config;
+pub mod console;
+pub mod protocol;
+pub mod store;

@@ -1,0 +1,3 @@
+//! RocketMQ's files: bytes to files and back, without actors or sockets.
+
+pub mod fs;
