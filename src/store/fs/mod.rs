@@ -12,6 +12,10 @@ use std::{
 
 use bytes::Bytes;
 
+mod real;
+
+pub use real::RealFs;
+
 /// A shared file system.
 pub type Fs = Arc<dyn FileSystem>;
 
@@ -108,8 +112,11 @@ pub trait File: Send + Sync + Debug {
     }
     /// Truncates or extends (sparsely).
     fn set_len(&self, len: u64) -> io::Result<()>;
-    /// Reserves disk space for a range without changing what it reads as.
+    /// Reserves disk space for a range without changing what it reads as, nor the file's length.
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()>;
+    /// Makes a range read as zeros without changing the file's length. Where the file system can
+    /// punch holes this needs no space, so it also works on a full disk.
+    fn zero(&self, offset: u64, len: u64) -> io::Result<()>;
     /// Maps the first `len` bytes for reading; the pages follow later writes to the file.
     fn map(&self, len: u64) -> io::Result<Bytes>;
     /// Takes an exclusive lock on byte 0 for this process (fcntl, as Java's FileChannel.lock does);
