@@ -1,7 +1,14 @@
 //! RocketMQ's files: bytes to files and back, without actors or sockets.
 
+pub mod abort;
+pub mod checkpoint;
+pub mod dispatch;
 pub mod error;
 pub mod fs;
+pub mod lock;
 pub mod mapped;
+pub mod queue_table;
 
+pub use dispatch::{DispatchRecord, ScannedRecord};
 pub use error::StoreError;
+pub use queue_table::{QueueKey, QueueSlot, QueueTable};

@@ -19,7 +19,7 @@ use crate::store::mapped;
 const SLICES_PER_WRITE: usize = 1024;
 
 /// Zeros written per call where the file system cannot punch holes.
-const ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// The file system of the machine; stateless.
 #[derive(Debug, Clone, Copy, Default)]
