@@ -122,7 +122,9 @@ impl<A: Actor> ActorRef<A> {
 impl<A: Actor<Context = Context<A>> + Handler<ChildGaveUp>> ActorRef<A> {
     /// Makes this actor the supervisor of everything below its path: it gets [`ChildGaveUp`].
     pub fn supervise(&self) {
-        self.0.cell.set_supervisor(self.0.addr.downgrade().recipient());
+        self.0
+            .cell
+            .set_supervisor(self.0.addr.downgrade().recipient());
     }
 }
 

@@ -134,7 +134,8 @@ impl ActorCell {
     /// Runs a call that may block for up to `limit` without counting as stuck, such as an fsync.
     pub fn blocking<T>(&self, limit: Duration, call: impl FnOnce() -> T) -> T {
         let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-        self.blocked_until_ms.store(now_ms().saturating_add(limit_ms), Relaxed);
+        self.blocked_until_ms
+            .store(now_ms().saturating_add(limit_ms), Relaxed);
         self.beat();
         let result = call();
         self.blocked_until_ms.store(0, Relaxed);
@@ -366,7 +367,10 @@ mod tests {
         let before = cell.poll_begins();
         cell.begin_work();
         cell.poll_ends(before, true);
-        assert_eq!((cell.mailbox_len(), cell.handled(), cell.mailbox_max()), (0, 1, 2));
+        assert_eq!(
+            (cell.mailbox_len(), cell.handled(), cell.mailbox_max()),
+            (0, 1, 2)
+        );
     }
 
     #[test]

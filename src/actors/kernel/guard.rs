@@ -111,15 +111,25 @@ where
         policy: RestartPolicy,
     ) -> Self {
         let history = RestartHistory::default();
-        Guard { context: Some(context), tree, cell, policy, history, pause: None }
+        Guard {
+            context: Some(context),
+            tree,
+            cell,
+            policy,
+            history,
+            pause: None,
+        }
     }
 
     /// Polls the actor once.
     fn turn(&mut self, cx: &mut TaskContext<'_>) -> Turn {
-        let Some(context) = &mut self.context else { return Turn::Over };
+        let Some(context) = &mut self.context else {
+            return Turn::Over;
+        };
         let sent = self.cell.poll_begins();
         let polled = panics::catch(|| Pin::new(&mut *context).poll(cx));
-        self.cell.poll_ends(sent, matches!(polled, Ok(Poll::Pending)));
+        self.cell
+            .poll_ends(sent, matches!(polled, Ok(Poll::Pending)));
         match polled {
             Ok(Poll::Pending) => Turn::Wait,
             Ok(Poll::Ready(())) => {
@@ -156,11 +166,17 @@ where
 
     /// Builds the next life. A panic in recovery is counted like any other.
     fn restart(&mut self) -> Turn {
-        let Some(context) = &mut self.context else { return Turn::Over };
+        let Some(context) = &mut self.context else {
+            return Turn::Over;
+        };
         match panics::catch(|| context.restart()) {
             Ok(true) => {
                 self.cell.set_state(ActorState::Running);
-                log::info!("{} restarted restarts={}", self.cell.path(), self.cell.restarts());
+                log::info!(
+                    "{} restarted restarts={}",
+                    self.cell.path(),
+                    self.cell.restarts()
+                );
                 Turn::Again
             }
             Ok(false) => {
@@ -204,9 +220,18 @@ fn give_up(tree: &Tree, cell: &Arc<ActorCell>, policy: &RestartPolicy, report: &
     match policy.on_spent {
         OnSpent::Drop => log::warn!("{} panicked and is dropped error={error}", cell.path()),
         OnSpent::Escalate => {
-            log::error!("{} gives up restarts={} error={error}", cell.path(), cell.restarts());
+            log::error!(
+                "{} gives up restarts={} error={error}",
+                cell.path(),
+                cell.restarts()
+            );
             let (path, kind, restarts) = (cell.path().clone(), cell.kind(), cell.restarts());
-            tree.escalate(&ChildGaveUp { path, kind, error, restarts });
+            tree.escalate(&ChildGaveUp {
+                path,
+                kind,
+                error,
+                restarts,
+            });
         }
     }
 }

@@ -65,8 +65,14 @@ pub(super) fn catch<T>(work: impl FnOnce() -> T) -> Result<T, PanicReport> {
     let result = catch_unwind(AssertUnwindSafe(work));
     GUARDED.with(|depth| depth.set(depth.get() - 1));
     result.map_err(|payload| {
-        let (location, backtrace) = LAST.with(|last| last.borrow_mut().take()).unwrap_or_default();
-        PanicReport { message: text_of(payload.as_ref()), location, backtrace }
+        let (location, backtrace) = LAST
+            .with(|last| last.borrow_mut().take())
+            .unwrap_or_default();
+        PanicReport {
+            message: text_of(payload.as_ref()),
+            location,
+            backtrace,
+        }
     })
 }
 
@@ -89,7 +95,11 @@ mod tests {
         install_hook();
         let report = catch(|| panic!("number {}", 7)).unwrap_err();
         assert_eq!(report.message, "number 7");
-        assert!(report.location.contains("panics.rs:"), "{}", report.location);
+        assert!(
+            report.location.contains("panics.rs:"),
+            "{}",
+            report.location
+        );
         let odd = catch(|| std::panic::panic_any(7_u8)).unwrap_err();
         assert_eq!(odd.message, "panic without a text");
         assert_eq!(catch(|| 3).unwrap(), 3);

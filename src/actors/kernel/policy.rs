@@ -43,17 +43,28 @@ impl Default for RestartPolicy {
 impl RestartPolicy {
     /// The first panic is the last: for actors whose state is a socket.
     pub fn never() -> Self {
-        RestartPolicy { max_restarts: 0, on_spent: OnSpent::Drop, ..RestartPolicy::default() }
+        RestartPolicy {
+            max_restarts: 0,
+            on_spent: OnSpent::Drop,
+            ..RestartPolicy::default()
+        }
     }
 
     /// The same policy with another number of restarts allowed within the window.
     pub fn with_max_restarts(self, max_restarts: usize) -> Self {
-        RestartPolicy { max_restarts, ..self }
+        RestartPolicy {
+            max_restarts,
+            ..self
+        }
     }
 
     /// The same policy without any pause before a restart.
     pub fn without_backoff(self) -> Self {
-        RestartPolicy { backoff_min: Duration::ZERO, backoff_max: Duration::ZERO, ..self }
+        RestartPolicy {
+            backoff_min: Duration::ZERO,
+            backoff_max: Duration::ZERO,
+            ..self
+        }
     }
 }
 
@@ -66,7 +77,11 @@ pub(super) struct RestartHistory {
 impl RestartHistory {
     /// Counts a panic at `now`: the pause before the restart, or `None` if the budget is spent.
     pub(super) fn panicked(&mut self, policy: &RestartPolicy, now: Instant) -> Option<Duration> {
-        while self.at.front().is_some_and(|&at| now.duration_since(at) > policy.within) {
+        while self
+            .at
+            .front()
+            .is_some_and(|&at| now.duration_since(at) > policy.within)
+        {
             self.at.pop_front();
         }
         if self.at.len() >= policy.max_restarts {
@@ -94,16 +109,28 @@ mod tests {
         };
         let start = Instant::now();
         let mut history = RestartHistory::default();
-        assert_eq!(history.panicked(&policy, start), Some(Duration::from_millis(5)));
-        assert_eq!(history.panicked(&policy, start), Some(Duration::from_millis(8)));
+        assert_eq!(
+            history.panicked(&policy, start),
+            Some(Duration::from_millis(5))
+        );
+        assert_eq!(
+            history.panicked(&policy, start),
+            Some(Duration::from_millis(8))
+        );
         assert_eq!(history.panicked(&policy, start), None);
         let later = start + Duration::from_secs(11);
-        assert_eq!(history.panicked(&policy, later), Some(Duration::from_millis(5)));
+        assert_eq!(
+            history.panicked(&policy, later),
+            Some(Duration::from_millis(5))
+        );
     }
 
     #[test]
     fn never_means_never() {
         let mut history = RestartHistory::default();
-        assert_eq!(history.panicked(&RestartPolicy::never(), Instant::now()), None);
+        assert_eq!(
+            history.panicked(&RestartPolicy::never(), Instant::now()),
+            None
+        );
     }
 }

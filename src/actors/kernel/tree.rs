@@ -22,7 +22,8 @@ struct Node {
 
 impl Node {
     fn at(&self, path: &str) -> Option<&Node> {
-        path.split('/').try_fold(self, |node, name| node.children.get(name))
+        path.split('/')
+            .try_fold(self, |node, name| node.children.get(name))
     }
 
     fn walk(&self, found: &mut Vec<Arc<ActorCell>>) {
@@ -34,11 +35,19 @@ impl Node {
 
     /// Removes the cell at `path` if it is still this one, and the groups left empty above it.
     fn remove(&mut self, path: &str, cell: &Arc<ActorCell>) {
-        let (name, rest) = path.split_once('/').map_or((path, None), |(n, r)| (n, Some(r)));
-        let Some(child) = self.children.get_mut(name) else { return };
+        let (name, rest) = path
+            .split_once('/')
+            .map_or((path, None), |(n, r)| (n, Some(r)));
+        let Some(child) = self.children.get_mut(name) else {
+            return;
+        };
         match rest {
             Some(rest) => child.remove(rest, cell),
-            None if child.cell.as_ref().is_some_and(|own| Arc::ptr_eq(own, cell)) => {
+            None if child
+                .cell
+                .as_ref()
+                .is_some_and(|own| Arc::ptr_eq(own, cell)) =>
+            {
                 child.cell = None;
             }
             None => {}
@@ -80,7 +89,11 @@ pub struct Page {
 
 impl Default for Page {
     fn default() -> Self {
-        Page { depth: 3, limit: 100, offset: 0 }
+        Page {
+            depth: 3,
+            limit: 100,
+            offset: 0,
+        }
     }
 }
 
@@ -140,7 +153,10 @@ impl ActorView {
             view.state = cell.state();
             view.restarts = cell.restarts();
             view.handled = cell.handled();
-            view.mailbox = MailboxView { len: cell.mailbox_len(), max: cell.mailbox_max() };
+            view.mailbox = MailboxView {
+                len: cell.mailbox_len(),
+                max: cell.mailbox_max(),
+            };
             view.last_error = cell.last_error().map(|error| error.to_string());
             view.since_ms = cell.since_ms();
         }
@@ -160,19 +176,33 @@ impl Shot {
     fn take(path: String, node: &Node, page: Page) -> Self {
         let mut children = Vec::new();
         if page.depth > 0 {
-            let below = Page { depth: page.depth - 1, offset: 0, ..page };
+            let below = Page {
+                depth: page.depth - 1,
+                offset: 0,
+                ..page
+            };
             for (name, child) in node.children.iter().skip(page.offset).take(page.limit) {
-                let child_path =
-                    if path.is_empty() { name.to_string() } else { format!("{path}/{name}") };
+                let child_path = if path.is_empty() {
+                    name.to_string()
+                } else {
+                    format!("{path}/{name}")
+                };
                 children.push(Shot::take(child_path, child, below));
             }
         }
-        Shot { path, cell: node.cell.clone(), children_total: node.children.len(), children }
+        Shot {
+            path,
+            cell: node.cell.clone(),
+            children_total: node.children.len(),
+            children,
+        }
     }
 
     fn view(self) -> ActorView {
         let mut view = ActorView::of(&self.path, self.cell.as_deref());
-        view.detail = self.cell.map_or(serde_json::Value::Null, |cell| cell.detail());
+        view.detail = self
+            .cell
+            .map_or(serde_json::Value::Null, |cell| cell.detail());
         view.children_total = self.children_total;
         view.children = self.children.into_iter().map(Shot::view).collect();
         view
@@ -205,7 +235,10 @@ impl Tree {
     pub fn escalate_above(&self, path: &str, event: &ChildGaveUp) {
         let mut rest = path;
         while let Some((above, _)) = rest.rsplit_once('/') {
-            if self.get(above).is_some_and(|cell| cell.tell_supervisor(event)) {
+            if self
+                .get(above)
+                .is_some_and(|cell| cell.tell_supervisor(event))
+            {
                 return;
             }
             rest = above;
@@ -213,7 +246,11 @@ impl Tree {
         let root = lock(&self.0.gave_up).clone();
         match root {
             Some(root) => root(event),
-            None => log::error!("{} gave up and nobody supervises error={}", event.path, event.error),
+            None => log::error!(
+                "{} gave up and nobody supervises error={}",
+                event.path,
+                event.error
+            ),
         }
     }
 
@@ -269,8 +306,15 @@ impl Tree {
 
     /// Puts a new cell at `parent/name`; a stopped or dying one that stood there is replaced.
     pub(super) fn insert(&self, parent: &str, name: &str, kind: &'static str) -> Arc<ActorCell> {
-        let path = if parent.is_empty() { name.to_string() } else { format!("{parent}/{name}") };
-        assert!(path.split('/').count() <= DEPTH_MAX, "path {path} is deeper than {DEPTH_MAX}");
+        let path = if parent.is_empty() {
+            name.to_string()
+        } else {
+            format!("{parent}/{name}")
+        };
+        assert!(
+            path.split('/').count() <= DEPTH_MAX,
+            "path {path} is deeper than {DEPTH_MAX}"
+        );
         let cell = Arc::new(ActorCell::new(path.as_str().into(), kind));
         let mut root = self.write();
         let mut node = &mut *root;
@@ -303,20 +347,31 @@ mod tests {
     fn children_come_by_page_and_empty_groups_go() {
         let tree = Tree::new("t");
         let root = tree.insert("", "broker", "broker");
-        let cells: Vec<_> =
-            (0..5).map(|i| tree.insert("broker/net/connection", &format!("c{i}"), "c")).collect();
+        let cells: Vec<_> = (0..5)
+            .map(|i| tree.insert("broker/net/connection", &format!("c{i}"), "c"))
+            .collect();
         assert_eq!(tree.child_count("broker/net/connection"), 5);
         let view = tree.view("", Page::default()).unwrap();
         assert_eq!((view.path.as_str(), view.children_total), ("broker", 1));
-        let page = Page { depth: 1, limit: 2, offset: 3 };
+        let page = Page {
+            depth: 1,
+            limit: 2,
+            offset: 3,
+        };
         let page = tree.view("broker/net/connection", page).unwrap();
         let paths: Vec<_> = page.children.iter().map(|c| c.path.as_str()).collect();
-        assert_eq!(paths, ["broker/net/connection/c3", "broker/net/connection/c4"]);
+        assert_eq!(
+            paths,
+            ["broker/net/connection/c3", "broker/net/connection/c4"]
+        );
         for cell in &cells {
             tree.remove(cell);
         }
         assert!(!tree.contains("broker/net"));
-        assert!(tree.get("broker").is_some_and(|cell| Arc::ptr_eq(&cell, &root)));
+        assert!(
+            tree.get("broker")
+                .is_some_and(|cell| Arc::ptr_eq(&cell, &root))
+        );
     }
 
     #[test]
