@@ -1,0 +1,399 @@
+//! The JSON form of a frame header.
+//!
+//! ```text
+//! {"code":105,"extFields":{"topic":"T"},"flag":0,"language":"JAVA","opaque":0,
+//!  "serializeTypeCurrentRPC":"JSON","version":493}
+//! ```
+//!
+//! Written with the keys in this order, without nulls, as the reference implementation does it.
+//! Read in any order; unknown keys are skipped, `extFields` may hold bare numbers and booleans,
+//! numbers may be quoted.
+//!
+//! Reading works in the frame itself: an escaped text is unescaped where it stands (it only
+//! shrinks, the rest is filled with spaces), so no text is copied and none allocated.
+
+use super::command_header::FieldValue;
+use super::ext_fields::{Entry, Span};
+use super::frame::{EXT_FIELDS_MAX, FrameError, Head, RawHead};
+use super::language::LanguageCode;
+use bytes::{BufMut, BytesMut};
+
+/// Values nested deeper than this are refused.
+const DEPTH_MAX: usize = 32;
+
+/// Reads a header in place. Afterwards the buffer is UTF-8 if it was before.
+pub(super) fn decode(header: &mut [u8]) -> Result<RawHead, FrameError> {
+    let mut scanner = Scanner {
+        bytes: header,
+        at: 0,
+    };
+    let mut head = RawHead {
+        language: LanguageCode::OTHER,
+        ..RawHead::default()
+    };
+    scanner.object(|scanner, key| {
+        match key.bytes(scanner.bytes) {
+            b"code" => head.code = scanner.int()?,
+            b"flag" => head.flag = scanner.int()?,
+            b"opaque" => head.opaque = scanner.int()?,
+            b"version" => head.version = scanner.int()?,
+            b"language" => head.language = scanner.language()?,
+            b"remark" => head.remark = scanner.text()?,
+            b"extFields" => head.entries = scanner.ext_fields()?,
+            _ => scanner.skip_value(0)?,
+        }
+        Ok(())
+    })?;
+    Ok(head)
+}
+
+struct Scanner<'a> {
+    bytes: &'a mut [u8],
+    at: usize,
+}
+
+impl Scanner<'_> {
+    fn fail<T>(&self, what: &'static str) -> Result<T, FrameError> {
+        Err(FrameError::BadHeader { what, at: self.at })
+    }
+
+    fn peek(&mut self) -> Option<u8> {
+        while let Some(&byte) = self.bytes.get(self.at) {
+            if !matches!(byte, b' ' | b'\t' | b'\r' | b'\n') {
+                return Some(byte);
+            }
+            self.at += 1;
+        }
+        None
+    }
+
+    fn take(&mut self, byte: u8) -> bool {
+        let found = self.peek() == Some(byte);
+        self.at += usize::from(found);
+        found
+    }
+
+    fn span(&self, start: usize, len: usize) -> Result<Span, FrameError> {
+        Span::new(start, len).map_or_else(|| self.fail("the header is too long"), Ok)
+    }
+
+    /// Reads `{"key":value,...}` and calls `each` at every value.
+    fn object(
+        &mut self,
+        mut each: impl FnMut(&mut Self, Span) -> Result<(), FrameError>,
+    ) -> Result<(), FrameError> {
+        if !self.take(b'{') {
+            return self.fail("expected an object");
+        }
+        while !self.take(b'}') {
+            let key = self.string()?;
+            if !self.take(b':') {
+                return self.fail("expected a colon");
+            }
+            each(self, key)?;
+            if !self.take(b',') && self.peek() != Some(b'}') {
+                return self.fail("expected a comma or the end of the object");
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a quoted text and unescapes it in place.
+    fn string(&mut self) -> Result<Span, FrameError> {
+        if !self.take(b'"') {
+            return self.fail("expected a text in quotes");
+        }
+        let start = self.at;
+        let rest = self.bytes.get(start..).unwrap_or(&[]);
+        let Some(len) = find_quote_or_backslash(rest) else {
+            return self.fail("a text has no end");
+        };
+        self.at = start + len;
+        if rest.get(len) == Some(&b'"') {
+            self.at += 1;
+            return self.span(start, len);
+        }
+        let end = self.unescape()?;
+        // What the escapes took more than their characters: blanks keep the header UTF-8.
+        if let Some(gap) = self.bytes.get_mut(end..self.at) {
+            gap.fill(b' ');
+        }
+        self.at += 1;
+        self.span(start, end - start)
+    }
+
+    /// From the first backslash on, moves the text together. Leaves `at` on the closing quote and
+    /// returns the new end of the text.
+    fn unescape(&mut self) -> Result<usize, FrameError> {
+        let mut end = self.at;
+        loop {
+            let rest = self.bytes.get(self.at..).unwrap_or(&[]);
+            let Some(len) = find_quote_or_backslash(rest) else {
+                return self.fail("a text has no end");
+            };
+            let stop = rest.get(len).copied();
+            self.bytes.copy_within(self.at..self.at + len, end);
+            self.at += len;
+            end += len;
+            if stop == Some(b'"') {
+                return Ok(end);
+            }
+            let decoded = self.escape()?;
+            let mut utf8 = [0; 4];
+            let utf8 = decoded.encode_utf8(&mut utf8).as_bytes();
+            // Every escape is at least as long as its character in UTF-8.
+            match self.bytes.get_mut(end..end + utf8.len()) {
+                Some(place) => place.copy_from_slice(utf8),
+                None => return self.fail("a text has no end"),
+            }
+            end += utf8.len();
+        }
+    }
+
+    /// Reads the escape at the backslash.
+    fn escape(&mut self) -> Result<char, FrameError> {
+        let kind = self.bytes.get(self.at + 1).copied();
+        self.at += 2;
+        Ok(match kind {
+            Some(plain @ (b'"' | b'\\' | b'/' | b'\'')) => char::from(plain),
+            Some(b'b') => '\u{8}',
+            Some(b'f') => '\u{c}',
+            Some(b'n') => '\n',
+            Some(b'r') => '\r',
+            Some(b't') => '\t',
+            Some(b'v') => '\u{b}',
+            Some(b'u') => return self.unicode_escape(),
+            _ => return self.fail("unknown escape"),
+        })
+    }
+
+    fn unicode_escape(&mut self) -> Result<char, FrameError> {
+        let unit = self.hex4()?;
+        if !(0xd800..0xdc00).contains(&unit) {
+            return Ok(char::from_u32(unit).unwrap_or(char::REPLACEMENT_CHARACTER));
+        }
+        // The first half of a surrogate pair; alone it is no character.
+        if self.bytes.get(self.at..self.at + 2) != Some(b"\\u") {
+            return Ok(char::REPLACEMENT_CHARACTER);
+        }
+        let back = self.at;
+        self.at += 2;
+        let low = self.hex4()?;
+        if !(0xdc00..0xe000).contains(&low) {
+            self.at = back;
+            return Ok(char::REPLACEMENT_CHARACTER);
+        }
+        let code = 0x1_0000 + ((unit - 0xd800) << 10) + (low - 0xdc00);
+        Ok(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER))
+    }
+
+    fn hex4(&mut self) -> Result<u32, FrameError> {
+        let Some(digits) = self.bytes.get(self.at..self.at + 4) else {
+            return self.fail("a text has no end");
+        };
+        let mut unit = 0;
+        for &digit in digits {
+            match char::from(digit).to_digit(16) {
+                Some(value) => unit = unit * 16 + value,
+                None => return self.fail("bad digits in an escape"),
+            }
+        }
+        self.at += 4;
+        Ok(unit)
+    }
+
+    /// Reads a bare word: a number, `true`, `false` or `null`.
+    fn word(&mut self) -> Result<Span, FrameError> {
+        let _ = self.peek();
+        let start = self.at;
+        while let Some(b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'+' | b'-' | b'.') =
+            self.bytes.get(self.at)
+        {
+            self.at += 1;
+        }
+        if self.at == start {
+            return self.fail("expected a value");
+        }
+        self.span(start, self.at - start)
+    }
+
+    /// Reads a text or a bare word; `null` is none.
+    fn text(&mut self) -> Result<Option<Span>, FrameError> {
+        if self.peek() == Some(b'"') {
+            return self.string().map(Some);
+        }
+        let word = self.word()?;
+        Ok(Some(word).filter(|word| word.bytes(self.bytes) != b"null"))
+    }
+
+    fn int(&mut self) -> Result<i32, FrameError> {
+        let Some(text) = self.text()? else {
+            return Ok(0);
+        };
+        let digits = std::str::from_utf8(text.bytes(self.bytes)).unwrap_or("");
+        digits
+            .parse()
+            .or_else(|_| self.fail("not a number of 32 bits"))
+    }
+
+    /// A language by its name or by its number.
+    fn language(&mut self) -> Result<LanguageCode, FrameError> {
+        let Some(text) = self.text()? else {
+            return Ok(LanguageCode::OTHER);
+        };
+        let name = std::str::from_utf8(text.bytes(self.bytes)).unwrap_or("");
+        Ok(name
+            .parse()
+            .map_or_else(|_| LanguageCode::from_name(name), LanguageCode))
+    }
+
+    fn ext_fields(&mut self) -> Result<Vec<Entry>, FrameError> {
+        let mut entries = Vec::new();
+        if self.peek() == Some(b'n') {
+            self.word()?;
+            return Ok(entries);
+        }
+        self.object(|scanner, key| {
+            if matches!(scanner.peek(), Some(b'{' | b'[')) {
+                return scanner.skip_value(0);
+            }
+            let Some(value) = scanner.text()? else {
+                return Ok(());
+            };
+            match entries.len() {
+                0 => entries.reserve(16),
+                EXT_FIELDS_MAX.. => return scanner.fail("too many extFields"),
+                _ => {}
+            }
+            entries.push(Entry { key, value });
+            Ok(())
+        })?;
+        Ok(entries)
+    }
+
+    fn skip_value(&mut self, depth: usize) -> Result<(), FrameError> {
+        if depth > DEPTH_MAX {
+            return self.fail("nested too deep");
+        }
+        match self.peek() {
+            Some(b'"') => self.string().map(drop),
+            Some(b'{') => self.object(|scanner, _| scanner.skip_value(depth + 1)),
+            Some(b'[') => {
+                self.at += 1;
+                while !self.take(b']') {
+                    self.skip_value(depth + 1)?;
+                    if !self.take(b',') && self.peek() != Some(b']') {
+                        return self.fail("expected a comma or the end of the array");
+                    }
+                }
+                Ok(())
+            }
+            _ => self.word().map(drop),
+        }
+    }
+}
+
+/// The place of the first `"` or `\`, eight bytes at a time.
+fn find_quote_or_backslash(bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHS: u64 = 0x8080_8080_8080_8080;
+    // A high bit for every zero byte; wrong ones appear only behind a right one.
+    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let hits = zeros(word ^ (ONES * b'"' as u64)) | zeros(word ^ (ONES * b'\\' as u64));
+        if hits != 0 {
+            return Some(index * 8 + hits.trailing_zeros() as usize / 8);
+        }
+    }
+    let found = rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+    Some(bytes.len() - rest.len() + found)
+}
+
+/// Writes a header.
+pub(super) fn encode(head: &Head<'_>, out: &mut BytesMut) {
+    let mut digits = itoa::Buffer::new();
+    out.put_slice(b"{\"code\":");
+    out.put_slice(digits.format(head.code).as_bytes());
+    if head.has_fields() {
+        out.put_slice(b",\"extFields\":{");
+        let mut first = true;
+        head.for_each_field(&mut |key, value| {
+            if !std::mem::take(&mut first) {
+                out.put_u8(b',');
+            }
+            write_text(out, key);
+            out.put_u8(b':');
+            match value {
+                FieldValue::Str(text) => write_text(out, text),
+                FieldValue::Int(number) => {
+                    out.put_u8(b'"');
+                    out.put_slice(itoa::Buffer::new().format(number).as_bytes());
+                    out.put_u8(b'"');
+                }
+                FieldValue::Bool(true) => out.put_slice(b"\"true\""),
+                FieldValue::Bool(false) => out.put_slice(b"\"false\""),
+            }
+        });
+        out.put_u8(b'}');
+    }
+    out.put_slice(b",\"flag\":");
+    out.put_slice(digits.format(head.flag).as_bytes());
+    out.put_slice(b",\"language\":\"");
+    out.put_slice(head.language.name().as_bytes());
+    out.put_slice(b"\",\"opaque\":");
+    out.put_slice(digits.format(head.opaque).as_bytes());
+    if let Some(remark) = head.remark {
+        out.put_slice(b",\"remark\":");
+        write_text(out, remark);
+    }
+    out.put_slice(b",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":");
+    out.put_slice(digits.format(head.version).as_bytes());
+    out.put_u8(b'}');
+}
+
+/// Writes a text in quotes with the escapes that fastjson uses: control characters, those of
+/// Latin-1 among them, and the two line separators of Unicode.
+pub fn write_text(out: &mut impl BufMut, text: &str) {
+    out.put_u8(b'"');
+    let bytes = text.as_bytes();
+    let mut done = 0;
+    for (at, &byte) in bytes.iter().enumerate() {
+        // Only these can begin a character that is escaped: 7f to 9f are 7f and c2 xx, the
+        // separators are e2 80 a8 and e2 80 a9.
+        if byte >= 0x20 && !matches!(byte, b'"' | b'\\' | 0x7f | 0xc2 | 0xe2) {
+            continue;
+        }
+        let Some(character) = text.get(at..).and_then(|rest| rest.chars().next()) else {
+            continue;
+        };
+        let short = match character {
+            '"' => b'"',
+            '\\' => b'\\',
+            '\u{8}' => b'b',
+            '\u{c}' => b'f',
+            '\n' => b'n',
+            '\r' => b'r',
+            '\t' => b't',
+            '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' => b'u',
+            _ => continue,
+        };
+        out.put_slice(bytes.get(done..at).unwrap_or(&[]));
+        out.put_slice(&[b'\\', short]);
+        if short == b'u' {
+            put_hex4(out, character as u32);
+        }
+        done = at + character.len_utf8();
+    }
+    out.put_slice(bytes.get(done..).unwrap_or(&[]));
+    out.put_u8(b'"');
+}
+
+/// Writes a UTF-16 code unit as four capital hex digits.
+pub(super) fn put_hex4(out: &mut impl BufMut, unit: u32) {
+    for shift in [12, 8, 4, 0] {
+        let digit = char::from_digit(unit >> shift & 0xf, 16).unwrap_or('0');
+        out.put_u8(digit.to_ascii_uppercase() as u8);
+    }
+}
