@@ -59,21 +59,38 @@ impl ClientConfig {
 
 /// Splits RocketMQ's list form `host:port;host:port`.
 pub fn split_addrs(addrs: &str) -> Vec<String> {
-    addrs.split(';').map(str::trim).filter(|addr| !addr.is_empty()).map(str::to_owned).collect()
+    addrs
+        .split(';')
+        .map(str::trim)
+        .filter(|addr| !addr.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 /// `ip@pid#n`, unique on this machine: the Java client adds a nanosecond clock for the same end.
 fn new_client_id() -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let n = COUNT.fetch_add(1, Ordering::Relaxed);
-    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64;
-    format!("{}@{}#{}", local_ip(), std::process::id(), nanos.wrapping_add(n.into()))
+    let nanos = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_nanos() as u64;
+    format!(
+        "{}@{}#{}",
+        local_ip(),
+        std::process::id(),
+        nanos.wrapping_add(n.into())
+    )
 }
 
 /// First address of an interface that is up and not loopback (IPv4 preferred), else 127.0.0.1.
 pub fn local_ip() -> IpAddr {
     let all = if_addrs::get_if_addrs().unwrap_or_default();
-    let outside = || all.iter().filter(|interface| !interface.is_loopback()).map(|i| i.ip());
+    let outside = || {
+        all.iter()
+            .filter(|interface| !interface.is_loopback())
+            .map(|i| i.ip())
+    };
     outside()
         .find(IpAddr::is_ipv4)
         .or_else(|| outside().next())
@@ -92,6 +109,9 @@ mod tests {
 
     #[test]
     fn client_ids_differ() {
-        assert_ne!(ClientConfig::new("").client_id, ClientConfig::new("").client_id);
+        assert_ne!(
+            ClientConfig::new("").client_id,
+            ClientConfig::new("").client_id
+        );
     }
 }

@@ -134,8 +134,19 @@ impl Connection {
         let place = self.place(deadline, timeout).await?;
         let (answer, receiver) = oneshot::channel();
         request.opaque = opaque;
-        self.register(opaque, Pending { answer, deadline, timeout, _place: place })?;
-        let forget = Forget { connection: self, opaque };
+        self.register(
+            opaque,
+            Pending {
+                answer,
+                deadline,
+                timeout,
+                _place: place,
+            },
+        )?;
+        let forget = Forget {
+            connection: self,
+            opaque,
+        };
         if let Enqueued::Refused(error) = self.send(&request).await {
             return Err(error);
         }
@@ -163,7 +174,10 @@ impl Connection {
         let len = out.len() - begin;
         if len > self.frame_len_max {
             out.truncate(begin);
-            return Enqueued::Refused(RemotingError::TooLarge { len, max: self.frame_len_max });
+            return Enqueued::Refused(RemotingError::TooLarge {
+                len,
+                max: self.frame_len_max,
+            });
         }
         drop(out);
         self.wake_writer.notify_one();
@@ -202,7 +216,10 @@ impl Connection {
         match tokio::time::timeout_at(deadline.into(), waiting).await {
             Ok(Ok(place)) => Ok(place),
             Ok(Err(_)) => Err(self.closed_error()),
-            Err(_) => Err(RemotingError::Timeout { addr: self.addr.to_string(), timeout }),
+            Err(_) => Err(RemotingError::Timeout {
+                addr: self.addr.to_string(),
+                timeout,
+            }),
         }
     }
 
@@ -223,7 +240,10 @@ impl Connection {
 
     fn closed_error(&self) -> RemotingError {
         let reason = lock(&self.close_reason).clone();
-        RemotingError::Closed { addr: self.addr.to_string(), reason }
+        RemotingError::Closed {
+            addr: self.addr.to_string(),
+            reason,
+        }
     }
 
     async fn write_loop(self: Arc<Self>, mut writer: OwnedWriteHalf) {
@@ -261,7 +281,9 @@ impl Connection {
         mut reader: OwnedReadHalf,
         handler: Option<Arc<dyn PushHandler>>,
     ) {
-        let mut codec = FrameCodec { max_frame_len: self.frame_len_max };
+        let mut codec = FrameCodec {
+            max_frame_len: self.frame_len_max,
+        };
         let mut input = BytesMut::with_capacity(READ_CHUNK);
         loop {
             input.reserve(READ_CHUNK / 4);
@@ -286,7 +308,11 @@ impl Connection {
         }
     }
 
-    fn dispatch(self: &Arc<Self>, command: RemotingCommand, handler: Option<&Arc<dyn PushHandler>>) {
+    fn dispatch(
+        self: &Arc<Self>,
+        command: RemotingCommand,
+        handler: Option<&Arc<dyn PushHandler>>,
+    ) {
         if !command.is_response() {
             if let Some(handler) = handler {
                 let origin = PushOrigin::new(self.clone(), &command);
@@ -336,7 +362,9 @@ impl Connection {
         for call in expired {
             let timeout = call.timeout;
             let addr = self.addr.to_string();
-            let _ = call.answer.send(Err(RemotingError::Timeout { addr, timeout }));
+            let _ = call
+                .answer
+                .send(Err(RemotingError::Timeout { addr, timeout }));
         }
         let heard = Duration::from_millis(self.heard_ms.load(Ordering::Relaxed));
         if any && self.opened.elapsed().saturating_sub(heard) > SILENCE_MAX {

@@ -109,7 +109,10 @@ mod tests {
     #[test]
     fn a_refusal_names_its_code() {
         let error = ClientError::refused("127.0.0.1:1", 17, Some("no such topic"));
-        assert_eq!(error.to_string(), "127.0.0.1:1 answered 17 TOPIC_NOT_EXIST: no such topic");
+        assert_eq!(
+            error.to_string(),
+            "127.0.0.1:1 answered 17 TOPIC_NOT_EXIST: no such topic"
+        );
         assert!(error.is(ResponseCode::TopicNotExist));
         assert_eq!(code_name(-7), "UNKNOWN");
     }

@@ -59,17 +59,27 @@ impl FaultTable {
             faults.remove(broker);
             return;
         }
-        faults.insert(broker.to_owned(), Fault { not_before: now + left_out, reachable });
+        faults.insert(
+            broker.to_owned(),
+            Fault {
+                not_before: now + left_out,
+                reachable,
+            },
+        );
     }
 
     /// Whether the broker is not left out at the moment.
     pub fn is_available(&self, broker: &str, now: Instant) -> bool {
-        lock(&self.faults).get(broker).is_none_or(|fault| now >= fault.not_before)
+        lock(&self.faults)
+            .get(broker)
+            .is_none_or(|fault| now >= fault.not_before)
     }
 
     /// Whether the last send to the broker got an answer.
     pub fn is_reachable(&self, broker: &str) -> bool {
-        lock(&self.faults).get(broker).is_none_or(|fault| fault.reachable)
+        lock(&self.faults)
+            .get(broker)
+            .is_none_or(|fault| fault.reachable)
     }
 }
 

@@ -14,9 +14,7 @@ pub mod unique_id;
 
 pub use config::ClientConfig;
 pub use error::ClientError;
-pub use remoting::{
-    PushHandler, PushOrigin, RemotingClient, RemotingConfig, RemotingError,
-};
+pub use remoting::{PushHandler, PushOrigin, RemotingClient, RemotingConfig, RemotingError};
 
 /// Locks a mutex whose data stays valid when a holder panicked: all critical sections of the
 /// client are single assignments or table operations.

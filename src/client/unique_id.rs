@@ -27,7 +27,10 @@ fn prefix() -> &'static (IpAddr, [u8; 6]) {
     PREFIX.get_or_init(|| {
         let pid = (std::process::id() as u16).to_be_bytes();
         let salt = rand::random::<u32>().to_be_bytes();
-        (local_ip(), [pid[0], pid[1], salt[0], salt[1], salt[2], salt[3]])
+        (
+            local_ip(),
+            [pid[0], pid[1], salt[0], salt[1], salt[2], salt[3]],
+        )
     })
 }
 
@@ -72,10 +75,16 @@ fn month_start_ms(now_ms: i64) -> i64 {
 
 fn month_around(now_ms: i64) -> Option<(i64, i64)> {
     let zone = TimeZone::system();
-    let now: Zoned = Timestamp::from_millisecond(now_ms).ok()?.to_zoned(zone.clone());
+    let now: Zoned = Timestamp::from_millisecond(now_ms)
+        .ok()?
+        .to_zoned(zone.clone());
     let first: civil::Date = now.date().first_of_month();
     let next = first.checked_add(1.month()).ok()?;
-    let begin = first.to_zoned(zone.clone()).ok()?.timestamp().as_millisecond();
+    let begin = first
+        .to_zoned(zone.clone())
+        .ok()?
+        .timestamp()
+        .as_millisecond();
     let end = next.to_zoned(zone).ok()?.timestamp().as_millisecond();
     Some((begin, end))
 }
