@@ -2,6 +2,7 @@
 
 pub mod abort;
 pub mod checkpoint;
+pub mod consume_queue;
 pub mod dispatch;
 pub mod error;
 pub mod fs;

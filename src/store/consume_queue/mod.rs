@@ -1,0 +1,278 @@
+//! The consume queue: for each topic queue the places of its messages in the commit log, in order.
+//!
+//! A queue is a run of files of equal size below `consumequeue/TOPIC/QUEUEID/`, each named after
+//! the position of its first byte in the run (20 digits), holding 20-byte entries ([`Entry`]).
+//! Files have their full length from the start (RocketMQ refuses any other length) and are sparse;
+//! what was never written reads as zeros, which is how the end of a queue is found again.
+//!
+//! A [`ConsumeQueue`] is owned by one actor and needs no locks. Its faces:
+//!
+//! * `writer`: [`append`](ConsumeQueue::append) takes entries into memory,
+//!   [`flush`](ConsumeQueue::flush) writes them in one run, [`sync`](ConsumeQueue::sync) makes them durable;
+//! * `reader`: [`get`](ConsumeQueue::get) and the search by store time, memory first, then positioned reads;
+//! * `recovery`: finds the end of a queue after a restart;
+//! * `retention`: cuts either end when the commit log was cut there.
+//!
+//! The log is the truth and a queue can be built again from it: so a queue is idempotent (it drops
+//! entries that it has) and tells of gaps instead of filling them.
+//!
+//! The rules come from RocketMQ's `ConsumeQueue` and `MappedFileQueue`.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+pub use self::{
+    entry::{ENTRY_LEN, Entry},
+    reader::Boundary,
+    recovery::list_queues,
+};
+use super::{
+    error::StoreError,
+    fs::{FileRef, Fs},
+};
+use crate::protocol::Str;
+
+mod entry;
+mod reader;
+mod recovery;
+mod retention;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+/// RocketMQ's default of `mappedFileSizeConsumeQueue`: 300,000 entries.
+pub const DEFAULT_FILE_SIZE: u64 = 300_000 * ENTRY_LEN as u64;
+
+/// Unwritten bytes from which [`ConsumeQueue::needs_flush`] asks for a write.
+pub const FLUSH_RUN_LEN: usize = 4096;
+
+/// Written entries that stay in memory for consumers at the tail, in bytes.
+const CACHED_TAIL_LEN: usize = 128 * ENTRY_LEN;
+
+/// What can go wrong with a consume queue.
+#[derive(Debug, thiserror::Error)]
+pub enum ConsumeQueueError {
+    /// Entries between the queue's end and the appended ones are missing: read them from the log.
+    #[error("{queue}: next queue offset is {expected}, got {got}")]
+    Gap {
+        /// The queue.
+        queue: String,
+        /// The queue offset that the queue needs next.
+        expected: i64,
+        /// The queue offset that was offered.
+        got: i64,
+    },
+    /// A file could not be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Where all consume queues of a store live; shared by them.
+#[derive(Debug)]
+pub struct QueueHome {
+    fs: Fs,
+    root: PathBuf,
+    file_size: u64,
+}
+
+impl QueueHome {
+    /// `root` is the directory `consumequeue`; `file_size` is rounded up to whole entries.
+    pub fn new(fs: Fs, root: impl Into<PathBuf>, file_size: u64) -> Arc<Self> {
+        let unit = ENTRY_LEN as u64;
+        Arc::new(Self {
+            fs,
+            root: root.into(),
+            file_size: file_size.div_ceil(unit).max(1) * unit,
+        })
+    }
+
+    /// The directory that holds a directory for each topic.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Length of each file in bytes.
+    pub fn file_size(&self) -> u64 {
+        self.file_size
+    }
+
+    fn topic_dir(&self, topic: &str) -> PathBuf {
+        self.root.join(topic)
+    }
+
+    fn queue_dir(&self, topic: &str, queue_id: i32) -> PathBuf {
+        self.root.join(topic).join(queue_id.to_string())
+    }
+}
+
+/// End of a queue as remembered elsewhere (the `tails` snapshot), for [`ConsumeQueue::resume`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueTail {
+    /// Queue offset of the next message.
+    pub max_offset: i64,
+    /// End of the newest message in the commit log, -1 if there is none.
+    pub last_physical: i64,
+}
+
+/// One topic queue's entries. Positions inside are bytes in the run of files; the public methods
+/// speak of queue offsets (entries).
+pub struct ConsumeQueue {
+    home: Arc<QueueHome>,
+    topic: Str,
+    queue_id: i32,
+    /// Position of the oldest file.
+    first_file: u64,
+    /// Position after the newest file; equals `first_file` while there is no file.
+    files_end: u64,
+    /// Position of the oldest entry whose message the commit log still holds.
+    min: u64,
+    /// Position after the newest entry, in memory or on disk.
+    end: u64,
+    /// The file holds what lies below this position. Below the start of `tail` only in a queue that
+    /// starts inside a file: the next flush fills the space between with blanks.
+    written: u64,
+    /// What lies below this position survives a power loss.
+    synced: u64,
+    /// End of the newest message in the commit log; -1 in a queue without entries.
+    last_physical: i64,
+    /// Physical offset of the entry at `min`; -1 when not known.
+    min_physical: i64,
+    /// The newest entries, encoded; the last byte lies before `end`.
+    tail: Vec<u8>,
+    /// Names that a power loss could take back.
+    unsynced_names: UnsyncedNames,
+    /// The file last written to.
+    writing: Option<OpenFile>,
+    /// The file last read from, unless that is `writing`.
+    reading: Option<OpenFile>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum UnsyncedNames {
+    None,
+    Files,
+    Directories,
+}
+
+struct OpenFile {
+    start: u64,
+    file: FileRef,
+}
+
+impl ConsumeQueue {
+    fn empty(home: Arc<QueueHome>, topic: Str, queue_id: i32) -> Result<Self, StoreError> {
+        let is_plain_name =
+            !topic.is_empty() && topic != "." && topic != ".." && !topic.contains(['/', '\0']);
+        if !is_plain_name || queue_id < 0 {
+            let what = format!("queue {topic:?}/{queue_id} has no directory name");
+            return Err(StoreError::invalid(what));
+        }
+        Ok(Self {
+            home,
+            topic,
+            queue_id,
+            first_file: 0,
+            files_end: 0,
+            min: 0,
+            end: 0,
+            written: 0,
+            synced: 0,
+            last_physical: -1,
+            min_physical: -1,
+            tail: Vec::new(),
+            unsynced_names: UnsyncedNames::None,
+            writing: None,
+            reading: None,
+        })
+    }
+
+    /// Topic of this queue.
+    pub fn topic(&self) -> &Str {
+        &self.topic
+    }
+
+    /// Number of this queue in its topic.
+    pub fn queue_id(&self) -> i32 {
+        self.queue_id
+    }
+
+    /// Queue offset of the oldest message that can be read; equals [`max_offset`](Self::max_offset)
+    /// when there is none.
+    pub fn min_offset(&self) -> i64 {
+        (self.min / ENTRY_LEN as u64) as i64
+    }
+
+    /// Queue offset of the next message.
+    pub fn max_offset(&self) -> i64 {
+        (self.end / ENTRY_LEN as u64) as i64
+    }
+
+    /// End of the newest message in the commit log, -1 if there is none.
+    pub fn last_physical_offset(&self) -> i64 {
+        self.last_physical
+    }
+
+    /// What [`resume`](Self::resume) needs after a restart.
+    pub fn queue_tail(&self) -> QueueTail {
+        QueueTail {
+            max_offset: self.max_offset(),
+            last_physical: self.last_physical,
+        }
+    }
+
+    /// Bytes of disk that the files claim (they may be sparse).
+    pub fn total_file_size(&self) -> u64 {
+        self.files_end - self.first_file
+    }
+
+    /// Closes the files and forgets what is in memory and on disk. A queue that is not used costs
+    /// no file handle and some hundred bytes; everything still works and opens files again.
+    pub fn close_files(&mut self) {
+        self.writing = None;
+        self.reading = None;
+        if self.written == self.end {
+            self.tail = Vec::new();
+        }
+    }
+
+    /// Whether a file is open.
+    pub fn has_open_files(&self) -> bool {
+        self.writing.is_some() || self.reading.is_some()
+    }
+
+    fn dir(&self) -> PathBuf {
+        self.home.queue_dir(&self.topic, self.queue_id)
+    }
+
+    fn file_path(&self, start: u64) -> PathBuf {
+        self.dir().join(format!("{start:020}"))
+    }
+
+    /// Start of the file that holds `position`.
+    fn file_start(&self, position: u64) -> u64 {
+        position - position % self.home.file_size
+    }
+
+    /// Position of the first entry in memory.
+    fn tail_start(&self) -> u64 {
+        self.end - self.tail.len() as u64
+    }
+
+    fn name(&self) -> String {
+        format!("{}/{}", self.topic, self.queue_id)
+    }
+}
+
+impl fmt::Debug for ConsumeQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConsumeQueue")
+            .field("queue", &self.name())
+            .field("min", &self.min_offset())
+            .field("max", &self.max_offset())
+            .field("last_physical", &self.last_physical)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,264 @@
+//! Finding the ends of a queue again from its files.
+
+use std::{path::Path, sync::Arc};
+
+use super::{ConsumeQueue, ENTRY_LEN, Entry, QueueHome, QueueTail, UnsyncedNames};
+use crate::{
+    protocol::Str,
+    store::{
+        error::StoreError,
+        fs::{FileSystem, OpenMode},
+    },
+};
+
+/// So many of the newest files are looked at, as in RocketMQ.
+const SCANNED_FILES: usize = 3;
+
+/// First read of a scan: most queues are short.
+const FIRST_READ_LEN: u64 = 204 * ENTRY_LEN as u64;
+/// The reads after it.
+const READ_LEN: u64 = 3276 * ENTRY_LEN as u64;
+
+/// The topic queues that have a directory below `root`, by topic and number.
+///
+/// # Errors
+/// From the file system.
+pub fn list_queues(fs: &dyn FileSystem, root: &Path) -> Result<Vec<(Str, i32)>, StoreError> {
+    let list = |dir: &Path| {
+        let entries = fs
+            .read_dir(dir)
+            .map_err(|e| StoreError::io("list", dir, e))?;
+        let names = entries.into_iter().filter(|e| e.is_dir).map(|e| e.name);
+        Ok::<_, StoreError>(names)
+    };
+    let mut queues = Vec::new();
+    for topic in list(root)? {
+        let topic = Str::from(topic);
+        for name in list(&root.join(&*topic))? {
+            match name.parse() {
+                Ok(queue_id) if queue_id >= 0 => queues.push((topic.clone(), queue_id)),
+                _ => log::warn!("not a queue: {}/{topic}/{name}", root.display()),
+            }
+        }
+    }
+    queues.sort();
+    Ok(queues)
+}
+
+/// What a scan found.
+#[derive(Debug, Clone, Copy)]
+struct Scan {
+    /// Position after the last whole entry.
+    end: u64,
+    /// End of the message of the last entry that is not blank; -1 if there is none.
+    last_physical: i64,
+}
+
+impl ConsumeQueue {
+    /// Opens a queue by looking at its files, and makes it a new one where there are none. What lies
+    /// behind the last good entry is cleared.
+    ///
+    /// The caller then [truncates](Self::truncate_above) what the log does not have, and
+    /// [corrects the min offset](Self::correct_min_offset).
+    ///
+    /// # Errors
+    /// From the file system; [`StoreError::Corrupt`] when a file does not have the configured size.
+    pub fn recover(home: Arc<QueueHome>, topic: Str, queue_id: i32) -> Result<Self, StoreError> {
+        let mut queue = Self::empty(home, topic, queue_id)?;
+        let files = queue.list_files()?;
+        if files.is_empty() {
+            return Ok(queue);
+        }
+        let mut oldest_scanned = files.len().saturating_sub(SCANNED_FILES);
+        let scan = loop {
+            let scan = queue.scan(&files[oldest_scanned..])?;
+            if scan.last_physical >= 0 || oldest_scanned == 0 {
+                break scan;
+            }
+            oldest_scanned -= 1;
+        };
+        queue.adopt(&files, scan)?;
+        // What a killed process wrote may still be only in the machine's memory.
+        queue.synced = files[oldest_scanned].clamp(queue.first_file, queue.end);
+        queue.unsynced_names = UnsyncedNames::Directories;
+        Ok(queue)
+    }
+
+    /// Opens a queue whose end is known from elsewhere, without looking at all of it. What lies
+    /// behind that end is cleared, so the log has to be dispatched again from where the end was
+    /// known, and to have been [synced](Self::sync) then. An end that does not fit the files is
+    /// ignored, and this is [`recover`](Self::recover): compare [`queue_tail`](Self::queue_tail).
+    ///
+    /// # Errors
+    /// As [`recover`](Self::recover).
+    pub fn resume(
+        home: Arc<QueueHome>,
+        topic: Str,
+        queue_id: i32,
+        tail: QueueTail,
+    ) -> Result<Self, StoreError> {
+        let mut queue = Self::empty(Arc::clone(&home), topic.clone(), queue_id)?;
+        let files = queue.list_files()?;
+        if files.is_empty() {
+            return Ok(queue);
+        }
+        let end = u64::try_from(tail.max_offset)
+            .ok()
+            .and_then(|offset| offset.checked_mul(ENTRY_LEN as u64));
+        if let Some(end) = end
+            && let Some(last) = end.checked_sub(ENTRY_LEN as u64)
+            && queue.disk_entry(&files, last)?.physical_end() == tail.last_physical
+        {
+            let last_physical = tail.last_physical;
+            queue.adopt(&files, Scan { end, last_physical })?;
+            return Ok(queue);
+        }
+        log::info!(
+            "{} does not end as remembered, {tail:?}: scanning",
+            queue.name()
+        );
+        Self::recover(home, topic, queue_id)
+    }
+
+    /// Start positions of the files, in order.
+    fn list_files(&self) -> Result<Vec<u64>, StoreError> {
+        let (fs, dir) = (&self.home.fs, self.dir());
+        let listed = fs
+            .read_dir(&dir)
+            .map_err(|e| StoreError::io("list", &dir, e))?;
+        let mut files = Vec::with_capacity(listed.len());
+        for entry in listed.iter().filter(|e| !e.is_dir) {
+            match entry.name.parse::<u64>() {
+                Ok(start) if entry.name.len() == 20 && start <= i64::MAX as u64 / 2 => {
+                    files.push((start, entry.len));
+                }
+                _ => log::warn!("not a queue file: {}/{}", dir.display(), entry.name),
+            }
+        }
+        // A crash between making a file and giving it its length.
+        while let Some((start, 0)) = files.last() {
+            let path = self.file_path(*start);
+            fs.remove_file(&path)
+                .map_err(|e| StoreError::io("remove", &path, e))?;
+            files.pop();
+        }
+        let size = self.home.file_size;
+        for (start, len) in &files {
+            if *len != size || start % size != 0 {
+                let what =
+                    format!("{len} bytes from {start}, but mappedFileSizeConsumeQueue={size}");
+                return Err(StoreError::corrupt(&self.file_path(*start), 0, what));
+            }
+        }
+        Ok(files.into_iter().map(|(start, _)| start).collect())
+    }
+
+    /// Follows good entries from the start of the first of `files` on.
+    fn scan(&self, files: &[u64]) -> Result<Scan, StoreError> {
+        let mut scan = Scan {
+            end: files[0],
+            last_physical: -1,
+        };
+        for &start in files {
+            let before = scan;
+            scan.end = start;
+            let is_full = self.scan_file(start, &mut scan)?;
+            if before.end != start {
+                if scan.last_physical == before.last_physical {
+                    return Ok(before); // nothing good behind the missing file
+                }
+                log::warn!("{} lacks the files before {start:020}", self.name());
+            }
+            if !is_full {
+                break;
+            }
+        }
+        Ok(scan)
+    }
+
+    /// Follows good entries in one file; whether it is full of them.
+    fn scan_file(&self, start: u64, scan: &mut Scan) -> Result<bool, StoreError> {
+        let path = self.file_path(start);
+        let file = (self.home.fs.open(&path, OpenMode::Read))
+            .map_err(|e| StoreError::io("open", &path, e))?;
+        let file_end = start + self.home.file_size;
+        let mut buf = Vec::new();
+        let mut read_len = FIRST_READ_LEN;
+        while scan.end < file_end {
+            buf.resize((file_end - scan.end).min(read_len) as usize, 0);
+            let read = file
+                .read_at(&mut buf, scan.end - start)
+                .map_err(|e| StoreError::io("read", &path, e))?;
+            if read < ENTRY_LEN {
+                return Ok(false);
+            }
+            for entry in Entry::decode_all(&buf[..read]) {
+                let is_leading_blank = entry.is_blank() && scan.last_physical < 0;
+                let is_next = entry.is_sane()
+                    && !entry.is_blank()
+                    && entry
+                        .physical_offset
+                        .checked_add(entry.size.into())
+                        .is_some()
+                    && entry.physical_end() > scan.last_physical;
+                if is_next {
+                    scan.last_physical = entry.physical_end();
+                } else if !is_leading_blank {
+                    return Ok(false);
+                }
+                scan.end += ENTRY_LEN as u64;
+            }
+            read_len = READ_LEN;
+        }
+        Ok(true)
+    }
+
+    /// The entry at `position`; zeros where there is no file.
+    fn disk_entry(&self, files: &[u64], position: u64) -> Result<Entry, StoreError> {
+        let start = self.file_start(position);
+        let mut bytes = [0; ENTRY_LEN];
+        if files.binary_search(&start).is_ok() {
+            let path = self.file_path(start);
+            (self.home.fs.open(&path, OpenMode::Read))
+                .and_then(|file| file.read_at(&mut bytes, position - start))
+                .map_err(|e| StoreError::io("read", &path, e))?;
+        }
+        Ok(Entry::decode(&bytes))
+    }
+
+    /// Takes over the unbroken run of `files` up to what `scan` found, and clears the rest.
+    fn adopt(&mut self, files: &[u64], scan: Scan) -> Result<(), StoreError> {
+        let size = self.home.file_size;
+        // The file with the last entry, or the very first one when there is none.
+        let last = files
+            .partition_point(|start| *start < scan.end)
+            .saturating_sub(1);
+        let mut first = last;
+        while first > 0 && files[first - 1] + size == files[first] {
+            first -= 1;
+        }
+        for start in files[last + 1..].iter().rev() {
+            let path = self.file_path(*start);
+            (self.home.fs.remove_file(&path)).map_err(|e| StoreError::io("remove", &path, e))?;
+            log::info!(
+                "{} file without entries removed, path={}",
+                self.name(),
+                path.display()
+            );
+        }
+        self.first_file = files[first];
+        self.files_end = files[last] + size;
+        self.min = self.first_file;
+        self.end = scan.end;
+        self.written = scan.end;
+        self.synced = scan.end;
+        self.last_physical = scan.last_physical;
+        if self.end < self.files_end {
+            let (start, path) = (files[last], self.file_path(files[last]));
+            (self.home.fs.open(&path, OpenMode::Write))
+                .and_then(|file| file.zero(self.end - start, self.files_end - self.end))
+                .map_err(|e| StoreError::io("clear", &path, e))?;
+        }
+        self.correct_min_offset(0)
+    }
+}

@@ -1,0 +1,161 @@
+//! Following the commit log where it was cut: at its end after a crash, at its start by age.
+
+use super::{ConsumeQueue, ENTRY_LEN, UnsyncedNames};
+use crate::store::error::StoreError;
+
+impl ConsumeQueue {
+    /// Drops all entries whose message does not end at or before `physical`, for good: what is left
+    /// of them on disk reads as zeros, so that no later recovery takes them for new ones.
+    ///
+    /// # Errors
+    /// From the file system; the queue is then to be recovered again.
+    pub fn truncate_above(&mut self, physical: i64) -> Result<(), StoreError> {
+        if self.last_physical <= physical {
+            return Ok(());
+        }
+        let (first, end) = (self.first_file, self.end);
+        let cut = self.partition_point(first, end, |entry| {
+            entry.is_blank() || entry.physical_end() <= physical
+        })?;
+        log::info!(
+            "{} truncated, physical_end={physical} max_offset={} was={}",
+            self.name(),
+            cut / ENTRY_LEN as u64,
+            self.max_offset()
+        );
+        self.truncate_at(cut)
+    }
+
+    /// Makes `cut` the end of the queue, in memory and on disk.
+    pub(super) fn truncate_at(&mut self, cut: u64) -> Result<(), StoreError> {
+        let tail_start = self.tail_start();
+        self.tail.truncate(cut.saturating_sub(tail_start) as usize);
+        self.end = cut;
+        self.written = self.written.min(cut);
+        self.synced = self.synced.min(cut);
+        if self.min >= cut {
+            self.min = cut;
+            self.min_physical = -1;
+        }
+        self.last_physical = match self.end {
+            end if end == self.first_file => -1,
+            end => match self.entry_at(end - ENTRY_LEN as u64)? {
+                entry if entry.is_blank() => -1,
+                // not -1 even for a damaged entry: the queue is not a new one
+                entry => entry.physical_end().max(0),
+            },
+        };
+        self.clear_files_from(cut)
+    }
+
+    /// Makes the files hold nothing from `position` on. One file stays, in a queue that has any: it
+    /// tells the queue offset to go on with.
+    pub(super) fn clear_files_from(&mut self, position: u64) -> Result<(), StoreError> {
+        let size = self.home.file_size;
+        let keep_upto = position.max(self.first_file + 1).div_ceil(size) * size;
+        self.remove_files_from(keep_upto)?;
+        let start = self.file_start(position);
+        if start >= self.files_end {
+            return Ok(());
+        }
+        let file = self.file_for_writing(start)?;
+        file.zero(position - start, start + size - position)
+            .and_then(|()| file.sync_data())
+            .map_err(|e| StoreError::io("clear", &self.file_path(start), e))
+    }
+
+    /// Removes the files from the one that starts at `start` on, newest first.
+    pub(super) fn remove_files_from(&mut self, start: u64) -> Result<(), StoreError> {
+        while self.files_end > start.max(self.first_file) {
+            let newest = self.files_end - self.home.file_size;
+            self.remove_file(newest)?;
+            self.files_end = newest;
+        }
+        Ok(())
+    }
+
+    fn remove_file(&mut self, start: u64) -> Result<(), StoreError> {
+        for open in [&mut self.writing, &mut self.reading] {
+            if open.as_ref().is_some_and(|open| open.start == start) {
+                *open = None;
+            }
+        }
+        let path = self.file_path(start);
+        log::info!("{} file removed, path={}", self.name(), path.display());
+        match self.home.fs.remove_file(&path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(StoreError::io("remove", &path, e));
+            }
+            _ => {}
+        }
+        self.unsynced_names = self.unsynced_names.max(UnsyncedNames::Files);
+        Ok(())
+    }
+
+    /// Moves the min offset to the first entry whose message starts at or after `log_min`, the
+    /// physical offset at which the commit log begins. When there is none, min and max are equal.
+    ///
+    /// # Errors
+    /// From the file system.
+    pub fn correct_min_offset(&mut self, log_min: i64) -> Result<(), StoreError> {
+        if self.min >= self.end || self.min_physical >= log_min.max(0) {
+            return Ok(());
+        }
+        let (min, end) = (self.min, self.end);
+        let is_expired = |entry: super::Entry| entry.is_blank() || entry.physical_offset < log_min;
+        if is_expired(self.entry_at(end - ENTRY_LEN as u64)?) {
+            self.min = end;
+            self.min_physical = -1;
+            return Ok(());
+        }
+        // Most often nothing changed since the last time.
+        let oldest = self.entry_at(min)?;
+        if is_expired(oldest) {
+            self.min = self.partition_point(min, end, is_expired)?;
+            self.min_physical = self.entry_at(self.min)?.physical_offset;
+        } else {
+            self.min_physical = oldest.physical_offset;
+        }
+        Ok(())
+    }
+
+    /// Removes the files all of whose messages start before `log_min`, and corrects the min offset.
+    /// The newest file stays, for it tells the queue offset to go on with. Returns the number of
+    /// removed files.
+    ///
+    /// # Errors
+    /// From the file system.
+    pub fn delete_expired(&mut self, log_min: i64) -> Result<usize, StoreError> {
+        self.correct_min_offset(log_min)?;
+        let mut removed = 0;
+        let size = self.home.file_size;
+        while self.first_file + size <= self.min && self.first_file + size < self.files_end {
+            self.remove_file(self.first_file)?;
+            self.first_file += size;
+            self.synced = self.synced.max(self.first_file);
+            removed += 1;
+        }
+        Ok(removed)
+    }
+
+    /// Removes the queue from memory and disk: it is as new.
+    ///
+    /// # Errors
+    /// From the file system; some files may be gone then, and the next call removes the rest.
+    pub fn destroy(&mut self) -> Result<(), StoreError> {
+        let fs = self.home.fs.clone();
+        *self = Self::empty(self.home.clone(), self.topic.clone(), self.queue_id)?;
+        let dir = self.dir();
+        fs.remove_dir_all(&dir)
+            .map_err(|e| StoreError::io("remove", &dir, e))?;
+        let topic_dir = self.home.topic_dir(&self.topic);
+        let others = fs
+            .read_dir(&topic_dir)
+            .map_err(|e| StoreError::io("list", &topic_dir, e))?;
+        if others.is_empty() {
+            fs.remove_dir_all(&topic_dir)
+                .map_err(|e| StoreError::io("remove", &topic_dir, e))?;
+        }
+        Ok(())
+    }
+}
