@@ -1,0 +1,97 @@
+//! What the measured server spent: processor time, memory and writes, read from `/proc`.
+
+use std::fs;
+
+use serde::Serialize;
+
+/// A reading of one process at one moment.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Reading {
+    cpu_us: u64,
+    written_bytes: u64,
+    write_calls: u64,
+    read_calls: u64,
+}
+
+/// What a process spent between two readings, and its memory at the second.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Spent {
+    /// User and system time, µs.
+    pub cpu_us: u64,
+    /// µs per message.
+    pub cpu_us_per_message: f64,
+    /// Bytes given to the block layer, per message.
+    pub device_write_bytes_per_message: f64,
+    /// write-like system calls per message.
+    pub write_calls_per_message: f64,
+    /// read-like system calls per message.
+    pub read_calls_per_message: f64,
+    /// Resident memory, KiB.
+    pub resident_kib: u64,
+    /// Anonymous memory (not backed by files), KiB.
+    pub anonymous_kib: u64,
+}
+
+/// Reads a process; None when it is not there or not ours to read.
+pub fn read(pid: u32) -> Option<Reading> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The command name may contain spaces and brackets: fields are counted after the last one.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks: u64 = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
+    let per_second = rustix::param::clock_ticks_per_second();
+    let io = fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
+    Some(Reading {
+        cpu_us: ticks.saturating_mul(1_000_000) / per_second.max(1),
+        written_bytes: field(&io, "write_bytes:"),
+        write_calls: field(&io, "syscw:"),
+        read_calls: field(&io, "syscr:"),
+    })
+}
+
+/// Resident and anonymous memory in KiB.
+pub fn memory(pid: u32) -> (u64, u64) {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    if rollup.contains("Anonymous:") {
+        return (field(&rollup, "Rss:"), field(&rollup, "Anonymous:"));
+    }
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    (field(&status, "VmRSS:"), field(&status, "RssAnon:"))
+}
+
+fn field(text: &str, name: &str) -> u64 {
+    text.lines()
+        .find_map(|line| line.strip_prefix(name))
+        .and_then(|rest| rest.split_whitespace().next())
+        .and_then(|number| number.parse().ok())
+        .unwrap_or(0)
+}
+
+impl Reading {
+    /// What was spent since `before`, over `messages`.
+    pub fn since(&self, before: &Reading, messages: u64, pid: u32) -> Spent {
+        let per = |now: u64, then: u64| now.saturating_sub(then) as f64 / messages.max(1) as f64;
+        let (resident_kib, anonymous_kib) = memory(pid);
+        Spent {
+            cpu_us: self.cpu_us.saturating_sub(before.cpu_us),
+            cpu_us_per_message: per(self.cpu_us, before.cpu_us),
+            device_write_bytes_per_message: per(self.written_bytes, before.written_bytes),
+            write_calls_per_message: per(self.write_calls, before.write_calls),
+            read_calls_per_message: per(self.read_calls, before.read_calls),
+            resident_kib,
+            anonymous_kib,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_can_be_read() {
+        let reading = read(std::process::id()).unwrap();
+        let spent = reading.since(&Reading::default(), 1, std::process::id());
+        assert!(spent.resident_kib > 0 && spent.anonymous_kib > 0);
+        assert!(read(u32::MAX).is_none());
+    }
+}
