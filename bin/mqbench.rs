@@ -191,7 +191,9 @@ impl Common {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     let result = match runtime {
         Ok(runtime) => {
             let local = tokio::task::LocalSet::new();
@@ -214,9 +216,9 @@ async fn run(mode: Mode) -> Result<(), String> {
         Mode::Produce(args) => runs::produce(args).await,
         Mode::Consume(args) => runs::consume(args).await,
         Mode::Latency(args) => runs::latency(args).await,
-        Mode::Echo(args) => {
-            echo::run(&args.listen, args.queues).await.map_err(|error| error.to_string())
-        }
+        Mode::Echo(args) => echo::run(&args.listen, args.queues)
+            .await
+            .map_err(|error| error.to_string()),
         Mode::Wait(args) => runs::wait(args).await,
     }
 }

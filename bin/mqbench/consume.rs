@@ -84,7 +84,9 @@ async fn pull_until_over(
         output.clear();
         for queue in due.drain(..) {
             let cursor = &load.cursors[queue];
-            cursor.template.append_pull(&mut output, OPAQUE_BASE + queue as i32, cursor.offset);
+            cursor
+                .template
+                .append_pull(&mut output, OPAQUE_BASE + queue as i32, cursor.offset);
             sent[queue] = now;
             on_the_way += 1;
         }
@@ -181,7 +183,9 @@ fn walk(
     let (mut messages, mut rest) = (0, body);
     while let Some(size) = rest.first_chunk::<4>() {
         let size = u32::from_be_bytes(*size) as usize;
-        let Some((record, after)) = rest.split_at_checked(size.max(4)) else { break };
+        let Some((record, after)) = rest.split_at_checked(size.max(4)) else {
+            break;
+        };
         messages += 1;
         if let Some((epoch, tally)) = end_to_end
             && control.measuring()

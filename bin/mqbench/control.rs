@@ -33,7 +33,10 @@ struct Edge {
 
 impl Edge {
     fn now(server_pid: Option<u32>) -> Self {
-        Edge { server: server_pid.and_then(process::read), own: process::read(std::process::id()) }
+        Edge {
+            server: server_pid.and_then(process::read),
+            own: process::read(std::process::id()),
+        }
     }
 }
 
@@ -98,7 +101,8 @@ impl Control {
     /// Ends the run.
     pub fn finish(&self, now: Instant) {
         if self.phase.get() == Phase::Measuring {
-            self.elapsed.set(now.saturating_duration_since(self.begin.get()));
+            self.elapsed
+                .set(now.saturating_duration_since(self.begin.get()));
             self.edges.borrow_mut().1 = Edge::now(self.server_pid);
         }
         if self.phase.replace(Phase::Over) != Phase::Over {

@@ -4,9 +4,7 @@
 use std::rc::Rc;
 
 use bytes::BytesMut;
-use callboard::protocol::{
-    FrameCodec, RemotingCommand, RequestCode, ResponseCode, SerializeType,
-};
+use callboard::protocol::{FrameCodec, RemotingCommand, RequestCode, ResponseCode, SerializeType};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::codec::Decoder;
@@ -50,7 +48,9 @@ fn send_ok(serialize_type: SerializeType) -> Template {
     let mut request = RemotingCommand::request_without_header(RequestCode::SendMessageV2);
     request.serialize_type = serialize_type;
     let mut answer = RemotingCommand::response(&request, ResponseCode::Success);
-    answer.ext_fields.insert("msgId", "7F00000100002A9F0000000000000000");
+    answer
+        .ext_fields
+        .insert("msgId", "7F00000100002A9F0000000000000000");
     answer.ext_fields.insert("queueId", "0");
     answer.ext_fields.insert("queueOffset", "0");
     answer.ext_fields.insert("MSG_REGION", "DefaultRegion");
@@ -74,7 +74,11 @@ async fn serve(mut stream: TcpStream, canned: &Canned) -> Result<(), String> {
             used += frame.len;
             let send = matches!(frame.code, 10 | 310 | 320);
             if send && (frames::OPAQUE_BASE..=i32::MAX).contains(&frame.opaque) {
-                let template = if frame.binary { &canned.binary } else { &canned.json };
+                let template = if frame.binary {
+                    &canned.binary
+                } else {
+                    &canned.json
+                };
                 template.append(&mut output, frame.opaque, &mut counter, 0);
             } else {
                 answer_other(whole, send, canned, &mut output)?;
@@ -94,9 +98,15 @@ fn answer_other(
     canned: &Canned,
     output: &mut Vec<u8>,
 ) -> Result<(), String> {
-    let mut codec = FrameCodec { max_frame_len: FRAME_LEN_MAX };
-    let decoded = codec.decode(&mut BytesMut::from(frame)).map_err(|error| error.to_string())?;
-    let Some(request) = decoded else { return Ok(()) };
+    let mut codec = FrameCodec {
+        max_frame_len: FRAME_LEN_MAX,
+    };
+    let decoded = codec
+        .decode(&mut BytesMut::from(frame))
+        .map_err(|error| error.to_string())?;
+    let Some(request) = decoded else {
+        return Ok(());
+    };
     if request.is_oneway() || request.is_response() {
         return Ok(());
     }

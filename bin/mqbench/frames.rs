@@ -140,26 +140,42 @@ pub struct Answer<'a> {
 /// The frame at the start of `input`; None while it is not whole. A frame that makes no sense is
 /// an error: the load generator stops.
 pub fn parse(input: &[u8]) -> Result<Option<Answer<'_>>, String> {
-    let Some((head, rest)) = input.split_first_chunk::<8>() else { return Ok(None) };
+    let Some((head, rest)) = input.split_first_chunk::<8>() else {
+        return Ok(None);
+    };
     let word = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
     let len = word(0) as usize;
     let header_len = (word(4) & 0x00FF_FFFF) as usize;
     if len > 64 * 1024 * 1024 || len < 4 + header_len {
-        return Err(format!("frame of {len} bytes with a header of {header_len}"));
+        return Err(format!(
+            "frame of {len} bytes with a header of {header_len}"
+        ));
     }
-    let Some(content) = rest.get(..len - 4) else { return Ok(None) };
+    let Some(content) = rest.get(..len - 4) else {
+        return Ok(None);
+    };
     let (header, body) = content.split_at(header_len);
     let binary = head[4] != 0;
     let (code, opaque) = if binary {
         let field: &[u8; 9] = header.first_chunk().ok_or("short binary header")?;
         let code = i32::from(i16::from_be_bytes([field[0], field[1]]));
-        (code, i32::from_be_bytes([field[5], field[6], field[7], field[8]]))
+        (
+            code,
+            i32::from_be_bytes([field[5], field[6], field[7], field[8]]),
+        )
     } else {
         let code = json_number(header, b"\"code\":").ok_or("header without code")?;
         let opaque = json_number(header, b"\"opaque\":").ok_or("header without opaque")?;
         (code as i32, opaque as i32)
     };
-    Ok(Some(Answer { code, opaque, header, binary, body, len: len + 4 }))
+    Ok(Some(Answer {
+        code,
+        opaque,
+        header,
+        binary,
+        body,
+        len: len + 4,
+    }))
 }
 
 fn json_number(header: &[u8], key: &[u8]) -> Option<i64> {
@@ -172,7 +188,10 @@ fn leading_number(text: &[u8]) -> Option<i64> {
         (b'-', digits) => (true, digits),
         _ => (false, text),
     };
-    let len = digits.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let len = digits
+        .iter()
+        .take_while(|byte| byte.is_ascii_digit())
+        .count();
     let digits = digits.get(..len).filter(|digits| !digits.is_empty())?;
     let value = digits.iter().try_fold(0_i64, |value, digit| {
         value.checked_mul(10)?.checked_add(i64::from(digit - b'0'))
@@ -197,7 +216,9 @@ mod tests {
         let mut request = RemotingCommand::request_without_header(RequestCode::SendMessageV2);
         request.serialize_type = serialize;
         request.ext_fields.insert("g", &TIME_MARK.to_string());
-        request.ext_fields.insert("i", &format!("UNIQ_KEY\u{1}{COUNTER_MARK}\u{2}"));
+        request
+            .ext_fields
+            .insert("i", &format!("UNIQ_KEY\u{1}{COUNTER_MARK}\u{2}"));
         request.with_body(b"body".to_vec())
     }
 

@@ -55,8 +55,12 @@ struct Shared {
 /// Runs one connection; returns what was counted.
 pub fn run(load: OpenLoad) -> Result<Tally, String> {
     let stream = TcpStream::connect(&load.addr).map_err(|error| error.to_string())?;
-    stream.set_nodelay(true).map_err(|error| error.to_string())?;
-    stream.set_read_timeout(Some(Duration::from_secs(3))).map_err(|error| error.to_string())?;
+    stream
+        .set_nodelay(true)
+        .map_err(|error| error.to_string())?;
+    stream
+        .set_read_timeout(Some(Duration::from_secs(3)))
+        .map_err(|error| error.to_string())?;
     let reader = stream.try_clone().map_err(|error| error.to_string())?;
     let shared = Arc::new(Shared {
         due: (0..IN_FLIGHT_MAX).map(|_| AtomicU64::new(0)).collect(),
@@ -78,7 +82,9 @@ pub fn run(load: OpenLoad) -> Result<Tally, String> {
         std::thread::sleep(Duration::from_millis(5));
     }
     shared.stop.store(true, Ordering::Release);
-    let read = reading.join().map_err(|_| "the reading thread panicked".to_owned())?;
+    let read = reading
+        .join()
+        .map_err(|_| "the reading thread panicked".to_owned())?;
     let sent = sent?;
     read?;
     let mut tally = std::mem::take(&mut *tally.lock().map_err(|_| "poisoned".to_owned())?);
@@ -112,7 +118,9 @@ fn send_on_time(mut stream: TcpStream, load: &OpenLoad, shared: &Shared) -> Resu
         }
         output.clear();
         let past_ns = begin.elapsed().as_nanos() as f64;
-        let due_now = ((past_ns / interval_ns) as u64 + 1).saturating_sub(sent).clamp(1, BURST_MAX);
+        let due_now = ((past_ns / interval_ns) as u64 + 1)
+            .saturating_sub(sent)
+            .clamp(1, BURST_MAX);
         let ms = now_ms();
         for _ in 0..due_now {
             let due_ns = offset_ns + (sent as f64 * interval_ns) as u64;
@@ -127,7 +135,9 @@ fn send_on_time(mut stream: TcpStream, load: &OpenLoad, shared: &Shared) -> Resu
             }
             sent += 1;
         }
-        stream.write_all(&output).map_err(|error| error.to_string())?;
+        stream
+            .write_all(&output)
+            .map_err(|error| error.to_string())?;
     }
 }
 
@@ -140,7 +150,10 @@ fn read_answers(
     let mut input: Vec<u8> = vec![0; 256 * 1024];
     let mut filled = 0;
     let mut tally = tally.lock().map_err(|_| "poisoned".to_owned())?;
-    let measure_ns = load.measure_from.saturating_duration_since(load.epoch).as_nanos() as u64;
+    let measure_ns = load
+        .measure_from
+        .saturating_duration_since(load.epoch)
+        .as_nanos() as u64;
     loop {
         if filled == input.len() {
             input.resize(filled * 2, 0);
@@ -157,10 +170,16 @@ fn read_answers(
         while let Some(answer) = frames::parse(&input[used..filled])? {
             used += answer.len;
             let slot = answer.opaque.wrapping_sub(OPAQUE_BASE);
-            let due = usize::try_from(slot).ok().and_then(|slot| shared.due.get(slot));
-            let Some(due_ns) = due.map(|due| due.load(Ordering::Acquire)) else { continue };
+            let due = usize::try_from(slot)
+                .ok()
+                .and_then(|slot| shared.due.get(slot));
+            let Some(due_ns) = due.map(|due| due.load(Ordering::Acquire)) else {
+                continue;
+            };
             if due_ns >= measure_ns {
-                tally.latency.saturating_record((now_ns.saturating_sub(due_ns) / 1000).max(1));
+                tally
+                    .latency
+                    .saturating_record((now_ns.saturating_sub(due_ns) / 1000).max(1));
                 tally.requests += 1;
                 if answer.code == 0 {
                     tally.messages += load.batch;
@@ -180,5 +199,8 @@ fn read_answers(
 }
 
 fn is_timeout(error: &std::io::Error) -> bool {
-    matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
+    matches!(
+        error.kind(),
+        std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
+    )
 }

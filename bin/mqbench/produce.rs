@@ -54,11 +54,7 @@ pub async fn run(load: Load, control: Rc<Control>, total: Rc<RefCell<Tally>>) {
     total.borrow_mut().merge(&tally);
 }
 
-async fn send_until_over(
-    load: &Load,
-    control: &Control,
-    tally: &mut Tally,
-) -> Result<(), String> {
+async fn send_until_over(load: &Load, control: &Control, tally: &mut Tally) -> Result<(), String> {
     let text = |error: std::io::Error| error.to_string();
     let mut stream = TcpStream::connect(&load.addr).await.map_err(text)?;
     stream.set_nodelay(true).map_err(text)?;
@@ -88,7 +84,11 @@ async fn send_until_over(
         } else if !output.is_empty() {
             stream.write_all(&output).await.map_err(text)?;
         }
-        let patience = if control.is_over() { TAIL_MAX } else { SILENCE_MAX };
+        let patience = if control.is_over() {
+            TAIL_MAX
+        } else {
+            SILENCE_MAX
+        };
         let reading = tokio::time::timeout(patience, stream.read_buf(&mut input));
         match reading.await {
             Ok(Ok(0)) => return Err("the server closed the connection".into()),
@@ -130,7 +130,10 @@ impl Slots {
         while let Some(answer) = frames::parse(&input[used..])? {
             used += answer.len;
             let slot = answer.opaque.wrapping_sub(OPAQUE_BASE);
-            let Some(sent) = usize::try_from(slot).ok().and_then(|slot| self.sent.get(slot)) else {
+            let Some(sent) = usize::try_from(slot)
+                .ok()
+                .and_then(|slot| self.sent.get(slot))
+            else {
                 continue;
             };
             if control.measuring() {

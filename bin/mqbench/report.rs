@@ -45,7 +45,9 @@ impl Tally {
         for (code, count) in &other.errors {
             *self.errors.entry(*code).or_default() += count;
         }
-        self.latency.add(&other.latency).expect("both histograms resize");
+        self.latency
+            .add(&other.latency)
+            .expect("both histograms resize");
     }
 }
 
@@ -159,7 +161,10 @@ impl Report {
                 server.read_calls_per_message
             );
         }
-        println!("load generator: {:.2} us CPU per message", self.client_cpu_us_per_message);
+        println!(
+            "load generator: {:.2} us CPU per message",
+            self.client_cpu_us_per_message
+        );
         for (code, count) in &self.errors {
             println!("error {code}: {count}");
         }

@@ -37,7 +37,9 @@ pub async fn targets(
         return Ok(queues(&route, usage));
     }
     let Some(count) = create else {
-        return Err(format!("no route for topic {topic}; give --queues to create it"));
+        return Err(format!(
+            "no route for topic {topic}; give --queues to create it"
+        ));
     };
     let mut masters = Vec::new();
     for known in KNOWN_TOPICS {
@@ -48,7 +50,9 @@ pub async fn targets(
     }
     masters.dedup_by(|a, b| a.addr == b.addr);
     if masters.is_empty() {
-        return Err(format!("{namesrv} knows no broker on which {topic} could be made"));
+        return Err(format!(
+            "{namesrv} knows no broker on which {topic} could be made"
+        ));
     }
     for master in &masters {
         create_topic(client, &master.addr, topic, count).await?;
@@ -88,39 +92,58 @@ pub async fn create_topic(
     for (key, value) in fields {
         request.ext_fields.insert(key, value);
     }
-    let answer = client.call(addr, request, TIMEOUT).await.map_err(|error| error.to_string())?;
+    let answer = client
+        .call(addr, request, TIMEOUT)
+        .await
+        .map_err(|error| error.to_string())?;
     match answer.code {
         0 => Ok(()),
-        code => Err(format!("{addr} did not make {topic}: {code} {:?}", answer.remark)),
+        code => Err(format!(
+            "{addr} did not make {topic}: {code} {:?}",
+            answer.remark
+        )),
     }
 }
 
-async fn ask(
-    client: &RemotingClient,
-    namesrv: &str,
-    topic: &str,
-) -> Result<Option<Value>, String> {
+async fn ask(client: &RemotingClient, namesrv: &str, topic: &str) -> Result<Option<Value>, String> {
     let code = RequestCode::GetRouteinfoByTopic;
     let mut request = RemotingCommand::request_without_header(code);
     request.ext_fields.insert("topic", topic);
     request.ext_fields.insert("acceptStandardJsonOnly", "true");
-    let answer = client.call(namesrv, request, TIMEOUT).await.map_err(|error| error.to_string())?;
+    let answer = client
+        .call(namesrv, request, TIMEOUT)
+        .await
+        .map_err(|error| error.to_string())?;
     match answer.code {
-        0 => serde_json::from_slice(&answer.body).map(Some).map_err(|error| error.to_string()),
+        0 => serde_json::from_slice(&answer.body)
+            .map(Some)
+            .map_err(|error| error.to_string()),
         17 => Ok(None),
-        code => Err(format!("{namesrv} gave no route of {topic}: {code} {:?}", answer.remark)),
+        code => Err(format!(
+            "{namesrv} gave no route of {topic}: {code} {:?}",
+            answer.remark
+        )),
     }
 }
 
 fn queues(route: &Value, usage: Use) -> Vec<Target> {
-    let list = |name: &str| route.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
+    let list = |name: &str| {
+        route
+            .get(name)
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default()
+    };
     let (bit, field) = match usage {
         Use::Send => (WRITE, "writeQueueNums"),
         Use::Pull => (READ, "readQueueNums"),
     };
     let mut targets = Vec::new();
     for data in list("queueDatas") {
-        let name = data.get("brokerName").and_then(Value::as_str).unwrap_or_default();
+        let name = data
+            .get("brokerName")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         let number = |field: &str| data.get(field).and_then(Value::as_u64).unwrap_or(0);
         let master = list("brokerDatas").into_iter().find_map(|broker| {
             let found = broker.get("brokerName").and_then(Value::as_str) == Some(name);

@@ -24,7 +24,11 @@ async fn targets(
 ) -> Result<Vec<Target>, String> {
     let found = match (&common.broker, &common.namesrv) {
         (Some(addr), _) => (0..common.queues.unwrap_or(1))
-            .map(|queue_id| Target { addr: addr.clone(), broker: "broker-a".into(), queue_id })
+            .map(|queue_id| Target {
+                addr: addr.clone(),
+                broker: "broker-a".into(),
+                queue_id,
+            })
             .collect(),
         (None, Some(namesrv)) => {
             route::targets(client, namesrv, &common.topic, common.queues, usage).await?
@@ -32,7 +36,10 @@ async fn targets(
         (None, None) => Vec::new(),
     };
     if found.is_empty() {
-        return Err(format!("topic {} has no queue that can be used", common.topic));
+        return Err(format!(
+            "topic {} has no queue that can be used",
+            common.topic
+        ));
     }
     Ok(found)
 }
@@ -67,8 +74,10 @@ pub async fn produce(args: Produce) -> Result<(), String> {
     let total = Rc::new(RefCell::new(Tally::default()));
     let mut tasks = Vec::new();
     for (addr, targets) in &brokers {
-        let templates: Vec<_> =
-            targets.iter().map(|target| setup::send_template(&shape, target, &prefix)).collect();
+        let templates: Vec<_> = targets
+            .iter()
+            .map(|target| setup::send_template(&shape, target, &prefix))
+            .collect();
         let templates = Rc::new(templates);
         for _ in 0..args.common.connections.max(1) {
             let index = tasks.len();
@@ -96,7 +105,9 @@ pub async fn produce(args: Produce) -> Result<(), String> {
     for task in tasks {
         task.await.map_err(|error| error.to_string())?;
     }
-    control.report("produce", &total.borrow())?.print(args.common.json);
+    control
+        .report("produce", &total.borrow())?
+        .print(args.common.json);
     Ok(())
 }
 
@@ -115,7 +126,10 @@ async fn run_open_loop(
     epoch: Instant,
     stamp_body: bool,
 ) -> Result<(Tally, Rc<Control>), String> {
-    let shape = Shape { body: args.body.max(8), ..shape(args) };
+    let shape = Shape {
+        body: args.body.max(8),
+        ..shape(args)
+    };
     let prefix = setup::run_prefix();
     let limits = args.common.limits();
     let rate = args.rate.filter(|rate| *rate > 0.0).unwrap_or(1000.0);
@@ -148,7 +162,11 @@ async fn run_open_loop(
             threads.push(tokio::task::spawn_blocking(move || openloop::run(load)));
         }
     }
-    let limits = Limits { duration: Some(duration), count: None, ..limits };
+    let limits = Limits {
+        duration: Some(duration),
+        count: None,
+        ..limits
+    };
     let control = Control::new(limits, args.common.server_pid);
     control.keep_time().await;
     let mut total = Tally::default();
@@ -182,7 +200,9 @@ pub async fn consume(args: Consume) -> Result<(), String> {
     }
     control.finish(Instant::now());
     time.await.map_err(|error| error.to_string())?;
-    control.report("consume", &total.borrow())?.print(args.common.json);
+    control
+        .report("consume", &total.borrow())?
+        .print(args.common.json);
     Ok(())
 }
 
@@ -207,10 +227,17 @@ async fn cursors(
         let max = setup::queue_offset(client, topic, &target, code).await?;
         let code = RequestCode::GetMinOffset;
         let min = setup::queue_offset(client, topic, &target, code).await?;
-        let (offset, end) = if args.tail { (max, i64::MAX) } else { (min, max) };
-        let template =
-            setup::pull_template(&shape, &target, &args.group, args.pull, args.tail);
-        map.entry(target.addr).or_default().push(consume::Cursor { template, offset, end });
+        let (offset, end) = if args.tail {
+            (max, i64::MAX)
+        } else {
+            (min, max)
+        };
+        let template = setup::pull_template(&shape, &target, &args.group, args.pull, args.tail);
+        map.entry(target.addr).or_default().push(consume::Cursor {
+            template,
+            offset,
+            end,
+        });
     }
     Ok(map)
 }
@@ -305,7 +332,9 @@ pub async fn wait(args: Wait) -> Result<(), String> {
                 r#"{"clientID":"mqbench","consumerDataSet":[],"producerDataSet":[]}"#.as_bytes(),
             );
         }
-        if let Ok(answer) = client.call(&args.addr, request, Duration::from_secs(2)).await
+        if let Ok(answer) = client
+            .call(&args.addr, request, Duration::from_secs(2))
+            .await
             && answer.code == 0
         {
             println!("{}", begin.elapsed().as_millis());
@@ -317,4 +346,3 @@ pub async fn wait(args: Wait) -> Result<(), String> {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
-

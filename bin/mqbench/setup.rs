@@ -13,7 +13,10 @@ const SUSPEND_MS: u64 = 15_000;
 
 /// Wall clock, ms.
 pub fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_millis() as i64
 }
 
 /// A queue of the topic and the broker that has it.
@@ -56,8 +59,11 @@ pub fn send_template(shape: &Shape, target: &Target, prefix: &str) -> Template {
     let mut request = RemotingCommand::request_without_header(code);
     request.serialize_type = shape.serialize;
     let properties = message_properties(shape, prefix);
-    let header_properties =
-        if shape.batch > 1 { "WAIT\u{1}true\u{2}" } else { properties.as_str() };
+    let header_properties = if shape.batch > 1 {
+        "WAIT\u{1}true\u{2}"
+    } else {
+        properties.as_str()
+    };
     let time = TIME_MARK.to_string();
     let queue_id = target.queue_id.to_string();
     let fields = [
@@ -85,7 +91,11 @@ pub fn send_template(shape: &Shape, target: &Target, prefix: &str) -> Template {
 }
 
 fn message_properties(shape: &Shape, prefix: &str) -> String {
-    let keys = if shape.keys { format!("KEYS\u{1}{COUNTER_MARK}\u{2}") } else { String::new() };
+    let keys = if shape.keys {
+        format!("KEYS\u{1}{COUNTER_MARK}\u{2}")
+    } else {
+        String::new()
+    };
     format!("{keys}UNIQ_KEY\u{1}{prefix}{COUNTER_MARK}\u{2}WAIT\u{1}true\u{2}")
 }
 
@@ -149,12 +159,21 @@ pub async fn queue_offset(
 ) -> Result<i64, String> {
     let mut request = RemotingCommand::request_without_header(code);
     let queue_id = target.queue_id.to_string();
-    insert_all(&mut request.ext_fields, &[("topic", topic), ("queueId", &queue_id)]);
+    insert_all(
+        &mut request.ext_fields,
+        &[("topic", topic), ("queueId", &queue_id)],
+    );
     let answer = client.call(&target.addr, request, TIMEOUT).await;
     let answer = answer.map_err(|error| error.to_string())?;
-    let offset = answer.ext_fields.get("offset").and_then(|text| text.parse().ok());
+    let offset = answer
+        .ext_fields
+        .get("offset")
+        .and_then(|text| text.parse().ok());
     offset.ok_or_else(|| {
         let remark = answer.remark.as_deref().unwrap_or_default();
-        format!("{} gave no offset: code {} {remark}", target.addr, answer.code)
+        format!(
+            "{} gave no offset: code {} {remark}",
+            target.addr, answer.code
+        )
     })
 }
