@@ -9,8 +9,10 @@ pub mod codes;
 pub mod command_header;
 pub mod ext_fields;
 pub mod frame;
+pub mod java;
 pub mod json_header;
 pub mod language;
+pub mod message;
 
 /// A UTF-8 string that shares the memory of the frame it came from.
 ///

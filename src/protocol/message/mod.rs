@@ -1,0 +1,11 @@
+//! Messages: how one is stored and delivered, its properties, its names and its identifiers.
+
+pub mod batch;
+pub mod id;
+pub mod names;
+pub mod perm;
+pub mod properties;
+pub mod record;
+pub mod sys_flag;
+
+pub use super::java::tags_code;
