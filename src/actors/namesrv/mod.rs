@@ -1,1 +1,7 @@
-//! The namesrv actors.
+//! The NameServer: which brokers there are, and which topics they have.
+
+pub mod model;
+pub mod registry;
+#[cfg(test)]
+mod registry_tests;
+pub mod tables;
