@@ -1,6 +1,6 @@
 //! The only module with `unsafe`: kernel calls about memory and locks that no safe wrapper offers.
 //!
-//! Everything else in the crate sees a mapping as [`Bytes`].
+//! Everything else in the crate sees a mapping as [`Bytes`] or as a [`MappedMut`].
 
 use std::{fs::File, io, os::fd::AsRawFd};
 
@@ -110,6 +110,66 @@ pub fn try_lock_first_byte(file: &File) -> io::Result<bool> {
     }
 }
 
+/// A file mapped for reading and writing, for formats that change a few bytes here and there.
+///
+/// All access goes by copy and is checked against the length. Writing to a page for which the disk
+/// has no space left is a signal that ends the process, so the owner allocates first
+/// ([`allocate`](crate::store::fs::File::allocate)). Written bytes are made durable with
+/// [`sync_data`](crate::store::fs::File::sync_data) of the file.
+#[derive(Debug)]
+pub struct MappedMut {
+    map: memmap2::MmapMut,
+}
+
+impl MappedMut {
+    /// Maps the first `len` bytes of a file that is open for reading and writing.
+    ///
+    /// The file must not be shortened while it is mapped, and only the returned value may write it.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidInput`] when the file is shorter than `len`, and what `mmap` says.
+    pub fn map(file: &File, len: u64) -> io::Result<Self> {
+        let file_len = file.metadata()?.len();
+        if len == 0 || file_len < len {
+            let what = format!("cannot map {len} bytes of a file of {file_len} bytes");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+        }
+        let len = usize::try_from(len).map_err(|_| io::ErrorKind::InvalidInput)?;
+        // SAFETY: the mapping lies within the file (checked above). The caller's duty, stated
+        // above, is the one that Rust cannot check: the file keeps its length (the store never
+        // shortens files) and nobody else writes the bytes (the store's lock file keeps other
+        // processes out, and an index file has one writer, which owns this value). References
+        // into the mapping live only inside the methods below.
+        let map = unsafe { memmap2::MmapOptions::new().len(len).map_mut(file)? };
+        Ok(Self { map })
+    }
+
+    /// Length of the mapping in bytes.
+    pub fn len(&self) -> u64 {
+        self.map.len() as u64
+    }
+
+    /// Whether the mapping has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.map.is_empty()
+    }
+
+    /// Copies `N` bytes out of the mapping; `None` beyond its end.
+    pub fn get<const N: usize>(&self, at: u64) -> Option<[u8; N]> {
+        let at = usize::try_from(at).ok()?;
+        let bytes = self.map.get(at..at.checked_add(N)?)?;
+        bytes.try_into().ok()
+    }
+
+    /// Copies `bytes` into the mapping; `None`, and nothing is changed, beyond its end.
+    pub fn put(&mut self, at: u64, bytes: &[u8]) -> Option<()> {
+        let at = usize::try_from(at).ok()?;
+        let target = self.map.get_mut(at..at.checked_add(bytes.len())?)?;
+        target.copy_from_slice(bytes);
+        Some(())
+    }
+}
+
 /// The start address and length of the pages that `bytes` lies in.
 fn page_range(bytes: &[u8]) -> Option<(usize, usize)> {
     if bytes.is_empty() {
@@ -151,6 +211,24 @@ mod tests {
     fn a_mapping_beyond_the_file_is_refused() {
         assert!(map_file(&file_of(10), 11).is_err());
         assert_eq!(map_file(&file_of(10), 0).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn a_writable_mapping_checks_its_bounds() {
+        let file = file_of(10_000);
+        let mut map = MappedMut::map(&file, 10_000).unwrap();
+        assert_eq!((map.len(), map.is_empty()), (10_000, false));
+        map.put(9_996, b"last").unwrap();
+        assert!(map.put(9_997, b"last").is_none());
+        assert!(map.put(u64::MAX, b"last").is_none());
+        assert_eq!(map.get(9_996), Some(*b"last"));
+        assert_eq!(map.get::<5>(9_996), None);
+        assert_eq!(map.get::<5>(u64::MAX - 2), None);
+        let mut read = [0; 4];
+        file.read_exact_at(&mut read, 9_996).unwrap();
+        assert_eq!(&read, b"last");
+        assert!(MappedMut::map(&file, 10_001).is_err());
+        assert!(MappedMut::map(&file, 0).is_err());
     }
 
     #[test]

@@ -12,6 +12,8 @@ use std::{
 
 use bytes::Bytes;
 
+use super::mapped::MappedMut;
+
 mod real;
 
 pub use real::RealFs;
@@ -119,6 +121,12 @@ pub trait File: Send + Sync + Debug {
     fn zero(&self, offset: u64, len: u64) -> io::Result<()>;
     /// Maps the first `len` bytes for reading; the pages follow later writes to the file.
     fn map(&self, len: u64) -> io::Result<Bytes>;
+    /// Maps the first `len` bytes for reading and writing, see [`MappedMut`]. A file system without
+    /// mappings of its own answers [`io::ErrorKind::Unsupported`].
+    fn map_mut(&self, len: u64) -> io::Result<MappedMut> {
+        let what = format!("no writable mapping of {len} bytes");
+        Err(io::Error::new(io::ErrorKind::Unsupported, what))
+    }
     /// Takes an exclusive lock on byte 0 for this process (fcntl, as Java's FileChannel.lock does);
     /// `false` when another process holds it.
     fn try_lock_first_byte(&self) -> io::Result<bool>;

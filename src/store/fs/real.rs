@@ -13,7 +13,7 @@ use bytes::Bytes;
 use rustix::fs::FallocateFlags;
 
 use super::{DirEntry, DiskSpace, File, FileRef, FileSystem, Fs, OpenMode};
-use crate::store::mapped;
+use crate::store::mapped::{self, MappedMut};
 
 /// How many slices one `pwritev` takes (Linux's IOV_MAX).
 const SLICES_PER_WRITE: usize = 1024;
@@ -207,6 +207,10 @@ impl File for RealFile {
 
     fn map(&self, len: u64) -> io::Result<Bytes> {
         mapped::map_file(&self.file, len)
+    }
+
+    fn map_mut(&self, len: u64) -> io::Result<MappedMut> {
+        MappedMut::map(&self.file, len)
     }
 
     fn try_lock_first_byte(&self) -> io::Result<bool> {
