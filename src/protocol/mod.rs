@@ -9,6 +9,7 @@ pub mod codes;
 pub mod command_header;
 pub mod ext_fields;
 pub mod frame;
+pub mod header;
 pub mod java;
 pub mod json_header;
 pub mod language;

@@ -219,10 +219,13 @@ pub fn append(out: &mut Vec<u8>, name: &str, value: &str) {
     out.push(ENTRY_SEPARATOR);
 }
 
+/// Name and value of a property.
+type Property<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
+
 /// Properties that are being changed. Nothing is copied but what is set.
 #[derive(Clone, Debug, Default)]
 pub struct Editor<'a> {
-    entries: SmallVec<[(Cow<'a, [u8]>, Cow<'a, [u8]>); 8]>,
+    entries: SmallVec<[Property<'a>; 8]>,
 }
 
 impl<'a> Editor<'a> {
