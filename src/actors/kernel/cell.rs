@@ -62,7 +62,7 @@ pub struct ActorCell {
     sent: Sent,
     // Written by the actor's own thread only: plain loads and stores.
     handled: AtomicU64,
-    skipped: AtomicU64,
+    taken: AtomicU64,
     beats: AtomicU64,
     mailbox_max: AtomicU64,
     polling: AtomicBool,
@@ -86,7 +86,7 @@ impl ActorCell {
             kind,
             sent: Sent::default(),
             handled: AtomicU64::new(0),
-            skipped: AtomicU64::new(0),
+            taken: AtomicU64::new(0),
             beats: AtomicU64::new(0),
             mailbox_max: AtomicU64::new(0),
             polling: AtomicBool::new(false),
@@ -119,10 +119,17 @@ impl ActorCell {
 
     /// The first line of every handler: counts the message as taken out of the mailbox.
     ///
-    /// Only the actor's own thread calls it. It costs a load and a store.
+    /// Only the actor's own thread calls it. It costs two loads and two stores.
     #[inline]
     pub fn begin_work(&self) {
         bump(&self.handled, 1);
+        bump(&self.taken, 1);
+    }
+
+    /// Counts work that does not come through the mailbox, such as frames from a socket.
+    #[inline]
+    pub fn count_handled(&self, more: u64) {
+        bump(&self.handled, more);
     }
 
     /// Tells the watchdog that a long turn is alive. Only the actor's own thread calls it.
@@ -236,8 +243,10 @@ impl ActorCell {
 
     /// Messages sent and not yet begun: cancelled ones leave the count at the next drain.
     pub fn mailbox_len(&self) -> u64 {
-        let taken = self.handled.load(Relaxed) + self.skipped.load(Relaxed);
-        self.sent.0.load(Relaxed).saturating_sub(taken)
+        self.sent
+            .0
+            .load(Relaxed)
+            .saturating_sub(self.taken.load(Relaxed))
     }
 
     /// The longest mailbox seen at the beginning of a drain.
@@ -278,11 +287,8 @@ impl ActorCell {
     /// also what was cancelled by its sender and never reached a handler.
     pub(super) fn poll_ends(&self, sent_before: u64, drained: bool) {
         self.polling.store(false, Relaxed);
-        if drained {
-            let taken = self.handled.load(Relaxed) + self.skipped.load(Relaxed);
-            if taken < sent_before {
-                bump(&self.skipped, sent_before - taken);
-            }
+        if drained && self.taken.load(Relaxed) < sent_before {
+            self.taken.store(sent_before, Relaxed);
         }
     }
 

@@ -50,6 +50,7 @@ mod drain;
 mod guard;
 mod messages;
 mod panics;
+mod permits;
 mod policy;
 mod tree;
 
@@ -59,6 +60,7 @@ pub use drain::after_drain;
 pub use guard::spawn;
 pub use messages::{ChildGaveUp, Crash, Shutdown};
 pub use panics::PanicReport;
+pub use permits::{Permit, PermitClass, PermitLimit, PermitUsage, Permits};
 pub use policy::{OnSpent, RestartPolicy};
 pub use tree::{ActorView, MailboxView, Page, Tree};
 
