@@ -2,14 +2,20 @@
 
 use smallvec::SmallVec;
 
-use super::queue_table::QueueKey;
+use super::{commit_log::DelayLevels, queue_table::QueueKey};
+use crate::protocol::{
+    java::{StringHash, positive_hash},
+    message::{
+        names::SCHEDULE_TOPIC,
+        properties::{self, KEY_SEPARATOR},
+        record::RecordView,
+        sys_flag, tags_code,
+    },
+};
 
-/// Mask of the transaction bits in a system flag.
-const TRANSACTION_MASK: i32 = 0xC;
-/// Transaction bits of a half message.
-const TRANSACTION_PREPARED: i32 = 0x4;
-/// Transaction bits of a rolled back message.
-const TRANSACTION_ROLLBACK: i32 = 0xC;
+/// Milliseconds that a scheduled message without a known level waits, as in RocketMQ's
+/// `ScheduleMessageService.computeDeliverTimestamp`.
+const UNKNOWN_LEVEL_DELAY_MS: i64 = 1000;
 
 /// One record, as its consume queue and the index see it (RocketMQ's `DispatchRequest`).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +32,7 @@ pub struct DispatchRecord {
     pub store_timestamp: i64,
     /// The record's system flag.
     pub sys_flag: i32,
-    /// Hashes of the index keys, see [`key_hash`]; empty when the record is not indexed.
+    /// Hashes of the index keys (`topic#key`, `topic#T#tags`); empty when the record is not indexed.
     pub index_keys: SmallVec<[i32; 4]>,
 }
 
@@ -38,8 +44,79 @@ impl DispatchRecord {
 
     /// Whether the record has an entry in its consume queue: all but half and rolled back ones.
     pub fn in_queue(&self) -> bool {
-        let kind = self.sys_flag & TRANSACTION_MASK;
-        kind != TRANSACTION_PREPARED && kind != TRANSACTION_ROLLBACK
+        let kind = sys_flag::transaction_type(self.sys_flag);
+        kind != sys_flag::TRANSACTION_PREPARED && kind != sys_flag::TRANSACTION_ROLLBACK
+    }
+
+    /// What queues and index need of a stored record (RocketMQ's `checkMessageAndReturnSize`).
+    pub fn of(view: &RecordView<'_>, levels: &DelayLevels) -> Self {
+        let mut texts = Texts::default();
+        for (name, value) in properties::entries(view.properties) {
+            // A later entry of the same name wins, as in Java's map.
+            texts.note(name, value);
+        }
+        let mut code = texts.tags.map_or(0, tags_code);
+        if view.topic == SCHEDULE_TOPIC
+            && let Some(level) = texts.delay.and_then(|d| d.parse::<i32>().ok())
+            && level > 0
+        {
+            let delay = levels.delay_ms(level).unwrap_or(UNKNOWN_LEVEL_DELAY_MS);
+            code = view.store_timestamp.saturating_add(delay);
+        }
+        Self {
+            queue_offset: view.queue_offset,
+            physical_offset: view.physical_offset,
+            size: i32::try_from(view.size).unwrap_or(i32::MAX),
+            tags_code: code,
+            store_timestamp: view.store_timestamp,
+            sys_flag: view.sys_flag,
+            index_keys: texts.index_keys(view),
+        }
+    }
+}
+
+/// The properties that dispatching looks at.
+#[derive(Default)]
+struct Texts<'a> {
+    unique_key: Option<&'a str>,
+    keys: Option<&'a str>,
+    tags: Option<&'a str>,
+    delay: Option<&'a str>,
+}
+
+impl<'a> Texts<'a> {
+    fn note(&mut self, name: &[u8], value: &'a [u8]) {
+        let place = match name {
+            b"UNIQ_KEY" => &mut self.unique_key,
+            b"KEYS" => &mut self.keys,
+            b"TAGS" => &mut self.tags,
+            b"DELAY" => &mut self.delay,
+            _ => return,
+        };
+        *place = std::str::from_utf8(value).ok();
+    }
+
+    /// One hash for the unique key, one for each key, one for the tags (RocketMQ's
+    /// `IndexService.buildIndex`); none for a rolled back message.
+    fn index_keys(&self, view: &RecordView<'_>) -> SmallVec<[i32; 4]> {
+        let mut hashes = SmallVec::new();
+        if sys_flag::transaction_type(view.sys_flag) == sys_flag::TRANSACTION_ROLLBACK {
+            return hashes;
+        }
+        let topic = StringHash::new().then(view.topic);
+        let keyed = topic.then("#");
+        let key_hash = |key: &str| positive_hash(keyed.then(key).finish());
+        if let Some(unique_key) = self.unique_key {
+            hashes.push(key_hash(unique_key));
+        }
+        let keys = self.keys.unwrap_or("").split(KEY_SEPARATOR);
+        for key in keys.filter(|key| !key.is_empty()) {
+            hashes.push(key_hash(key));
+        }
+        if let Some(tags) = self.tags {
+            hashes.push(positive_hash(topic.then("#T#").then(tags).finish()));
+        }
+        hashes
     }
 }
 
@@ -52,67 +129,73 @@ pub struct ScannedRecord {
     pub record: DispatchRecord,
 }
 
-/// Java's `String.hashCode` of a text that is given in pieces.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct JavaHash(i32);
-
-impl JavaHash {
-    /// Continues the hash with more text.
-    pub fn push(self, text: &str) -> Self {
-        let step = |hash: i32, unit: i32| hash.wrapping_mul(31).wrapping_add(unit);
-        if text.is_ascii() {
-            return Self(text.bytes().fold(self.0, |h, b| step(h, i32::from(b))));
-        }
-        Self(
-            text.encode_utf16()
-                .fold(self.0, |h, u| step(h, i32::from(u))),
-        )
-    }
-
-    /// The hash as the index stores it: RocketMQ's `indexKeyHashMethod`, the absolute value, and 0
-    /// where there is none.
-    pub fn index_key(self) -> i32 {
-        self.0.checked_abs().unwrap_or(0)
-    }
-}
-
-/// Hash of an index key: of the text `topic#key`.
-pub fn key_hash(topic: &str, key: &str) -> i32 {
-    JavaHash::default()
-        .push(topic)
-        .push("#")
-        .push(key)
-        .index_key()
-}
-
-/// Hash of a tag's index key: of the text `topic#T#tag` (RocketMQ 5.4.0).
-pub fn tag_key_hash(topic: &str, tag: &str) -> i32 {
-    JavaHash::default()
-        .push(topic)
-        .push("#T#")
-        .push(tag)
-        .index_key()
-}
-
 #[cfg(test)]
 mod tests {
+    use bytes::BytesMut;
+
     use super::*;
+    use crate::protocol::{
+        java::{index_key_hash, index_tags_hash},
+        message::record::{CheckCrc, NewRecord, encode_record, patch_record},
+    };
+
+    fn stored(new: &NewRecord<'_>) -> DispatchRecord {
+        let mut bytes = BytesMut::new();
+        encode_record(new, &mut bytes).unwrap();
+        patch_record(&mut bytes, 5, 1000, 77);
+        let view = RecordView::parse(&bytes, CheckCrc::Body).unwrap();
+        let record = DispatchRecord::of(&view, &DelayLevels::default());
+        assert_eq!(record.queue_offset, 5);
+        assert_eq!(record.physical_offset, 1000);
+        assert_eq!(record.store_timestamp, 77);
+        assert_eq!(record.end(), 1000 + bytes.len() as i64);
+        record
+    }
+
+    fn new<'a>(topic: &'a str, sys_flag: i32, properties: &'a str) -> NewRecord<'a> {
+        NewRecord {
+            topic,
+            queue_id: 1,
+            flag: 0,
+            sys_flag,
+            born_timestamp: 1,
+            born_host: "127.0.0.1:1".parse().unwrap(),
+            store_host: "[::1]:2".parse().unwrap(),
+            reconsume_times: 0,
+            prepared_transaction_offset: 0,
+            body: b"body",
+            properties: properties.as_bytes(),
+        }
+    }
 
     #[test]
-    fn hashes_are_those_of_java() {
-        // "TopicTest#key".hashCode() computed by the definition over UTF-16 units.
-        let slow = |text: &str| {
-            text.encode_utf16()
-                .fold(0_i32, |h, u| h.wrapping_mul(31).wrapping_add(i32::from(u)))
-        };
-        for (topic, key) in [("TopicTest", "key"), ("主题", "ключ𝄞"), ("", "")] {
-            let whole = slow(&format!("{topic}#{key}"));
-            assert_eq!(key_hash(topic, key), whole.checked_abs().unwrap_or(0));
-            let whole = slow(&format!("{topic}#T#{key}"));
-            assert_eq!(tag_key_hash(topic, key), whole.checked_abs().unwrap_or(0));
-        }
-        assert_eq!(JavaHash::default().push("hello").index_key(), 99_162_322);
-        assert_eq!(JavaHash(i32::MIN).index_key(), 0);
+    fn keys_and_tags_are_hashed() {
+        let text = "KEYS\u{1}a  b\u{2}UNIQ_KEY\u{1}U\u{2}TAGS\u{1}old\u{2}TAGS\u{1}t\u{2}";
+        let record = stored(&new("T", 0, text));
+        let mut hashes = record.index_keys.to_vec();
+        let key = |key| index_key_hash("T", key);
+        assert_eq!(hashes.pop(), Some(index_tags_hash("T", "t")));
+        assert_eq!(hashes, [key("U"), key("a"), key("b")]);
+        assert_eq!(record.tags_code, tags_code("t"));
+        assert!(record.in_queue());
+
+        let half = stored(&new("T", sys_flag::TRANSACTION_PREPARED, text));
+        assert_eq!(half.index_keys, record.index_keys);
+        assert!(!half.in_queue());
+        let gone = stored(&new("T", sys_flag::TRANSACTION_ROLLBACK, text));
+        assert!(gone.index_keys.is_empty());
+        assert_eq!(stored(&new("T", 0, "")).tags_code, 0);
+    }
+
+    #[test]
+    fn scheduled_messages_have_their_deliver_time() {
+        let code = |text: &str| stored(&new(SCHEDULE_TOPIC, 0, text)).tags_code;
+        assert_eq!(code("DELAY\u{1}2\u{2}TAGS\u{1}x\u{2}"), 77 + 5000);
+        assert_eq!(code("DELAY\u{1}99\u{2}"), 77 + 7_200_000);
+        assert_eq!(code("DELAY\u{1}0\u{2}TAGS\u{1}x\u{2}"), tags_code("x"));
+        assert_eq!(code("DELAY\u{1}soon\u{2}"), 0);
+        let elsewhere = stored(&new("T", 0, "DELAY\u{1}2\u{2}"));
+        assert_eq!(elsewhere.tags_code, 0);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use bytes::Bytes;
 /// Pages that one `mincore` call looks at.
 const PAGES_PER_MINCORE: usize = 256;
 
-/// Maps the first `len` bytes of a file for reading, shared, so that later writes are seen.
+/// Maps `len` bytes of a file, from `offset` on, for reading, shared, so that later writes are seen.
 ///
 /// A slice of the result must only be looked at where the file has that length for as long as the
 /// slice lives, and where its bytes do not change any more: below the published end of a log, or
@@ -17,14 +17,14 @@ const PAGES_PER_MINCORE: usize = 256;
 /// rewrites published bytes, other than with the same bytes.
 ///
 /// # Errors
-/// [`io::ErrorKind::InvalidInput`] when the file is shorter than `len`, and what `mmap` says.
-pub fn map_file(file: &File, len: u64) -> io::Result<Bytes> {
+/// [`io::ErrorKind::InvalidInput`] when the range reaches beyond the file, and what `mmap` says.
+pub fn map_file(file: &File, offset: u64, len: u64) -> io::Result<Bytes> {
     if len == 0 {
         return Ok(Bytes::new());
     }
     let file_len = file.metadata()?.len();
-    if file_len < len {
-        let what = format!("cannot map {len} bytes of a file of {file_len} bytes");
+    if offset.checked_add(len).is_none_or(|end| end > file_len) {
+        let what = format!("cannot map {len} bytes at {offset} of a file of {file_len} bytes");
         return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
     }
     let len = usize::try_from(len).map_err(|_| io::ErrorKind::InvalidInput)?;
@@ -33,7 +33,12 @@ pub fn map_file(file: &File, len: u64) -> io::Result<Bytes> {
     // (no truncation: a segment keeps its length from creation to deletion, and a deleted file
     // stays whole while it is mapped) nor change (the writer only writes beyond the published end,
     // which is stored with Release after the bytes and loaded with Acquire before the slice).
-    let map = unsafe { memmap2::MmapOptions::new().len(len).map(file)? };
+    let map = unsafe {
+        memmap2::MmapOptions::new()
+            .offset(offset)
+            .len(len)
+            .map(file)?
+    };
     Ok(Bytes::from_owner(map))
 }
 
@@ -200,7 +205,7 @@ mod tests {
     #[test]
     fn a_mapping_follows_writes_and_outlives_the_file() {
         let file = file_of(10_000);
-        let map = map_file(&file, 10_000).unwrap();
+        let map = map_file(&file, 0, 10_000).unwrap();
         file.write_all_at(b"hello", 5_000).unwrap();
         drop(file);
         assert_eq!(&map[5_000..5_005], b"hello");
@@ -209,8 +214,8 @@ mod tests {
 
     #[test]
     fn a_mapping_beyond_the_file_is_refused() {
-        assert!(map_file(&file_of(10), 11).is_err());
-        assert_eq!(map_file(&file_of(10), 0).unwrap().len(), 0);
+        assert!(map_file(&file_of(10), 5, 6).is_err());
+        assert_eq!(map_file(&file_of(10), 10, 0).unwrap().len(), 0);
     }
 
     #[test]
@@ -233,7 +238,7 @@ mod tests {
 
     #[test]
     fn what_was_just_read_is_resident() {
-        let map = map_file(&file_of(3_000_000), 3_000_000).unwrap();
+        let map = map_file(&file_of(3_000_000), 0, 3_000_000).unwrap();
         will_need(&map);
         assert!(map.iter().all(|&b| b == 0));
         assert!(resident(&map[100..2_999_999]));

@@ -2,6 +2,7 @@
 
 pub mod abort;
 pub mod checkpoint;
+pub mod commit_log;
 pub mod consume_queue;
 pub mod dispatch;
 pub mod error;
@@ -9,6 +10,7 @@ pub mod fs;
 pub mod lock;
 pub mod mapped;
 pub mod queue_table;
+pub mod tails;
 
 pub use dispatch::{DispatchRecord, ScannedRecord};
 pub use error::StoreError;

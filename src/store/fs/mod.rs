@@ -120,13 +120,20 @@ pub trait File: Send + Sync + Debug {
     /// punch holes this needs no space, so it also works on a full disk.
     fn zero(&self, offset: u64, len: u64) -> io::Result<()>;
     /// Maps the first `len` bytes for reading; the pages follow later writes to the file.
-    fn map(&self, len: u64) -> io::Result<Bytes>;
+    fn map(&self, len: u64) -> io::Result<Bytes> {
+        self.map_range(0, len)
+    }
+    /// Maps a range, which has to lie within the file, for reading; the pages follow later writes.
+    fn map_range(&self, offset: u64, len: u64) -> io::Result<Bytes>;
     /// Maps the first `len` bytes for reading and writing, see [`MappedMut`]. A file system without
     /// mappings of its own answers [`io::ErrorKind::Unsupported`].
     fn map_mut(&self, len: u64) -> io::Result<MappedMut> {
         let what = format!("no writable mapping of {len} bytes");
         Err(io::Error::new(io::ErrorKind::Unsupported, what))
     }
+    /// Where the first byte at or after `offset` is that was ever written; `None` when only holes
+    /// follow. A file system without sparse files may answer `offset`.
+    fn next_data(&self, offset: u64) -> io::Result<Option<u64>>;
     /// Takes an exclusive lock on byte 0 for this process (fcntl, as Java's FileChannel.lock does);
     /// `false` when another process holds it.
     fn try_lock_first_byte(&self) -> io::Result<bool>;

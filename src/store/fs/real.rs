@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use rustix::fs::FallocateFlags;
+use rustix::fs::{FallocateFlags, SeekFrom};
 
 use super::{DirEntry, DiskSpace, File, FileRef, FileSystem, Fs, OpenMode};
 use crate::store::mapped::{self, MappedMut};
@@ -205,8 +205,20 @@ impl File for RealFile {
         Ok(())
     }
 
-    fn map(&self, len: u64) -> io::Result<Bytes> {
-        mapped::map_file(&self.file, len)
+    fn map_range(&self, offset: u64, len: u64) -> io::Result<Bytes> {
+        mapped::map_file(&self.file, offset, len)
+    }
+
+    fn next_data(&self, offset: u64) -> io::Result<Option<u64>> {
+        // Moves the file's cursor, which nothing here uses.
+        match rustix::fs::seek(&self.file, SeekFrom::Data(offset)) {
+            Ok(at) => Ok(Some(at)),
+            Err(rustix::io::Errno::NXIO) => Ok(None),
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::OPNOTSUPP) => {
+                Ok((offset < self.len()?).then_some(offset))
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn map_mut(&self, len: u64) -> io::Result<MappedMut> {
@@ -253,6 +265,14 @@ mod tests {
             assert_eq!(*byte, if (3..9_003).contains(&i) { 0 } else { 7 });
         }
         assert!(fs.read_file(&path, 9_999).is_err());
+        file.zero(0, 10_000).unwrap();
+        file.set_len(1 << 30).unwrap();
+        file.write_at(b"x", 1 << 29).unwrap();
+        let data = file.next_data(0).unwrap().unwrap();
+        assert!(data <= 1 << 29);
+        assert!(file.next_data(1 << 30).unwrap().is_none());
+        let map = file.map_range((1 << 29) - 5, 6).unwrap();
+        assert_eq!(map[..], [0, 0, 0, 0, 0, b'x']);
     }
 
     #[test]

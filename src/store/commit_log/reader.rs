@@ -1,0 +1,183 @@
+//! Reading what is published: zero-copy slices, and positioned reads for cold data.
+
+use std::{path::PathBuf, sync::Arc};
+
+use bytes::Bytes;
+
+use super::{
+    config::DelayLevels,
+    scan::Scan,
+    state::{LogState, find},
+};
+use crate::{
+    protocol::message::record::{self, Peek},
+    store::{error::StoreError, mapped},
+};
+
+/// Reads a commit log; clones share everything.
+///
+/// All offsets are physical offsets: bytes since the beginning of the log's history.
+#[derive(Debug, Clone)]
+pub struct CommitLogReader {
+    pub(super) state: Arc<LogState>,
+}
+
+impl CommitLogReader {
+    /// Byte after the last whole record: the log's max offset.
+    pub fn end(&self) -> i64 {
+        self.state.end.get()
+    }
+
+    /// Bytes below this survive a power loss.
+    pub fn flushed(&self) -> i64 {
+        self.state.flushed.get()
+    }
+
+    /// The first byte that is still there; equal to [`end`](Self::end) in an empty log.
+    pub fn min_offset(&self) -> i64 {
+        self.state.min.get()
+    }
+
+    /// Store time (ms) of the newest record; 0 when not known.
+    pub fn end_timestamp(&self) -> i64 {
+        self.state.end_timestamp.get()
+    }
+
+    /// Store time (ms) of a record that is on disk with all before it: what the checkpoint's
+    /// physicMsgTimestamp may be.
+    pub fn flushed_timestamp(&self) -> i64 {
+        self.state.flushed_timestamp.get()
+    }
+
+    /// Whether an fsync failed for good, so that nothing is written until the next start.
+    pub fn is_poisoned(&self) -> bool {
+        self.state.is_poisoned()
+    }
+
+    /// Length of each segment, in bytes.
+    pub fn segment_len(&self) -> u64 {
+        self.state.config.segment_len
+    }
+
+    /// The delay levels that tags codes of scheduled messages are computed with.
+    pub fn delay_levels(&self) -> &Arc<DelayLevels> {
+        &self.state.config.delay_levels
+    }
+
+    /// Physical offset of the segment that holds `offset`, whether or not it exists.
+    pub fn segment_start(&self, offset: i64) -> i64 {
+        offset - offset.rem_euclid(self.state.config.segment_len as i64)
+    }
+
+    /// A zero-copy slice out of a mapping. `None` below the min offset, beyond the end, across two
+    /// segments, or when the file cannot be mapped.
+    ///
+    /// Looking at the bytes may wait for the disk, see [`resident`](Self::resident).
+    pub fn slice(&self, offset: i64, len: usize) -> Option<Bytes> {
+        let end = offset.checked_add(i64::try_from(len).ok()?)?;
+        if offset < self.min_offset() || end > self.end() {
+            return None;
+        }
+        let segments = self.state.segments.load();
+        let segment = find(&segments, offset)?;
+        if end > segment.end() {
+            return None;
+        }
+        match segment.slice(segment.position(offset), len) {
+            Ok(slice) => Some(slice),
+            Err(error) => {
+                log::error!("store/commit_log cannot read offset={offset} len={len}: {error}");
+                None
+            }
+        }
+    }
+
+    /// The whole record at `offset`, zero-copy. `None` where no record starts or it is not whole.
+    ///
+    /// Only the record's size and magic number are looked at, not its CRC.
+    pub fn record_at(&self, offset: i64) -> Option<Bytes> {
+        match record::peek(&self.slice(offset, record::BLANK_LEN)?) {
+            Peek::Record { size } => self.slice(offset, size),
+            _ => None,
+        }
+    }
+
+    /// Store time (ms) of the record at `offset`; `None` where no record starts.
+    pub fn store_timestamp_at(&self, offset: i64) -> Option<i64> {
+        record::peek_store_timestamp(&self.record_at(offset)?)
+    }
+
+    /// Reads into `buf` with a positioned read, which reports a bad disk as an error where a
+    /// mapping would raise a signal. Returns how much was read: less than `buf` at the log's end
+    /// or at the end of a segment, 0 below the min offset.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn read_at(&self, offset: i64, buf: &mut [u8]) -> Result<usize, StoreError> {
+        if offset < self.min_offset() {
+            return Ok(0);
+        }
+        let segments = self.state.segments.load();
+        let Some(segment) = find(&segments, offset) else {
+            return Ok(0);
+        };
+        let readable = self.end().min(segment.end()).saturating_sub(offset).max(0);
+        let len = buf
+            .len()
+            .min(usize::try_from(readable).unwrap_or(usize::MAX));
+        segment
+            .file()?
+            .read_at(&mut buf[..len], segment.position(offset))
+            .map_err(|e| StoreError::io("read", segment.path(), e))
+    }
+
+    /// Whether a range is in memory, so that reading it does not wait for a disk. `true` also where
+    /// there is nothing to read.
+    pub fn resident(&self, offset: i64, len: usize) -> bool {
+        self.slice(offset, len)
+            .is_none_or(|slice| mapped::resident(&slice))
+    }
+
+    /// Asks the kernel to bring a range into memory soon.
+    pub fn will_need(&self, offset: i64, len: usize) {
+        if let Some(slice) = self.slice(offset, len) {
+            mapped::will_need(&slice);
+        }
+    }
+
+    /// Walks the records from `from`, which has to be the start of a record (or of a blank or of a
+    /// segment), up to `to`, with positioned reads; bodies are checked against their CRC if the
+    /// configuration says so.
+    pub fn scan(&self, from: i64, to: i64) -> Scan {
+        let check_crc = self.state.config.check_crc_on_recover;
+        self.scan_with(from, to, check_crc)
+    }
+
+    /// As [`scan`](Self::scan), with a say on checking CRCs.
+    pub fn scan_with(&self, from: i64, to: i64, check_crc: bool) -> Scan {
+        let segments = self.state.segments.load_full();
+        let levels = self.state.config.delay_levels.clone();
+        Scan::new(segments, from, to.min(self.end()), check_crc, levels)
+    }
+
+    /// Unmaps what was not read since the last call, and closes files of which nothing is mapped
+    /// and everything flushed, while more than `open_max` are open. Called now and then.
+    pub fn release_cold(&self, open_max: usize) {
+        let segments = self.state.segments.load();
+        segments.iter().for_each(|s| s.unmap_unused());
+        let mut open = segments.iter().filter(|s| s.is_open()).count();
+        let flushed = self.flushed();
+        for segment in segments.iter().filter(|s| s.end() <= flushed) {
+            if open <= open_max {
+                break;
+            }
+            segment.close_if_unmapped();
+            open -= usize::from(!segment.is_open());
+        }
+    }
+
+    /// The directories that hold the log.
+    pub fn dirs(&self) -> &[PathBuf] {
+        &self.state.config.dirs
+    }
+}

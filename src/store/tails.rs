@@ -1,0 +1,215 @@
+//! Our own snapshot of the queues' tails, so that a start need not read what was stored long ago.
+//!
+//! RocketMQ learns the queues' ends from the consume queue files, and walks the commit log from the
+//! beginning of a segment. The snapshot says instead: as of log offset P, these were the queues and
+//! their next offsets. A start walks the log from P.
+//!
+//! The file is MessagePack: an array of format version, CRC-32 of the content, and the content's
+//! bytes. It is written beside its place, synced and renamed. It is ignored, and RocketMQ's files
+//! decide, when anything about it does not fit: the version, the CRC, the `checkpoint` page that it
+//! remembers (a Java broker has been here), or the log (see `RecoverFrom::snapshot`).
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    checkpoint::Checkpoint,
+    error::StoreError,
+    fs::{Fs, OpenMode},
+};
+
+/// Version of the format; another one is ignored.
+const FORMAT_VERSION: u32 = 1;
+
+/// Longest file that is read, in bytes: some millions of queues.
+const FILE_LEN_MAX: u64 = 512 << 20;
+
+/// Ties a snapshot to a place in the commit log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Anchor {
+    /// Physical offset P: everything below is in the snapshot, nothing above.
+    pub log_end: i64,
+    /// Physical offset of the last record below P; `None` when there was none.
+    pub last_record: Option<i64>,
+    /// Store time (ms) of that record.
+    pub last_store_timestamp: i64,
+}
+
+/// The tail of one queue as of P.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueTail {
+    /// The topic.
+    pub topic: String,
+    /// The queue's number.
+    pub queue_id: i32,
+    /// Offset that its next message gets.
+    pub next_offset: i64,
+    /// Physical offset of the end of its last record; -1 when not known.
+    pub last_physical_offset: i64,
+}
+
+/// A snapshot of all queues' tails.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tails {
+    /// Where in the log it was taken. Has to be flushed before the snapshot is saved.
+    pub anchor: Anchor,
+    /// The `checkpoint` pages that may be on disk beside this snapshot: the one before and the one
+    /// after the checkpoint that it was taken for, so that a crash between the two files is no harm.
+    pub checkpoints: Vec<Checkpoint>,
+    /// All queues.
+    pub queues: Vec<QueueTail>,
+}
+
+/// Version, CRC-32 of the content, content.
+#[derive(Serialize, Deserialize)]
+struct Envelope(u32, u32, #[serde(with = "content_bytes")] Vec<u8>);
+
+/// Writes the content as one MessagePack binary instead of an array of numbers.
+mod content_bytes {
+    use serde::{Deserializer, Serializer, de};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_bytes(bytes)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+        struct Bytes;
+        impl de::Visitor<'_> for Bytes {
+            type Value = Vec<u8>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("bytes")
+            }
+
+            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+                Ok(bytes.to_vec())
+            }
+        }
+        from.deserialize_bytes(Bytes)
+    }
+}
+
+impl Tails {
+    /// Encodes the file.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`] when it cannot be serialized.
+    pub fn encode(&self) -> Result<Vec<u8>, StoreError> {
+        let invalid = |e: rmp_serde::encode::Error| StoreError::invalid(e.to_string());
+        let content = rmp_serde::to_vec(self).map_err(invalid)?;
+        let envelope = Envelope(FORMAT_VERSION, crc32fast::hash(&content), content);
+        rmp_serde::to_vec(&envelope).map_err(invalid)
+    }
+
+    /// Decodes the file; `None` for another version, a wrong CRC, or anything else that is wrong.
+    pub fn decode(file: &[u8]) -> Option<Self> {
+        let Envelope(version, crc, content) = rmp_serde::from_slice(file).ok()?;
+        if version != FORMAT_VERSION || crc != crc32fast::hash(&content) {
+            return None;
+        }
+        rmp_serde::from_slice(&content).ok()
+    }
+
+    /// Saves the snapshot durably over the former one.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] or [`StoreError::Full`]; the former snapshot is then still whole.
+    pub fn save(&self, fs: &Fs, path: &Path) -> Result<(), StoreError> {
+        let content = self.encode()?;
+        let beside = path.with_extension("tmp");
+        let save = || {
+            let file = fs.open(&beside, OpenMode::Create)?;
+            file.set_len(0)?;
+            file.write_at(&content, 0)?;
+            file.sync_data()?;
+            fs.rename(&beside, path)?;
+            match path.parent() {
+                Some(dir) => fs.sync_dir(dir),
+                None => Ok(()),
+            }
+        };
+        save().map_err(|e| StoreError::io("save", path, e))
+    }
+
+    /// Loads the snapshot if there is one and it fits the `checkpoint` page that is on disk.
+    pub fn load(fs: &Fs, path: &Path, on_disk: Option<&Checkpoint>) -> Option<Self> {
+        if !fs.exists(path) {
+            return None;
+        }
+        let ignored = |why: &str| log::warn!("store/tails ignored file={} {why}", path.display());
+        let content = match fs.read_file(path, FILE_LEN_MAX) {
+            Ok(content) => content,
+            Err(error) => {
+                ignored(&format!("error={error}"));
+                return None;
+            }
+        };
+        let Some(tails) = Self::decode(&content) else {
+            ignored("reason=unreadable");
+            return None;
+        };
+        let on_disk = on_disk.copied().unwrap_or_default();
+        if !tails.checkpoints.contains(&on_disk) {
+            ignored("reason=other checkpoint");
+            return None;
+        }
+        Some(tails)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::fs::RealFs;
+
+    fn sample() -> Tails {
+        let page = |physic_msg_timestamp| Checkpoint {
+            physic_msg_timestamp,
+            ..Checkpoint::default()
+        };
+        Tails {
+            anchor: Anchor {
+                log_end: 12_345,
+                last_record: Some(12_000),
+                last_store_timestamp: 99,
+            },
+            checkpoints: vec![page(1), page(2)],
+            queues: vec![QueueTail {
+                topic: "主题".into(),
+                queue_id: 3,
+                next_offset: 77,
+                last_physical_offset: 12_345,
+            }],
+        }
+    }
+
+    #[test]
+    fn a_snapshot_is_used_only_beside_its_checkpoint() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tails");
+        let fs = RealFs::shared();
+        let tails = sample();
+        assert_eq!(Tails::load(&fs, &path, None), None);
+        tails.save(&fs, &path).unwrap();
+        tails.save(&fs, &path).unwrap();
+        for page in &tails.checkpoints {
+            assert_eq!(Tails::load(&fs, &path, Some(page)), Some(tails.clone()));
+        }
+        let other = Checkpoint::default();
+        assert_eq!(Tails::load(&fs, &path, Some(&other)), None);
+        assert_eq!(Tails::load(&fs, &path, None), None);
+    }
+
+    #[test]
+    fn any_changed_byte_makes_it_unreadable() {
+        let file = sample().encode().unwrap();
+        assert_eq!(Tails::decode(&file), Some(sample()));
+        for at in 0..file.len() {
+            let mut changed = file.clone();
+            changed[at] ^= 0x10;
+            assert_eq!(Tails::decode(&changed), None, "byte {at}");
+            assert_eq!(Tails::decode(&file[..at]), None, "prefix {at}");
+        }
+    }
+}
