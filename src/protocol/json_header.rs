@@ -14,6 +14,7 @@
 
 use super::command_header::FieldValue;
 use super::ext_fields::{Entry, Span};
+use super::fastjson::write_text;
 use super::frame::{EXT_FIELDS_MAX, FrameError, Head, RawHead};
 use super::language::LanguageCode;
 use bytes::{BufMut, BytesMut};
@@ -351,49 +352,4 @@ pub(super) fn encode(head: &Head<'_>, out: &mut BytesMut) {
     out.put_slice(b",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":");
     out.put_slice(digits.format(head.version).as_bytes());
     out.put_u8(b'}');
-}
-
-/// Writes a text in quotes with the escapes that fastjson uses: control characters, those of
-/// Latin-1 among them, and the two line separators of Unicode.
-pub fn write_text(out: &mut impl BufMut, text: &str) {
-    out.put_u8(b'"');
-    let bytes = text.as_bytes();
-    let mut done = 0;
-    for (at, &byte) in bytes.iter().enumerate() {
-        // Only these can begin a character that is escaped: 7f to 9f are 7f and c2 xx, the
-        // separators are e2 80 a8 and e2 80 a9.
-        if byte >= 0x20 && !matches!(byte, b'"' | b'\\' | 0x7f | 0xc2 | 0xe2) {
-            continue;
-        }
-        let Some(character) = text.get(at..).and_then(|rest| rest.chars().next()) else {
-            continue;
-        };
-        let short = match character {
-            '"' => b'"',
-            '\\' => b'\\',
-            '\u{8}' => b'b',
-            '\u{c}' => b'f',
-            '\n' => b'n',
-            '\r' => b'r',
-            '\t' => b't',
-            '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' => b'u',
-            _ => continue,
-        };
-        out.put_slice(bytes.get(done..at).unwrap_or(&[]));
-        out.put_slice(&[b'\\', short]);
-        if short == b'u' {
-            put_hex4(out, character as u32);
-        }
-        done = at + character.len_utf8();
-    }
-    out.put_slice(bytes.get(done..).unwrap_or(&[]));
-    out.put_u8(b'"');
-}
-
-/// Writes a UTF-16 code unit as four capital hex digits.
-pub(super) fn put_hex4(out: &mut impl BufMut, unit: u32) {
-    for shift in [12, 8, 4, 0] {
-        let digit = char::from_digit(unit >> shift & 0xf, 16).unwrap_or('0');
-        out.put_u8(digit.to_ascii_uppercase() as u8);
-    }
 }

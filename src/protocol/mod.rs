@@ -8,6 +8,7 @@ pub mod binary_header;
 pub mod codes;
 pub mod command_header;
 pub mod ext_fields;
+pub mod fastjson;
 pub mod frame;
 pub mod header;
 pub mod java;

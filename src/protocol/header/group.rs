@@ -141,7 +141,7 @@ command_header! {
         offset: Option<i64> => "offset",
         /// Time, ms.
         timestamp: i64 = 0 => "timestamp",
-        /// Whether offsets may move forward only (false) or anywhere.
+        /// Whether offsets may move forward as well, not only back.
         is_force: bool = false => "isForce",
     }
 }

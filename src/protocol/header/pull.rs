@@ -30,7 +30,7 @@ command_header! {
         expression_type: Option<Str> => "expressionType",
         /// Most bytes to answer with.
         max_msg_bytes: Option<i32> => "maxMsgBytes",
-        /// Where the request comes from: -1 or absent the SDK, 0 a proxy for order, 1 for broadcast.
+        /// Where the request comes from: -1 or absent a client, 0 to 2 a proxy.
         request_source: Option<i32> => "requestSource",
         /// The client that a proxy asks for. RocketMQ's spelling.
         proxy_forward_client_id: Option<Str> => "proxyFrowardClientId",
