@@ -1,1 +1,3 @@
-//! The broker actors.
+//! The broker.
+
+pub mod tables;

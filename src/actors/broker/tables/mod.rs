@@ -1,0 +1,7 @@
+//! The broker's tables and the actors that bring them to disk: topics, groups and offsets.
+//!
+//! Each table is published: any thread reads it without asking. Topics and groups are changed by
+//! their actors alone; offsets are written by whoever received them, see [`offset_table`].
+
+pub mod attributes;
+pub mod offset_table;
