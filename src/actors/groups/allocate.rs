@@ -27,7 +27,12 @@ impl Strategy {
             return Vec::new();
         }
         match self {
-            Self::Circle => queues.iter().skip(member).step_by(members).cloned().collect(),
+            Self::Circle => queues
+                .iter()
+                .skip(member)
+                .step_by(members)
+                .cloned()
+                .collect(),
             Self::Average => {
                 // The first ones take one queue more if it does not come out even.
                 let (each, more) = (queues.len() / members, queues.len() % members);

@@ -48,7 +48,10 @@ impl LockTable {
             Some(_) => false,
             None if full => false,
             None => {
-                let lock = Lock { client_id: client_id.clone(), renewed_ms: now_ms };
+                let lock = Lock {
+                    client_id: client_id.clone(),
+                    renewed_ms: now_ms,
+                };
                 self.0.insert(key.clone(), lock);
                 true
             }
@@ -57,7 +60,10 @@ impl LockTable {
 
     /// Gives a queue back; false if the client does not hold it.
     pub fn unlock(&mut self, key: &LockKey, client_id: &Str) -> bool {
-        let mine = self.0.get(key).is_some_and(|lock| lock.client_id == *client_id);
+        let mine = self
+            .0
+            .get(key)
+            .is_some_and(|lock| lock.client_id == *client_id);
         mine && self.0.remove(key).is_some()
     }
 
@@ -97,7 +103,11 @@ mod tests {
     #[test]
     fn a_lock_is_renewed_by_its_holder_and_expires() {
         let mut locks = LockTable::default();
-        let key = LockKey { topic: "T".into(), broker_name: "b".into(), queue_id: 1 };
+        let key = LockKey {
+            topic: "T".into(),
+            broker_name: "b".into(),
+            queue_id: 1,
+        };
         let (a, b): (Str, Str) = ("a".into(), "b".into());
         assert!(locks.lock(&key, &a, 0));
         assert!(!locks.lock(&key, &b, 60_000));

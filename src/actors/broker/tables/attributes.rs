@@ -88,9 +88,20 @@ pub const OF_TOPICS: &[Attribute] = &[
     Attribute {
         name: MESSAGE_TYPE,
         changeable: true,
-        values: Values::OneOf(&["UNSPECIFIED", "NORMAL", "FIFO", "DELAY", "TRANSACTION", "MIXED"]),
+        values: Values::OneOf(&[
+            "UNSPECIFIED",
+            "NORMAL",
+            "FIFO",
+            "DELAY",
+            "TRANSACTION",
+            "MIXED",
+        ]),
     },
-    Attribute { name: RESERVE_TIME, changeable: true, values: Values::Between(-1, i64::MAX) },
+    Attribute {
+        name: RESERVE_TIME,
+        changeable: true,
+        values: Values::Between(-1, i64::MAX),
+    },
 ];
 
 /// What groups may have: nothing so far.
@@ -100,7 +111,11 @@ pub const OF_GROUPS: &[Attribute] = &[];
 pub fn parse(text: &str) -> Result<Attributes, AttributeError> {
     let mut attributes = Attributes::new();
     // Java's split drops empty parts at the end only.
-    for part in text.trim_end_matches(',').split(',').filter(|_| !text.is_empty()) {
+    for part in text
+        .trim_end_matches(',')
+        .split(',')
+        .filter(|_| !text.is_empty())
+    {
         let (key, value) = match part.split_once('=') {
             Some((key, _)) if !key.contains('+') => {
                 return Err(AttributeError::BadAddition(key.to_owned()));
@@ -111,7 +126,10 @@ pub fn parse(text: &str) -> Result<Attributes, AttributeError> {
             }
             None => (part, ""),
         };
-        if attributes.insert(key.to_owned(), value.to_owned()).is_some() {
+        if attributes
+            .insert(key.to_owned(), value.to_owned())
+            .is_some()
+        {
             return Err(AttributeError::Duplicate(key.to_owned()));
         }
     }
@@ -183,7 +201,10 @@ mod tests {
     use super::*;
 
     fn of(pairs: &[(&str, &str)]) -> Attributes {
-        pairs.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect()
+        pairs
+            .iter()
+            .map(|&(key, value)| (key.to_owned(), value.to_owned()))
+            .collect()
     }
 
     #[test]
@@ -192,8 +213,14 @@ mod tests {
         assert_eq!(parse("+a=b,-c,"), Ok(of(&[("+a", "b"), ("-c", "")])));
         assert_eq!(parse("a=b"), Err(AttributeError::BadAddition("a".into())));
         assert_eq!(parse("a"), Err(AttributeError::BadDeletion("a".into())));
-        assert_eq!(parse("+a=b,+a=c"), Err(AttributeError::Duplicate("+a".into())));
-        assert_eq!(parse(",").map(|map| map.len()), Err(AttributeError::BadDeletion("".into())));
+        assert_eq!(
+            parse("+a=b,+a=c"),
+            Err(AttributeError::Duplicate("+a".into()))
+        );
+        assert_eq!(
+            parse(",").map(|map| map.len()),
+            Err(AttributeError::BadDeletion("".into()))
+        );
     }
 
     #[test]
@@ -201,7 +228,10 @@ mod tests {
         let made = alter(OF_TOPICS, None, &of(&[("+message.type", "FIFO")]));
         assert_eq!(made, Ok(of(&[("message.type", "FIFO")])));
         let refused = alter(OF_TOPICS, None, &of(&[("-message.type", "")]));
-        assert_eq!(refused, Err(AttributeError::NotAnAddition("message.type".into())));
+        assert_eq!(
+            refused,
+            Err(AttributeError::NotAnAddition("message.type".into()))
+        );
         let unknown = alter(OF_TOPICS, None, &of(&[("+a.b", "c")]));
         assert_eq!(unknown.unwrap_err().to_string(), "unsupported key: a.b");
     }
@@ -209,18 +239,28 @@ mod tests {
     #[test]
     fn some_attributes_never_change() {
         let current = of(&[("queue.type", "SimpleCQ"), ("message.type", "FIFO")]);
-        let change = |key: &str, value: &str| alter(OF_TOPICS, Some(&current), &of(&[(key, value)]));
+        let change =
+            |key: &str, value: &str| alter(OF_TOPICS, Some(&current), &of(&[(key, value)]));
         assert_eq!(
             change("+queue.type", "BatchCQ"),
             Err(AttributeError::Unchangeable("queue.type".into()))
         );
-        assert_eq!(change("-message.type", ""), Ok(of(&[("queue.type", "SimpleCQ")])));
+        assert_eq!(
+            change("-message.type", ""),
+            Ok(of(&[("queue.type", "SimpleCQ")]))
+        );
         assert_eq!(
             change("-reserve.time", ""),
             Err(AttributeError::Nonexistent("reserve.time".into()))
         );
-        assert!(matches!(change("+message.type", "X"), Err(AttributeError::NotInSet(_))));
-        assert_eq!(change("+reserve.time", "-2"), Err(AttributeError::NotInRange(-1, i64::MAX)));
+        assert!(matches!(
+            change("+message.type", "X"),
+            Err(AttributeError::NotInSet(_))
+        ));
+        assert_eq!(
+            change("+reserve.time", "-2"),
+            Err(AttributeError::NotInRange(-1, i64::MAX))
+        );
         assert_eq!(change("!a", ""), Err(AttributeError::NoSign("a".into())));
         assert_eq!(change("", ""), Err(AttributeError::BadName));
         assert_eq!(change("+a-b", ""), Err(AttributeError::BadName));

@@ -41,7 +41,10 @@ impl OffsetKey {
     /// Reads `topic@group`; `None` without the separator.
     pub fn parse(text: &str) -> Option<Self> {
         let (topic, group) = text.split_once('@')?;
-        Some(Self { topic: topic.into(), group: group.into() })
+        Some(Self {
+            topic: topic.into(),
+            group: group.into(),
+        })
     }
 
     /// Whether it belongs to an ordinary group: RocketMQ's lists of topics and groups leave all
@@ -118,23 +121,36 @@ struct GroupOffsets(Vec<QueueOffsets>);
 
 impl GroupOffsets {
     fn get(&self, queue_id: i32) -> Option<&QueueOffsets> {
-        let at = self.0.binary_search_by_key(&queue_id, |queue| queue.queue_id).ok()?;
+        let at = self
+            .0
+            .binary_search_by_key(&queue_id, |queue| queue.queue_id)
+            .ok()?;
         self.0.get(at)
     }
 
     fn get_mut(&mut self, queue_id: i32) -> Option<&mut QueueOffsets> {
-        let at = self.0.binary_search_by_key(&queue_id, |queue| queue.queue_id).ok()?;
+        let at = self
+            .0
+            .binary_search_by_key(&queue_id, |queue| queue.queue_id)
+            .ok()?;
         self.0.get_mut(at)
     }
 
     /// The entry of a queue, made when absent; `None` past the maximum.
     fn entry(&mut self, queue_id: i32) -> Option<&mut QueueOffsets> {
-        let at = match self.0.binary_search_by_key(&queue_id, |queue| queue.queue_id) {
+        let at = match self
+            .0
+            .binary_search_by_key(&queue_id, |queue| queue.queue_id)
+        {
             Ok(at) => at,
             Err(_) if self.0.len() >= QUEUES_PER_GROUP_MAX => return None,
             Err(at) => {
-                let fresh =
-                    QueueOffsets { queue_id, committed: NONE, pulled: NONE, reset: NONE };
+                let fresh = QueueOffsets {
+                    queue_id,
+                    committed: NONE,
+                    pulled: NONE,
+                    reset: NONE,
+                };
                 self.0.insert(at, fresh);
                 at
             }
@@ -191,7 +207,10 @@ impl OffsetTable {
             return offsets.entry(queue_id).map(act);
         }
         // Copies: slices of a frame would keep the whole frame in memory.
-        let key = OffsetKey { topic: topic.to_owned().into(), group: group.to_owned().into() };
+        let key = OffsetKey {
+            topic: topic.to_owned().into(),
+            group: group.to_owned().into(),
+        };
         let mut offsets = self.groups.entry(key).or_default();
         offsets.entry(queue_id).map(act)
     }
@@ -222,12 +241,14 @@ impl OffsetTable {
 
     /// What the group committed.
     pub fn committed(&self, topic: &str, group: &str, queue_id: i32) -> Option<i64> {
-        self.read(topic, group, queue_id, |queue| queue.committed).filter(|&offset| offset != NONE)
+        self.read(topic, group, queue_id, |queue| queue.committed)
+            .filter(|&offset| offset != NONE)
     }
 
     /// Where the last pull ended.
     pub fn pulled(&self, topic: &str, group: &str, queue_id: i32) -> Option<i64> {
-        self.read(topic, group, queue_id, |queue| queue.pulled).filter(|&offset| offset != NONE)
+        self.read(topic, group, queue_id, |queue| queue.pulled)
+            .filter(|&offset| offset != NONE)
     }
 
     /// Forgets where pulls of a group ended.
@@ -255,7 +276,8 @@ impl OffsetTable {
         if self.resets.load(Acquire) == 0 {
             return None;
         }
-        self.read(topic, group, queue_id, |queue| queue.reset).filter(|&offset| offset != NONE)
+        self.read(topic, group, queue_id, |queue| queue.reset)
+            .filter(|&offset| offset != NONE)
     }
 
     /// Takes the reset that waits for the next pull.
@@ -285,7 +307,13 @@ impl OffsetTable {
         let Some(committed) = self.of_group(topic, from) else {
             return false;
         };
-        self.replace(OffsetKey { topic: topic.to_owned().into(), group: to.to_owned().into() }, committed);
+        self.replace(
+            OffsetKey {
+                topic: topic.to_owned().into(),
+                group: to.to_owned().into(),
+            },
+            committed,
+        );
         self.dirty.store(true, Release);
         true
     }
@@ -344,7 +372,10 @@ impl OffsetTable {
 
     /// Topics that a group has offsets in.
     pub fn topics_of(&self, group: &str) -> BTreeSet<Str> {
-        let mine = self.groups.iter().filter(|entry| *entry.key().group == *group);
+        let mine = self
+            .groups
+            .iter()
+            .filter(|entry| *entry.key().group == *group);
         mine.map(|entry| entry.key().topic.clone()).collect()
     }
 
@@ -359,7 +390,8 @@ impl OffsetTable {
     pub fn all(&self) -> BTreeMap<String, Committed> {
         let entries = self.groups.iter();
         let all = entries.map(|entry| (entry.key().to_string(), entry.committed().collect()));
-        all.filter(|(_, committed): &(String, Committed)| !committed.is_empty()).collect()
+        all.filter(|(_, committed): &(String, Committed)| !committed.is_empty())
+            .collect()
     }
 
     /// Topics of every group, as they stand in the file.
@@ -368,7 +400,9 @@ impl OffsetTable {
         for entry in self.groups.iter().filter(|entry| entry.key().is_plain()) {
             if entry.committed().next().is_some() {
                 let key = entry.key();
-                map.entry(key.group.clone()).or_default().insert(key.topic.clone());
+                map.entry(key.group.clone())
+                    .or_default()
+                    .insert(key.topic.clone());
             }
         }
         map
@@ -463,7 +497,10 @@ mod tests {
         table.commit("T", "H", 1, 6);
         assert!(table.clone_group("T", "G", "H") && !table.clone_group("X", "G", "H"));
         assert_eq!(table.of_group("T", "H"), Some(vec![(0, 5)]));
-        assert_eq!(OffsetKey::parse("a@b@broadcast").unwrap().group, "b@broadcast");
+        assert_eq!(
+            OffsetKey::parse("a@b@broadcast").unwrap().group,
+            "b@broadcast"
+        );
         assert_eq!(OffsetKey::parse("a"), None);
     }
 
