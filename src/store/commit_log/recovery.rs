@@ -341,7 +341,8 @@ impl Recovery {
 
     /// Walks the records to the first thing that is none.
     fn walk(&mut self, segments: &Arc<Segments>) -> Result<Stop, StoreError> {
-        let mut scan = self.scan(segments, self.report.scan_from);
+        let scan = self.scan(segments, self.report.scan_from);
+        let mut scan = scan.refusing_holes(!self.from.clean);
         loop {
             let (what, record_like) = match scan.step()? {
                 Step::Record { view } => {
@@ -520,7 +521,10 @@ mod tests {
     #[test]
     fn each_prefix_of_the_last_record_is_cut_off_and_wiped() {
         let place = Place::new();
-        let units = filled(&place, 6);
+        let mut units = filled(&place, 5);
+        let (mut writer, _) = place.open_clean();
+        units.push(unit(30, 5));
+        writer.append(&mut units[5..], 1).unwrap();
         let path = file(&place, SEGMENT_LEN);
         let last = units[5].physical_offset;
         let at = (last as u64 - SEGMENT_LEN) as usize;

@@ -27,6 +27,9 @@ const READ_LEN: usize = 256 * 1024;
 /// no configured `maxMessageSize` comes near it.
 pub(super) const RECORD_LEN_MAX: usize = 256 << 20;
 
+/// The smallest piece of a file that a disk writes whole, in bytes.
+const SECTOR_LEN: u64 = 512;
+
 /// What is found at one place of the log.
 #[derive(Debug)]
 pub(super) enum Step<'a> {
@@ -51,6 +54,8 @@ pub struct Scan {
     at: i64,
     to: i64,
     check_crc: CheckCrc,
+    /// Whether a record with a hole in its properties counts as torn.
+    refuse_holes: bool,
     levels: Arc<DelayLevels>,
     buf: Vec<u8>,
     /// Physical offset of `buf[0]`.
@@ -76,12 +81,20 @@ impl Scan {
                 true => CheckCrc::Body,
                 false => CheckCrc::No,
             },
+            refuse_holes: false,
             levels,
             buf: Vec::new(),
             buf_start: 0,
             topic: Str::new(),
             failed: false,
         }
+    }
+
+    /// Lets records with a hole in their properties count as invalid, as recovery after a crash has
+    /// to: the CRC covers the body only.
+    pub(super) fn refusing_holes(mut self, refuse: bool) -> Self {
+        self.refuse_holes = refuse;
+        self
     }
 
     /// Physical offset of what comes next.
@@ -129,12 +142,18 @@ impl Scan {
                 }
             }
         };
-        let (offset, check_crc) = (self.at, self.check_crc);
+        let (offset, check_crc, refuse_holes) = (self.at, self.check_crc, self.refuse_holes);
+        let end = segment.position(offset) + size as u64;
         let bytes = self.fill(&segment, size)?;
         // The walk has to move before the record is lent out, so it is looked at twice.
         let what = match RecordView::parse(bytes, check_crc) {
-            Ok(view) if view.physical_offset == offset => None,
-            Ok(view) => Some(format!("a record that belongs to {}", view.physical_offset)),
+            Ok(view) if view.physical_offset != offset => {
+                Some(format!("a record that belongs to {}", view.physical_offset))
+            }
+            Ok(view) if refuse_holes && has_hole(view.properties, end) => {
+                Some("a record with a hole in its properties".to_owned())
+            }
+            Ok(_) => None,
             Err(error) => Some(error.to_string()),
         };
         if what.is_none() {
@@ -224,5 +243,36 @@ impl Iterator for Scan {
         let next = self.next_record();
         self.failed = next.is_err();
         next.transpose()
+    }
+}
+
+/// Whether properties, which end at position `end` of their file, look as if the disk, or a write
+/// that was cut short, had left out a part: zeros at the end, or in a whole sector. They are text
+/// and hold neither.
+fn has_hole(properties: &[u8], end: u64) -> bool {
+    if properties.last() == Some(&0) {
+        return true;
+    }
+    let start = end - properties.len() as u64;
+    let to_sector = (start.next_multiple_of(SECTOR_LEN) - start) as usize;
+    let from_sector = properties.get(to_sector..).unwrap_or_default();
+    let mut sectors = from_sector.chunks(SECTOR_LEN as usize);
+    sectors.any(|sector| sector.iter().all(|&b| b == 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_sector_of_properties_is_a_hole() {
+        let mut text = vec![b'x'; 2000];
+        assert!(!has_hole(&text, 10_000));
+        assert!(!has_hole(&[], 10_000));
+        text[100..611].fill(0);
+        assert!(!has_hole(&text, 10_000), "no whole sector of the file");
+        text[100..900].fill(0);
+        assert!(has_hole(&text, 10_000));
+        assert!(has_hole(b"text\0", 10_000));
     }
 }

@@ -14,7 +14,9 @@ use bytes::Bytes;
 
 use super::mapped::MappedMut;
 
+pub mod fault;
 mod real;
+pub mod recording;
 
 pub use real::RealFs;
 
