@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# clients.sh [CLIENT...]: the kit's published clients against one NameServer and broker, the checks of
+# ordinary.list only. Fewer `ok` lines than listed, or any `not ok`, is a failure.
+#   CLIENT  java-remoting-5.4.0, java-remoting-4.9.8, go-remoting (default: all three)
+#   SUT, SERVER, KIT: see lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+need_kit java mvn go
+need_server
+
+clients=("$@")
+[ ${#clients[@]} -gt 0 ] || clients=(java-remoting-5.4.0 java-remoting-4.9.8 go-remoting)
+
+ns_port="$(free_port)"; port="$(free_port)"
+start_namesrv "$SUT" "$WORK/ns" "$ns_port"
+broker_conf "$WORK/broker.conf" "$port" "$WORK/broker/store"
+start_broker "$SUT" "$WORK/broker" "$WORK/broker.conf" "127.0.0.1:$ns_port"
+
+for client in "${clients[@]}"; do
+  program="${client%-[0-9]*}"; version="${client#"$program"}"; version="${version#-}"
+  mapfile -t wanted < <(sed -n "s/^$program //p" "$HERE/ordinary.list")
+  [ ${#wanted[@]} -gt 0 ] || die "ordinary.list has no checks of $program"
+  only="$(IFS='|'; echo "${wanted[*]}")"
+  say "$client on $SUT: ${#wanted[@]} checks"
+  out="$WORK/$client.out"; code=0
+  env NAMESRV_ADDR="127.0.0.1:$ns_port" CLIENT_VERSION="${version:-5.4.0}" ONLY="($only)" PARALLEL="${PARALLEL:-6}" \
+    GO_CLIENT_VERSION= timeout -k 10 "${CLIENT_TIMEOUT:-900}" "$KIT/clients/run" "$program" >"$out" 2>&1 || code=$?
+  sed -i 's/\x1b\[[0-9;]*m//g' "$out"   # mqadmin's colour resets come before the first line
+  seen=0
+  for check in "${wanted[@]}"; do
+    line="$(grep -E "^(ok|not ok|skip) $check( |\$)" "$out" | tail -1 || true)"
+    case "$line" in
+      "ok "*) seen=$((seen + 1)); ok "$client ${line#ok }";;
+      "") not_ok "$client $check # did not run";;
+      *) not_ok "$client ${line#not ok }";;
+    esac
+  done
+  # A `not ok` of a check that is not listed, or a bad exit with all listed checks ok, is a failure too.
+  [ "$code" = 0 ] || [ "$seen" != ${#wanted[@]} ] || not_ok "$client exited with $code"
+  echo "$client: $seen of ${#wanted[@]} listed checks passed"
+  [ "$seen" = ${#wanted[@]} ] || { echo "--- last lines of $client"; tail -25 "$out"; } >&2
+done
+finish

@@ -1,0 +1,169 @@
+# Sourced by the conformance scripts: finds the kit, starts and stops NameServers and brokers (ours or
+# Java's) on free ports under one temporary folder, and ends them all on exit.
+#
+# Environment:
+#   KIT           the kit's folder (default: ../shared/kit beside the repository)
+#   SERVER        folder with our binaries namesrv and broker (default: target/release, else target/debug)
+#   SUT           the broker under test: callboard (default) or java
+#   KEEP=1        keep the temporary folder
+#   BROKER_HEAP, BROKER_DIRECT, NS_HEAP   the Java servers' memory (small by default)
+set -euo pipefail
+
+HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+ROOT="$(cd "$HERE/../.." && pwd)"
+KIT="${KIT:-$ROOT/../shared/kit}"
+SUT="${SUT:-callboard}"
+export BROKER_HEAP="${BROKER_HEAP:-512m}" BROKER_DIRECT="${BROKER_DIRECT:-512m}" NS_HEAP="${NS_HEAP:-128m}"
+# The kit's broker runs G1 with default flags; on a busy two-core machine its first start takes a while.
+export START_TIMEOUT="${START_TIMEOUT:-180}"
+
+target="${CARGO_TARGET_DIR:-$ROOT/target}"
+if [ -z "${SERVER:-}" ]; then
+  if [ -x "$target/release/broker" ]; then SERVER="$target/release"; else SERVER="$target/debug"; fi
+fi
+
+say() { printf '%s %s\n' "$(date +%H:%M:%S)" "$*" >&2; }
+die() { say "$*"; exit 1; }
+
+# Ends with success and a plain last line: a machine without Java, Maven or Go can't run the kit.
+not_run() { echo "$*" >&2; echo "CONFORMANCE NOT RUN"; exit 0; }
+
+# need_kit TOOL...: the kit's folder and these programs, or CONFORMANCE NOT RUN.
+need_kit() {
+  [ -d "$KIT/rocketmq" ] && [ -d "$KIT/clients" ] || not_run "no kit at $KIT (set KIT)"
+  local tool
+  for tool in "$@"; do command -v "$tool" >/dev/null 2>&1 || not_run "no $tool on this machine"; done
+  "$KIT/rocketmq/fetch.sh" >&2 || die "the kit's jars cannot be resolved"
+}
+
+need_server() {
+  [ "$SUT" = java ] || { [ -x "$SERVER/broker" ] && [ -x "$SERVER/namesrv" ]; } ||
+    die "no broker and namesrv in $SERVER: build first (cargo build --release) or set SERVER"
+}
+
+WORK="$(mktemp -d "${TMPDIR:-/tmp}/callboard-conformance.XXXXXX")"
+PIDS=()   # every server started here and not yet stopped
+
+cleanup() {
+  local code=$? pid
+  trap - EXIT
+  for pid in ${PIDS[@]+"${PIDS[@]}"}; do kill -KILL "$pid" 2>/dev/null || true; done
+  if [ -n "${KEEP:-}" ] || { [ "$code" != 0 ] && [ -n "${KEEP_FAILED:-}" ]; }; then
+    say "kept $WORK"
+  else
+    rm -rf "$WORK"
+  fi
+  exit "$code"
+}
+trap cleanup EXIT
+trap 'exit 129' HUP; trap 'exit 130' INT; trap 'exit 143' TERM
+
+forget_pid() {
+  local left=() pid
+  for pid in ${PIDS[@]+"${PIDS[@]}"}; do [ "$pid" = "$1" ] || left+=("$pid"); done
+  PIDS=(${left[@]+"${left[@]}"})
+}
+
+port_is_free() { ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+# free_port: a port with port-2 .. port+2 free too (fast port, HA port and debug port live there).
+# Below the kernel's ephemeral range, so that no outgoing connection takes it meanwhile.
+free_port() {
+  local port offset ok
+  while :; do
+    port=$((10000 + (RANDOM * 32768 + RANDOM) % 2200 * 10 + 5)); ok=1
+    for offset in -2 -1 0 1 2; do port_is_free $((port + offset)) || { ok=; break; }; done
+    [ -z "$ok" ] || { echo "$port"; return; }
+  done
+}
+
+# wait_until SECONDS COMMAND...: polls; a deadline, not a pause.
+wait_until() {
+  local end=$(($(date +%s) + $1)); shift
+  until "$@"; do [ "$(date +%s)" -lt "$end" ] || return 1; sleep 0.05; done
+}
+
+port_answers() { ! port_is_free "$1"; }
+
+# broker_conf FILE PORT STORE [key=value...]: a broker.conf that both brokers take.
+broker_conf() {
+  local file="$1" port="$2" store="$3"; shift 3
+  {
+    cat <<CONF
+brokerClusterName=DefaultCluster
+brokerName=broker-a
+brokerId=0
+brokerIP1=127.0.0.1
+listenPort=$port
+deleteWhen=04
+fileReservedTime=48
+brokerRole=ASYNC_MASTER
+flushDiskType=ASYNC_FLUSH
+autoCreateTopicEnable=true
+brokerFastFailureEnable=false
+CONF
+    local line; for line in "$@"; do printf '%s\n' "$line"; done
+    echo "storePathRootDir=$store"
+    echo "storePathCommitLog=$store/commitlog"
+  } > "$file"
+}
+
+# start_namesrv java|callboard DIR PORT
+start_namesrv() {
+  local sut="$1" dir="$2" port="$3" pid; mkdir -p "$dir"
+  if [ "$sut" = java ]; then
+    NS_PORT="$port" "$KIT/rocketmq/namesrv.sh" start "$dir" >&2 || die "namesrv: $(tail -5 "$dir/namesrv.out")"
+    PIDS+=("$(cat "$dir/namesrv.pid")")
+    return
+  fi
+  printf 'listenPort=%s\nkvConfigPath=%s/kvConfig.json\nconfigStorePath=%s/namesrv.properties\n' \
+    "$port" "$dir" "$dir" > "$dir/namesrv.conf"
+  (cd "$dir" && exec env HOME="$dir" "$SERVER/namesrv" -c "$dir/namesrv.conf") >"$dir/namesrv.out" 2>&1 </dev/null &
+  pid=$!; PIDS+=("$pid"); echo "$pid" > "$dir/namesrv.pid"
+  wait_until 30 port_answers "$port" || die "namesrv: $(tail -5 "$dir/namesrv.out")"
+}
+
+has_booted() { grep -qF "boot success" "$1" 2>/dev/null || ! kill -0 "$2" 2>/dev/null; }
+
+# try_broker java|callboard DIR CONF NAMESRV: starts; fails when the broker ends before it is ready.
+# CONF's store is DIR/store: the kit's script insists on that place.
+try_broker() {
+  local sut="$1" dir="$2" conf="$3" ns="$4" pid; mkdir -p "$dir"
+  if [ "$sut" = java ]; then
+    if ! NAMESRV_ADDR="$ns" "$KIT/rocketmq/broker.sh" start "$conf" "$dir" >&2; then
+      kill -KILL "$(cat "$dir/broker.pid" 2>/dev/null)" 2>/dev/null || true
+      return 1
+    fi
+    PIDS+=("$(cat "$dir/broker.pid")")
+    return
+  fi
+  (cd "$dir" && exec env HOME="$dir" "$SERVER/broker" -c "$conf" -n "$ns") >"$dir/broker.out" 2>&1 </dev/null &
+  pid=$!; PIDS+=("$pid"); echo "$pid" > "$dir/broker.pid"
+  wait_until 60 has_booted "$dir/broker.out" "$pid" || return 1
+  kill -0 "$pid" 2>/dev/null || { forget_pid "$pid"; return 1; }
+}
+
+start_broker() { try_broker "$@" || die "broker did not start: $(tail -20 "$2/broker.out")"; }
+
+# stop_server PIDFILE [SIGNAL]: ends exactly that process and waits; KILL for a crash.
+stop_server() {
+  local pid; pid="$(cat "$1")"
+  kill "-${2:-TERM}" "$pid" 2>/dev/null || true
+  if ! wait_until 60 server_gone "$pid"; then
+    kill -KILL "$pid" 2>/dev/null || true; die "pid $pid did not end within 60 s of ${2:-TERM}"
+  fi
+  forget_pid "$pid"; rm -f "$1"
+}
+
+# A child of this shell stays a zombie until it is reaped: that counts as gone.
+server_gone() {
+  local state; state="$(sed -n 's/^State:[[:space:]]*\(.\).*/\1/p' "/proc/$1/status" 2>/dev/null || true)"
+  [ -z "$state" ] || [ "$state" = Z ]
+}
+
+# registered NAMESRV: the broker is in the NameServer's cluster table (the kit's admin waits on its own).
+PASSED=0 FAILED=0
+ok() { PASSED=$((PASSED + 1)); echo "ok $*"; }
+not_ok() { FAILED=$((FAILED + 1)); echo "not ok $*"; }
+# finish: the summary line; fails when anything failed or nothing ran.
+finish() { echo "$PASSED passed, $FAILED failed"; [ "$FAILED" = 0 ] && [ "$PASSED" -gt 0 ]; }
