@@ -8,9 +8,11 @@
 need_kit java javac mvn
 need_server
 
-SMALL=(mappedFileSizeCommitLog=65536 mappedFileSizeConsumeQueue=2000 maxHashSlotNum=100 maxIndexNum=400
-  flushConsumerOffsetInterval=500)
-DEFAULT=(flushConsumerOffsetInterval=500)
+# messageIndexSafe: without it a Java broker that was killed forgets the keys of its unfinished index file
+# (it drops the file and re-reads only the newest log segments), also of its own messages.
+COMMON=(flushConsumerOffsetInterval=500 messageIndexSafe=true)
+SMALL=("${COMMON[@]}" mappedFileSizeCommitLog=65536 mappedFileSizeConsumeQueue=2000 maxHashSlotNum=100 maxIndexNum=400)
+DEFAULT=("${COMMON[@]}")
 TOPIC=TakeoverTopic GROUP=takeover_group
 
 ns_port="$(free_port)"; ns="127.0.0.1:$ns_port"

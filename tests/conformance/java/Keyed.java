@@ -230,7 +230,9 @@ public class Keyed {
       int n = Integer.parseInt(line[0]);
       compare(line, eventually("key of " + n, () -> {
         QueryResult r = p.queryMessage(topic, key(n), 32, 0, System.currentTimeMillis() + 60_000);
-        return r.getMessageList().size() == 1 ? r.getMessageList().get(0) : null;
+        // Java's recovery indexes the last record before its checkpoint a second time: the same message twice.
+        for (MessageExt m : r.getMessageList()) compare(line, m, "key");
+        return r.getMessageList().isEmpty() ? null : r.getMessageList().get(0);
       }), "key");
       compare(line, eventually("unique key of " + n, () -> p.viewMessage(topic, line[3])), "unique key");
       if (!line[4].equals("-")) compare(line, p.viewMessage(topic, line[4]), "offset id");
