@@ -83,11 +83,8 @@ impl<A: Actor> ActorRef<A> {
         A::Context: ToEnvelope<A, M>,
     {
         // Guarded mailboxes are unbounded, so the only error is a closed one.
-        let sent = self.0.addr.try_send(message).is_ok();
-        if sent {
-            self.0.cell.count_sent();
-        }
-        sent
+        self.0.cell.count_sent();
+        self.0.addr.try_send(message).is_ok()
     }
 
     /// Sends at once and yields the answer. Dropping the future takes a request back that was
@@ -102,8 +99,8 @@ impl<A: Actor> ActorRef<A> {
         A: Handler<M>,
         A::Context: ToEnvelope<A, M>,
     {
-        let request = self.0.addr.send(message);
         self.0.cell.count_sent();
+        let request = self.0.addr.send(message);
         async move { request.await.map_err(ActorError::from) }
     }
 

@@ -67,7 +67,7 @@ pub struct ActorCell {
     mailbox_max: AtomicU64,
     polling: AtomicBool,
     armed: AtomicBool,
-    blocked_until_ms: AtomicU64,
+    blocked_limit_ms: AtomicU64,
     // Written by the guard.
     state: AtomicU8,
     since_ms: AtomicU64,
@@ -91,12 +91,13 @@ impl ActorCell {
             mailbox_max: AtomicU64::new(0),
             polling: AtomicBool::new(false),
             armed: AtomicBool::new(false),
-            blocked_until_ms: AtomicU64::new(0),
+            blocked_limit_ms: AtomicU64::new(0),
             state: AtomicU8::new(ActorState::Running as u8),
             since_ms: AtomicU64::new(now_ms()),
             generation: AtomicU64::new(0),
             stuck: AtomicBool::new(false),
-            seen_progress: AtomicU64::new(0),
+            // The first look always counts as progress.
+            seen_progress: AtomicU64::new(u64::MAX),
             seen_at_ms: AtomicU64::new(0),
             cold: Mutex::default(),
         }
@@ -141,11 +142,10 @@ impl ActorCell {
     /// Runs a call that may block for up to `limit` without counting as stuck, such as an fsync.
     pub fn blocking<T>(&self, limit: Duration, call: impl FnOnce() -> T) -> T {
         let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-        self.blocked_until_ms
-            .store(now_ms().saturating_add(limit_ms), Relaxed);
+        self.blocked_limit_ms.store(limit_ms, Relaxed);
         self.beat();
         let result = call();
-        self.blocked_until_ms.store(0, Relaxed);
+        self.blocked_limit_ms.store(0, Relaxed);
         self.beat();
         result
     }
@@ -213,6 +213,11 @@ impl ActorCell {
         }
     }
 
+    /// Whether the watchdog has seen no progress while work waits.
+    pub fn is_stuck(&self) -> bool {
+        self.state() == ActorState::Stuck
+    }
+
     /// Changes the state, for parents that put an actor to sleep and for the guard.
     pub fn set_state(&self, state: ActorState) {
         self.state.store(state as u8, Relaxed);
@@ -264,31 +269,30 @@ impl ActorCell {
         lock(&self.cold).last_error = Some(error.into());
     }
 
-    /// A message is in the mailbox: counted after the push, so that a drain that begins later
-    /// has certainly seen it.
+    /// A message is about to be in the mailbox. Counted before the push, so that a count that
+    /// includes it can only be early, never left over.
     #[inline]
     pub(super) fn count_sent(&self) {
         self.sent.0.fetch_add(1, Relaxed);
     }
 
-    /// The guard is about to poll; yields what [`ActorCell::poll_ends`] needs.
-    pub(super) fn poll_begins(&self) -> u64 {
-        let sent = self.sent.0.load(Relaxed);
+    /// The guard is about to poll.
+    pub(super) fn poll_begins(&self) {
         let waiting = self.mailbox_len();
         if waiting > self.mailbox_max.load(Relaxed) {
             self.mailbox_max.store(waiting, Relaxed);
         }
         self.beat();
         self.polling.store(true, Relaxed);
-        sent
     }
 
-    /// The poll ended. After a complete drain everything sent before it is gone from the mailbox,
-    /// also what was cancelled by its sender and never reached a handler.
-    pub(super) fn poll_ends(&self, sent_before: u64, drained: bool) {
+    /// The poll ended. After a complete drain the mailbox is empty, also of what its senders took
+    /// back and no handler ever saw. A message sent in this very moment may be missed in the
+    /// count; its own poll follows and sets it right.
+    pub(super) fn poll_ends(&self, drained: bool) {
         self.polling.store(false, Relaxed);
-        if drained && self.taken.load(Relaxed) < sent_before {
-            self.taken.store(sent_before, Relaxed);
+        if drained {
+            self.taken.store(self.sent.0.load(Relaxed), Relaxed);
         }
     }
 
@@ -327,19 +331,19 @@ impl ActorCell {
         cold.supervisor = None;
     }
 
-    /// One look of the watchdog: true while stuck. `now_ms` is monotonic enough at this scale.
-    pub(super) fn watch(&self, now: u64, stuck_after_ms: u64) -> bool {
+    /// One look of the watchdog, `now_ms` on a clock of its own: true while stuck.
+    pub(super) fn watch(&self, now_ms: u64, stuck_after_ms: u64) -> bool {
         let progress = self.handled.load(Relaxed) + self.beats.load(Relaxed);
         let waiting = self.polling.load(Relaxed) || self.mailbox_len() > 0;
         let running = self.state.load(Relaxed) == ActorState::Running as u8;
-        let excused = self.blocked_until_ms.load(Relaxed) >= now;
-        if progress != self.seen_progress.load(Relaxed) || !waiting || !running || excused {
+        if progress != self.seen_progress.load(Relaxed) || !waiting || !running {
             self.seen_progress.store(progress, Relaxed);
-            self.seen_at_ms.store(now, Relaxed);
+            self.seen_at_ms.store(now_ms, Relaxed);
             self.stuck.store(false, Relaxed);
             return false;
         }
-        let stuck = now.saturating_sub(self.seen_at_ms.load(Relaxed)) >= stuck_after_ms;
+        let allowed_ms = stuck_after_ms.max(self.blocked_limit_ms.load(Relaxed));
+        let stuck = now_ms.saturating_sub(self.seen_at_ms.load(Relaxed)) >= allowed_ms;
         self.stuck.store(stuck, Relaxed);
         stuck
     }
@@ -370,9 +374,9 @@ mod tests {
         cell.count_sent();
         cell.count_sent();
         assert_eq!(cell.mailbox_len(), 2);
-        let before = cell.poll_begins();
+        cell.poll_begins();
         cell.begin_work();
-        cell.poll_ends(before, true);
+        cell.poll_ends(true);
         assert_eq!(
             (cell.mailbox_len(), cell.handled(), cell.mailbox_max()),
             (0, 1, 2)

@@ -54,27 +54,45 @@ where
         }
         None => false,
     });
-    let (own_tree, own_cell) = (tree.clone(), cell.clone());
-    let sent = arbiter.spawn_fn(move || {
-        match panics::catch(|| make(own_cell.clone())) {
+    let birth = Birth(Some((tree.clone(), cell.clone())));
+    // Without its arbiter the birth is dropped unused and takes the cell out of the tree.
+    arbiter.spawn_fn(move || {
+        let Some((tree, cell)) = birth.begin() else {
+            return;
+        };
+        match panics::catch(|| make(cell.clone())) {
             Ok(actor) => {
                 let context = Context::with_receiver(receiver).into_future(actor);
-                actix_rt::spawn(Guard::new(context, own_tree, own_cell, policy));
+                actix_rt::spawn(Guard::new(context, tree, cell, policy));
             }
             Err(report) => {
                 // Nobody is left to read the mailbox: close it before anybody is told.
                 drop(receiver);
-                own_cell.set_last_error(&report.to_string());
-                give_up(&own_tree, &own_cell, &policy, &report);
+                cell.set_last_error(&report.to_string());
+                give_up(&tree, &cell, &policy, &report);
             }
-        };
+        }
     });
-    if !sent {
-        log::error!("{} not started: its arbiter is gone", cell.path());
-        cell.finished();
-        tree.remove(&cell);
-    }
     ActorRef::new(addr, cell)
+}
+
+/// An actor on its way to its arbiter, which may have stopped or stop before it looks.
+struct Birth(Option<(Tree, Arc<ActorCell>)>);
+
+impl Birth {
+    fn begin(mut self) -> Option<(Tree, Arc<ActorCell>)> {
+        self.0.take()
+    }
+}
+
+impl Drop for Birth {
+    fn drop(&mut self) {
+        if let Some((tree, cell)) = self.0.take() {
+            log::warn!("{} not started: its arbiter is gone", cell.path());
+            cell.finished();
+            tree.remove(&cell);
+        }
+    }
 }
 
 struct Guard<A>
@@ -126,10 +144,9 @@ where
         let Some(context) = &mut self.context else {
             return Turn::Over;
         };
-        let sent = self.cell.poll_begins();
+        self.cell.poll_begins();
         let polled = panics::catch(|| Pin::new(&mut *context).poll(cx));
-        self.cell
-            .poll_ends(sent, matches!(polled, Ok(Poll::Pending)));
+        self.cell.poll_ends(matches!(polled, Ok(Poll::Pending)));
         match polled {
             Ok(Poll::Pending) => Turn::Wait,
             Ok(Poll::Ready(())) => {

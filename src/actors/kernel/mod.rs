@@ -52,7 +52,10 @@ mod messages;
 mod panics;
 mod permits;
 mod policy;
+mod shutdown;
+mod threads;
 mod tree;
+mod watchdog;
 
 pub use actor_ref::{ActorError, ActorRef, TellRef};
 pub use cell::{ActorCell, ActorState};
@@ -62,7 +65,10 @@ pub use messages::{ChildGaveUp, Crash, Shutdown};
 pub use panics::PanicReport;
 pub use permits::{Permit, PermitClass, PermitLimit, PermitUsage, Permits};
 pub use policy::{OnSpent, RestartPolicy};
+pub use shutdown::shutdown_in_order;
+pub use threads::{Role, ThreadPlan, Threads};
 pub use tree::{ActorView, MailboxView, Page, Tree};
+pub use watchdog::{Watchdog, WatchdogConfig};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use serde::Serialize;
@@ -64,6 +65,7 @@ struct Shared {
     name: Box<str>,
     root: RwLock<Node>,
     gave_up: Mutex<Option<GaveUp>>,
+    stuck: AtomicUsize,
 }
 
 /// The actors of one process or one test: paths to cells. Cloning it is one reference count.
@@ -217,6 +219,7 @@ impl Tree {
             name: name.into(),
             root: RwLock::default(),
             gave_up: Mutex::default(),
+            stuck: AtomicUsize::new(0),
         }))
     }
 
@@ -266,11 +269,20 @@ impl Tree {
         found
     }
 
-    /// How many actors are stuck by the watchdog's last look.
+    /// How many actors were stuck at the watchdog's last look.
+    pub fn stuck_count(&self) -> usize {
+        self.0.stuck.load(Relaxed)
+    }
+
+    /// The actors that are stuck, for a message that names them.
     pub fn stuck(&self) -> Vec<Arc<ActorCell>> {
         let mut cells = self.cells();
-        cells.retain(|cell| cell.state() == ActorState::Stuck);
+        cells.retain(|cell| cell.is_stuck());
         cells
+    }
+
+    pub(super) fn set_stuck_count(&self, count: usize) {
+        self.0.stuck.store(count, Relaxed);
     }
 
     /// Whether a node, actor or group, stands at `path`.
