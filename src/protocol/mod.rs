@@ -5,6 +5,7 @@
 //! the typed headers of [`header`] read and write ([`command_header`]).
 
 pub mod binary_header;
+pub mod body;
 pub mod codes;
 pub mod command_header;
 pub mod ext_fields;
