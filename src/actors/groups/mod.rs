@@ -2,4 +2,17 @@
 //! changes.
 
 pub mod allocate;
+pub mod consumers;
+pub mod info;
 pub mod locks;
+pub mod member;
+pub mod producers;
+pub mod rebalancer;
+
+pub use consumers::ConsumerGroups;
+pub use info::GroupInfo;
+pub use member::Member;
+pub use producers::ProducerGroups;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,423 @@
+//! All consumer groups (`ConsumerManager`): the handle that processors read and send through, and
+//! the `groups` actor above the groups' own actors.
+//!
+//! A group's actor is born with its first message and ends once the group has neither members nor
+//! locks. Both happen under the table's lock: whoever sends to a group holds the lock of its entry
+//! while sending, and an entry is removed only while its actor has nothing to do, so no message
+//! meets a dying actor.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use actix::{
+    Actor, ActorContext, ArbiterHandle, AsyncContext, Context, Handler, Message, Supervised,
+    dev::ToEnvelope,
+};
+use dashmap::DashMap;
+
+use super::{
+    info::GroupInfo,
+    locks::{LOCK_LIFE_MS, LockKey},
+    member::Member,
+    producers::ProducerGroups,
+    rebalancer::{Expire, Leave, LockQueues, Published, Rebalancer, Register, UnlockQueues},
+};
+use crate::{
+    actors::{
+        kernel::{
+            ActorCell, ActorError, ActorRef, ChildGaveUp, RestartPolicy, Shutdown, Tree, lock,
+            now_ms, spawn,
+        },
+        net::ConnectionHandle,
+    },
+    config::{BrokerConfig, Live},
+    crashable,
+    protocol::{
+        Str,
+        body::heartbeat::SubscriptionData,
+    },
+};
+
+/// How often silent clients are looked for.
+const SCAN_EVERY: Duration = Duration::from_secs(10);
+/// Groups that subscriptions of pulls without heartbeats are kept for at most.
+const PULL_GROUPS_MAX: usize = 1 << 16;
+
+struct Entry {
+    published: Arc<Published>,
+    actor: ActorRef<Rebalancer>,
+}
+
+struct Shared {
+    tree: Tree,
+    path: Box<str>,
+    arbiter: ArbiterHandle,
+    config: Arc<Live<BrokerConfig>>,
+    groups: DashMap<Str, Entry>,
+    /// The groups of each connection.
+    connections: DashMap<u64, Vec<Str>>,
+    /// Subscriptions that came with pulls, of clients that send no heartbeats.
+    pulls: DashMap<Str, BTreeMap<Str, Arc<SubscriptionData>>>,
+    started: AtomicU64,
+}
+
+/// All consumer groups of a broker. Cloning it is one reference count.
+#[derive(Clone)]
+pub struct ConsumerGroups(Arc<Shared>);
+
+impl std::fmt::Debug for ConsumerGroups {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "ConsumerGroups({} groups)", self.0.groups.len())
+    }
+}
+
+impl ConsumerGroups {
+    /// No groups yet; actors are made at `parent/groups` on `arbiter`.
+    pub fn new(
+        tree: &Tree,
+        parent: &str,
+        arbiter: ArbiterHandle,
+        config: Arc<Live<BrokerConfig>>,
+    ) -> Self {
+        Self(Arc::new(Shared {
+            tree: tree.clone(),
+            path: format!("{parent}/groups").into(),
+            arbiter,
+            config,
+            groups: DashMap::new(),
+            connections: DashMap::new(),
+            pulls: DashMap::new(),
+            started: AtomicU64::new(0),
+        }))
+    }
+
+    /// Starts the `groups` actor, which throws out silent clients of all groups.
+    pub fn start(&self, producers: ProducerGroups) -> ActorRef<Groups> {
+        let (parent, name) = self.0.path.rsplit_once('/').unwrap_or(("", &self.0.path));
+        let consumers = self.clone();
+        let actor = spawn(
+            &self.0.tree,
+            parent,
+            name,
+            "groups",
+            &self.0.arbiter,
+            RestartPolicy::default(),
+            move |cell| Groups { cell, consumers, producers },
+        );
+        actor.supervise();
+        actor
+    }
+
+    /// What is known about a group; `None` while none of its clients is online.
+    pub fn get(&self, group: &str) -> Option<Arc<GroupInfo>> {
+        self.0.groups.get(group)?.published.info.load_full()
+    }
+
+    /// What an online group subscribes to in a topic, by its heartbeats.
+    pub fn subscription(&self, group: &str, topic: &str) -> Option<Arc<SubscriptionData>> {
+        let entry = self.0.groups.get(group)?;
+        let info = entry.published.info.load();
+        info.as_ref()?.subscription(topic).cloned()
+    }
+
+    /// As [`ConsumerGroups::subscription`], or else what the group's last pull of the topic said.
+    pub fn last_subscription(&self, group: &str, topic: &str) -> Option<Arc<SubscriptionData>> {
+        self.subscription(group, topic)
+            .or_else(|| self.0.pulls.get(group)?.get(topic).cloned())
+    }
+
+    /// Keeps the subscription of a pull: for tools that ask what a group reads. Done again only
+    /// when it has changed or is a minute old.
+    pub fn note_pull(&self, group: &str, topic: &str, expression: &str, make: impl FnOnce() -> SubscriptionData) {
+        const REFRESH_MS: i64 = 60_000;
+        let known = self.0.pulls.get(group).and_then(|topics| topics.get(topic).cloned());
+        let now_ms = i64::try_from(now_ms()).unwrap_or(i64::MAX);
+        if known.is_some_and(|known| {
+            *known.sub_string == *expression && now_ms - known.sub_version < REFRESH_MS
+        }) {
+            return;
+        }
+        if self.0.pulls.len() >= PULL_GROUPS_MAX && !self.0.pulls.contains_key(group) {
+            return;
+        }
+        let sub = SubscriptionData { sub_version: now_ms, ..make() };
+        let mut topics = self.0.pulls.entry(group.to_owned().into()).or_default();
+        topics.insert(topic.to_owned().into(), Arc::new(sub));
+    }
+
+    /// A client of a group by name.
+    pub fn find(&self, group: &str, client_id: &str) -> Option<Arc<Member>> {
+        self.get(group)?.member(client_id).cloned()
+    }
+
+    /// Online groups that subscribe to a topic.
+    pub fn groups_of(&self, topic: &str) -> BTreeSet<Str> {
+        let groups = self.0.groups.iter();
+        let mine = groups.filter(|entry| {
+            let info = entry.published.info.load();
+            info.as_ref().is_some_and(|info| info.subscription(topic).is_some())
+        });
+        mine.map(|entry| entry.key().clone()).collect()
+    }
+
+    /// All online groups.
+    pub fn all(&self) -> Vec<Arc<GroupInfo>> {
+        self.0.groups.iter().filter_map(|entry| entry.published.info.load_full()).collect()
+    }
+
+    /// The fingerprint of the group's latest heartbeat, which is replaced by `fingerprint`.
+    pub fn swap_fingerprint(&self, group: &str, fingerprint: i32) -> Option<i32> {
+        self.with_entry(group, |entry| lock(&entry.published.fingerprint).replace(fingerprint))
+    }
+
+    /// Takes a heartbeat; true if members or subscriptions changed.
+    ///
+    /// # Errors
+    /// [`ActorError::Gone`] when the group's actor crashed meanwhile: the client sends another.
+    pub async fn register(&self, heartbeat: Register) -> Result<bool, ActorError> {
+        let group = Str::from(heartbeat.data.group_name.to_string());
+        let conn = heartbeat.member.conn.clone();
+        {
+            let mut mine = self.0.connections.entry(conn.id).or_default();
+            if !mine.contains(&group) {
+                mine.push(group.clone());
+            }
+        }
+        let changed = self.ask(&group, heartbeat).await;
+        // It may have been closed before it was written down: then nobody would clean up.
+        if conn.is_closed() {
+            self.closed(&conn);
+        }
+        changed
+    }
+
+    /// A client leaves a group.
+    ///
+    /// # Errors
+    /// [`ActorError::Gone`] when the group's actor crashed meanwhile.
+    pub async fn unregister(&self, group: &str, conn: u64, notify: bool) -> Result<(), ActorError> {
+        if let Some(mut mine) = self.0.connections.get_mut(&conn) {
+            mine.retain(|name| **name != *group);
+        }
+        self.0.connections.remove_if(&conn, |_, mine| mine.is_empty());
+        if !self.0.groups.contains_key(group) {
+            return Ok(());
+        }
+        self.ask(group, Leave { conn, notify }).await
+    }
+
+    /// A connection is gone: its clients leave all groups.
+    pub fn closed(&self, conn: &ConnectionHandle) {
+        let Some((_, groups)) = self.0.connections.remove(&conn.id) else {
+            return;
+        };
+        for group in groups {
+            if let Some(entry) = self.0.groups.get(&group) {
+                entry.actor.tell(Leave { conn: conn.id, notify: true });
+            }
+        }
+    }
+
+    /// Locks or renews queues for a client; yields those that it has now.
+    ///
+    /// # Errors
+    /// [`ActorError::Gone`] when the group's actor crashed meanwhile.
+    pub async fn lock(
+        &self,
+        group: &str,
+        client_id: Str,
+        queues: Vec<LockKey>,
+    ) -> Result<Vec<LockKey>, ActorError> {
+        self.ask(group, LockQueues { client_id, queues, now_ms: now_ms() }).await
+    }
+
+    /// Gives queues back.
+    ///
+    /// # Errors
+    /// [`ActorError::Gone`] when the group's actor crashed meanwhile.
+    pub async fn unlock(
+        &self,
+        group: &str,
+        client_id: Str,
+        queues: Vec<LockKey>,
+    ) -> Result<(), ActorError> {
+        if !self.0.groups.contains_key(group) {
+            return Ok(());
+        }
+        self.ask(group, UnlockQueues { client_id, queues }).await
+    }
+
+    /// The client that holds the lock of a queue.
+    pub fn lock_holder(&self, group: &str, queue: &LockKey) -> Option<Str> {
+        let entry = self.0.groups.get(group)?;
+        let holder = lock(&entry.published.locks).holder(queue, now_ms()).cloned();
+        holder
+    }
+
+    fn ask<M>(
+        &self,
+        group: &str,
+        message: M,
+    ) -> impl Future<Output = Result<M::Result, ActorError>> + use<M>
+    where
+        M: Message + Send + 'static,
+        M::Result: Send,
+        Rebalancer: Handler<M>,
+        Context<Rebalancer>: ToEnvelope<Rebalancer, M>,
+    {
+        self.with_entry(group, |entry| entry.actor.ask(message))
+    }
+
+    /// Runs `act` on a group's entry, which is made when absent, under the lock of that entry.
+    fn with_entry<R>(&self, group: &str, act: impl FnOnce(&Entry) -> R) -> R {
+        if let Some(entry) = self.0.groups.get(group) {
+            return act(&entry);
+        }
+        let group = Str::from(group.to_owned());
+        let entry = self.0.groups.entry(group.clone()).or_insert_with(|| self.make(group));
+        act(&entry)
+    }
+
+    fn make(&self, group: Str) -> Entry {
+        let shared = &self.0;
+        shared.started.fetch_add(1, Relaxed);
+        let published = Arc::new(Published::default());
+        let parent = format!("{}/rebalancer", shared.path);
+        // Names are checked before a group is made; a path is never built from others.
+        let name = group.replace('/', "_");
+        let (config, own) = (shared.config.clone(), published.clone());
+        let actor = spawn(
+            &shared.tree,
+            &parent,
+            &name,
+            "rebalancer",
+            &shared.arbiter,
+            RestartPolicy::default(),
+            move |cell| Rebalancer::recover(cell, group, config, own),
+        );
+        Entry { published, actor }
+    }
+
+    /// One scan over all groups: silent clients go, and so do groups that have nothing to keep.
+    fn scan(&self, now_ms: u64, limit_ms: u64) {
+        let mut idle = Vec::new();
+        for entry in self.0.groups.iter() {
+            if is_idle(&entry) {
+                idle.push(entry.key().clone());
+            } else {
+                entry.actor.tell(Expire { now_ms, limit_ms });
+            }
+        }
+        for group in idle {
+            let removed = self.0.groups.remove_if(&group, |_, entry| is_idle(entry));
+            if let Some((_, entry)) = removed {
+                entry.actor.tell(Shutdown);
+            }
+        }
+    }
+
+    /// Forgets subscriptions of pulls that were not repeated for `limit_ms`.
+    fn forget_pulls(&self, now_ms: u64, limit_ms: i64) {
+        let now_ms = i64::try_from(now_ms).unwrap_or(i64::MAX);
+        self.0.pulls.retain(|_, topics| {
+            topics.retain(|_, sub| now_ms.saturating_sub(sub.sub_version) <= limit_ms);
+            !topics.is_empty()
+        });
+    }
+
+    /// Forgets a group whose actor gave up: its next message makes another. Its clients are
+    /// written down again by their next heartbeats.
+    fn forget(&self, path: &str) {
+        self.0.groups.retain(|_, entry| **entry.actor.cell().path() != *path);
+    }
+}
+
+/// Whether an actor has nothing to keep and nothing to do. Called on the arbiter of the groups'
+/// actors, so none of them is in the middle of a turn, and under the lock that senders hold.
+fn is_idle(entry: &Entry) -> bool {
+    entry.published.info.load().is_none()
+        && lock(&entry.published.locks).is_empty()
+        && entry.actor.cell().mailbox_len() == 0
+}
+
+/// Above all groups' actors: looks for silent clients and replaces an actor that gave up.
+///
+/// It has no state; a restart loses nothing.
+pub struct Groups {
+    cell: Arc<ActorCell>,
+    consumers: ConsumerGroups,
+    producers: ProducerGroups,
+}
+
+impl Actor for Groups {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let (consumers, producers) = (self.consumers.clone(), self.producers.clone());
+        self.cell.set_detail(move || {
+            serde_json::json!({
+                "consumer_groups": consumers.0.groups.len(),
+                "producer_groups": producers.len(),
+                "actors_made": consumers.0.started.load(Relaxed),
+            })
+        });
+        ctx.run_interval(SCAN_EVERY, |_, ctx| ctx.notify(Scan { now_ms: now_ms() }));
+    }
+}
+
+impl Supervised for Groups {}
+
+crashable!(Groups);
+
+/// Look for silent clients now.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Scan {
+    /// The time, in milliseconds since the Unix epoch.
+    pub now_ms: u64,
+}
+
+impl Handler<Scan> for Groups {
+    type Result = ();
+
+    fn handle(&mut self, scan: Scan, _: &mut Self::Context) {
+        self.cell.begin_work();
+        let config = self.consumers.0.config.load();
+        let limit_ms = u64::try_from(config.broker.channel_expired_timeout_ms).unwrap_or(0);
+        let subscription_limit_ms = config.broker.subscription_expired_timeout_ms;
+        drop(config);
+        self.consumers.scan(scan.now_ms, limit_ms);
+        self.consumers.forget_pulls(scan.now_ms, subscription_limit_ms);
+        self.producers.expire(scan.now_ms, limit_ms);
+    }
+}
+
+impl Handler<ChildGaveUp> for Groups {
+    type Result = ();
+
+    fn handle(&mut self, child: ChildGaveUp, _: &mut Self::Context) {
+        self.cell.begin_work();
+        log::error!("{} starts afresh path={} error={}", self.cell.path(), child.path, child.error);
+        self.consumers.forget(&child.path);
+    }
+}
+
+impl Handler<Shutdown> for Groups {
+    type Result = ();
+
+    fn handle(&mut self, _: Shutdown, ctx: &mut Self::Context) {
+        self.cell.begin_work();
+        for entry in self.consumers.0.groups.iter() {
+            entry.actor.tell(Shutdown);
+        }
+        ctx.stop();
+    }
+}
+
+const _: () = assert!(LOCK_LIFE_MS > SCAN_EVERY.as_millis() as u64);
