@@ -38,10 +38,7 @@ use crate::{
     },
     config::{BrokerConfig, Live},
     crashable,
-    protocol::{
-        Str,
-        body::heartbeat::SubscriptionData,
-    },
+    protocol::{Str, body::heartbeat::SubscriptionData},
 };
 
 /// How often silent clients are looked for.
@@ -108,7 +105,11 @@ impl ConsumerGroups {
             "groups",
             &self.0.arbiter,
             RestartPolicy::default(),
-            move |cell| Groups { cell, consumers, producers },
+            move |cell| Groups {
+                cell,
+                consumers,
+                producers,
+            },
         );
         actor.supervise();
         actor
@@ -134,9 +135,19 @@ impl ConsumerGroups {
 
     /// Keeps the subscription of a pull: for tools that ask what a group reads. Done again only
     /// when it has changed or is a minute old.
-    pub fn note_pull(&self, group: &str, topic: &str, expression: &str, make: impl FnOnce() -> SubscriptionData) {
+    pub fn note_pull(
+        &self,
+        group: &str,
+        topic: &str,
+        expression: &str,
+        make: impl FnOnce() -> SubscriptionData,
+    ) {
         const REFRESH_MS: i64 = 60_000;
-        let known = self.0.pulls.get(group).and_then(|topics| topics.get(topic).cloned());
+        let known = self
+            .0
+            .pulls
+            .get(group)
+            .and_then(|topics| topics.get(topic).cloned());
         let now_ms = i64::try_from(now_ms()).unwrap_or(i64::MAX);
         if known.is_some_and(|known| {
             *known.sub_string == *expression && now_ms - known.sub_version < REFRESH_MS
@@ -146,7 +157,10 @@ impl ConsumerGroups {
         if self.0.pulls.len() >= PULL_GROUPS_MAX && !self.0.pulls.contains_key(group) {
             return;
         }
-        let sub = SubscriptionData { sub_version: now_ms, ..make() };
+        let sub = SubscriptionData {
+            sub_version: now_ms,
+            ..make()
+        };
         let mut topics = self.0.pulls.entry(group.to_owned().into()).or_default();
         topics.insert(topic.to_owned().into(), Arc::new(sub));
     }
@@ -161,19 +175,26 @@ impl ConsumerGroups {
         let groups = self.0.groups.iter();
         let mine = groups.filter(|entry| {
             let info = entry.published.info.load();
-            info.as_ref().is_some_and(|info| info.subscription(topic).is_some())
+            info.as_ref()
+                .is_some_and(|info| info.subscription(topic).is_some())
         });
         mine.map(|entry| entry.key().clone()).collect()
     }
 
     /// All online groups.
     pub fn all(&self) -> Vec<Arc<GroupInfo>> {
-        self.0.groups.iter().filter_map(|entry| entry.published.info.load_full()).collect()
+        self.0
+            .groups
+            .iter()
+            .filter_map(|entry| entry.published.info.load_full())
+            .collect()
     }
 
     /// The fingerprint of the group's latest heartbeat, which is replaced by `fingerprint`.
     pub fn swap_fingerprint(&self, group: &str, fingerprint: i32) -> Option<i32> {
-        self.with_entry(group, |entry| lock(&entry.published.fingerprint).replace(fingerprint))
+        self.with_entry(group, |entry| {
+            lock(&entry.published.fingerprint).replace(fingerprint)
+        })
     }
 
     /// Takes a heartbeat; true if members or subscriptions changed.
@@ -205,7 +226,9 @@ impl ConsumerGroups {
         if let Some(mut mine) = self.0.connections.get_mut(&conn) {
             mine.retain(|name| **name != *group);
         }
-        self.0.connections.remove_if(&conn, |_, mine| mine.is_empty());
+        self.0
+            .connections
+            .remove_if(&conn, |_, mine| mine.is_empty());
         if !self.0.groups.contains_key(group) {
             return Ok(());
         }
@@ -219,7 +242,10 @@ impl ConsumerGroups {
         };
         for group in groups {
             if let Some(entry) = self.0.groups.get(&group) {
-                entry.actor.tell(Leave { conn: conn.id, notify: true });
+                entry.actor.tell(Leave {
+                    conn: conn.id,
+                    notify: true,
+                });
             }
         }
     }
@@ -234,7 +260,15 @@ impl ConsumerGroups {
         client_id: Str,
         queues: Vec<LockKey>,
     ) -> Result<Vec<LockKey>, ActorError> {
-        self.ask(group, LockQueues { client_id, queues, now_ms: now_ms() }).await
+        self.ask(
+            group,
+            LockQueues {
+                client_id,
+                queues,
+                now_ms: now_ms(),
+            },
+        )
+        .await
     }
 
     /// Gives queues back.
@@ -256,7 +290,9 @@ impl ConsumerGroups {
     /// The client that holds the lock of a queue.
     pub fn lock_holder(&self, group: &str, queue: &LockKey) -> Option<Str> {
         let entry = self.0.groups.get(group)?;
-        let holder = lock(&entry.published.locks).holder(queue, now_ms()).cloned();
+        let holder = lock(&entry.published.locks)
+            .holder(queue, now_ms())
+            .cloned();
         holder
     }
 
@@ -280,7 +316,11 @@ impl ConsumerGroups {
             return act(&entry);
         }
         let group = Str::from(group.to_owned());
-        let entry = self.0.groups.entry(group.clone()).or_insert_with(|| self.make(group));
+        let entry = self
+            .0
+            .groups
+            .entry(group.clone())
+            .or_insert_with(|| self.make(group));
         act(&entry)
     }
 
@@ -334,7 +374,9 @@ impl ConsumerGroups {
     /// Forgets a group whose actor gave up: its next message makes another. Its clients are
     /// written down again by their next heartbeats.
     fn forget(&self, path: &str) {
-        self.0.groups.retain(|_, entry| **entry.actor.cell().path() != *path);
+        self.0
+            .groups
+            .retain(|_, entry| **entry.actor.cell().path() != *path);
     }
 }
 
@@ -393,7 +435,8 @@ impl Handler<Scan> for Groups {
         let subscription_limit_ms = config.broker.subscription_expired_timeout_ms;
         drop(config);
         self.consumers.scan(scan.now_ms, limit_ms);
-        self.consumers.forget_pulls(scan.now_ms, subscription_limit_ms);
+        self.consumers
+            .forget_pulls(scan.now_ms, subscription_limit_ms);
         self.producers.expire(scan.now_ms, limit_ms);
     }
 }
@@ -403,7 +446,12 @@ impl Handler<ChildGaveUp> for Groups {
 
     fn handle(&mut self, child: ChildGaveUp, _: &mut Self::Context) {
         self.cell.begin_work();
-        log::error!("{} starts afresh path={} error={}", self.cell.path(), child.path, child.error);
+        log::error!(
+            "{} starts afresh path={} error={}",
+            self.cell.path(),
+            child.path,
+            child.error
+        );
         self.consumers.forget(&child.path);
     }
 }

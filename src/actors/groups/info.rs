@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::member::Member;
 use crate::protocol::{
     Str,
-    body::heartbeat::{ConsumeFromWhere, ConsumeType, ConsumerData, MessageModel, SubscriptionData},
+    body::heartbeat::{
+        ConsumeFromWhere, ConsumeType, ConsumerData, MessageModel, SubscriptionData,
+    },
 };
 
 /// A consumer group with at least one client online.
@@ -50,12 +52,17 @@ impl GroupInfo {
 
     /// The names of all clients: one of a client with two connections comes twice.
     pub fn client_ids(&self) -> Vec<Str> {
-        self.members.iter().map(|member| member.client_id.clone()).collect()
+        self.members
+            .iter()
+            .map(|member| member.client_id.clone())
+            .collect()
     }
 
     /// A client by name.
     pub fn member(&self, client_id: &str) -> Option<&Arc<Member>> {
-        self.members.iter().find(|member| *member.client_id == *client_id)
+        self.members
+            .iter()
+            .find(|member| *member.client_id == *client_id)
     }
 
     /// A client by connection.
@@ -86,7 +93,10 @@ impl GroupInfo {
         self.consume_type = data.consume_type;
         self.message_model = data.message_model;
         self.consume_from_where = data.consume_from_where;
-        let known = self.members.iter_mut().find(|known| known.conn.id == member.conn.id);
+        let known = self
+            .members
+            .iter_mut()
+            .find(|known| known.conn.id == member.conn.id);
         let is_new = known.is_none();
         match known {
             // RocketMQ replaces a client that changed its name on its connection silently, too.
@@ -105,12 +115,14 @@ impl GroupInfo {
                 Some(known) if sub.sub_version <= known.sub_version => {}
                 known => {
                     changed |= known.is_none();
-                    self.subscriptions.insert(sub.topic.clone(), Arc::new(sub.clone()));
+                    self.subscriptions
+                        .insert(sub.topic.clone(), Arc::new(sub.clone()));
                 }
             }
         }
         let count = self.subscriptions.len();
-        self.subscriptions.retain(|topic, _| subscriptions.iter().any(|sub| sub.topic == *topic));
+        self.subscriptions
+            .retain(|topic, _| subscriptions.iter().any(|sub| sub.topic == *topic));
         changed || self.subscriptions.len() != count
     }
 

@@ -40,7 +40,10 @@ impl ProducerGroups {
     /// A heartbeat of a producer. False when the tables are full or the connection is closed.
     pub fn register(&self, group: &str, member: &Arc<Member>, now_ms: u64) -> bool {
         let tables = &self.0;
-        if let Some(known) = tables.groups.get(group).and_then(|all| all.get(&member.conn.id).cloned())
+        if let Some(known) = tables
+            .groups
+            .get(group)
+            .and_then(|all| all.get(&member.conn.id).cloned())
             && known.client_id == member.client_id
         {
             known.seen(now_ms);
@@ -57,7 +60,9 @@ impl ProducerGroups {
             }
             members.insert(member.conn.id, member.clone());
         }
-        tables.clients.insert(member.client_id.clone(), member.clone());
+        tables
+            .clients
+            .insert(member.client_id.clone(), member.clone());
         let mut mine = tables.connections.entry(member.conn.id).or_default();
         if !mine.contains(&group) {
             mine.push(group);
@@ -73,7 +78,10 @@ impl ProducerGroups {
 
     /// Whether a connection is known as a producer of the group.
     pub fn contains(&self, group: &str, conn: u64) -> bool {
-        self.0.groups.get(group).is_some_and(|members| members.contains_key(&conn))
+        self.0
+            .groups
+            .get(group)
+            .is_some_and(|members| members.contains_key(&conn))
     }
 
     /// A client leaves a group.
@@ -81,17 +89,27 @@ impl ProducerGroups {
         if let Some(mut mine) = self.0.connections.get_mut(&conn) {
             mine.retain(|name| **name != *group);
         }
-        self.0.connections.remove_if(&conn, |_, mine| mine.is_empty());
+        self.0
+            .connections
+            .remove_if(&conn, |_, mine| mine.is_empty());
         self.remove(group, conn);
     }
 
     fn remove(&self, group: &str, conn: u64) {
-        let removed = self.0.groups.get_mut(group).and_then(|mut members| members.remove(&conn));
-        self.0.groups.remove_if(group, |_, members| members.is_empty());
+        let removed = self
+            .0
+            .groups
+            .get_mut(group)
+            .and_then(|mut members| members.remove(&conn));
+        self.0
+            .groups
+            .remove_if(group, |_, members| members.is_empty());
         if let Some(member) = removed
             && !self.0.connections.contains_key(&conn)
         {
-            self.0.clients.remove_if(&member.client_id, |_, known| known.conn.id == conn);
+            self.0
+                .clients
+                .remove_if(&member.client_id, |_, known| known.conn.id == conn);
         }
     }
 
@@ -110,7 +128,9 @@ impl ProducerGroups {
     pub fn expire(&self, now_ms: u64, limit_ms: u64) {
         let mut silent = Vec::new();
         for group in self.0.groups.iter() {
-            let expired = group.values().filter(|member| member.is_expired(now_ms, limit_ms));
+            let expired = group
+                .values()
+                .filter(|member| member.is_expired(now_ms, limit_ms));
             silent.extend(expired.map(|member| (group.key().clone(), member.clone())));
         }
         for (group, member) in silent {
@@ -132,7 +152,9 @@ impl ProducerGroups {
     /// All groups with their clients.
     pub fn all(&self) -> BTreeMap<Str, Vec<Arc<Member>>> {
         let groups = self.0.groups.iter();
-        groups.map(|group| (group.key().clone(), group.values().cloned().collect())).collect()
+        groups
+            .map(|group| (group.key().clone(), group.values().cloned().collect()))
+            .collect()
     }
 
     /// A connection of the group that can be written to: each call yields the next one.
@@ -141,7 +163,10 @@ impl ProducerGroups {
         let turn = self.0.next.fetch_add(1, Relaxed);
         let (count, start) = (members.len(), turn.checked_rem(members.len())?);
         let round = members.values().cycle().skip(start).take(count);
-        round.map(|member| &member.conn).find(|conn| !conn.is_closed()).cloned()
+        round
+            .map(|member| &member.conn)
+            .find(|conn| !conn.is_closed())
+            .cloned()
     }
 
     /// The connection of a client.
@@ -166,7 +191,13 @@ mod tests {
     use crate::protocol::LanguageCode;
 
     fn member(client: &str, now_ms: u64) -> Arc<Member> {
-        Member::new(client, &ConnectionHandle::detached(), LanguageCode::JAVA, 493, now_ms)
+        Member::new(
+            client,
+            &ConnectionHandle::detached(),
+            LanguageCode::JAVA,
+            493,
+            now_ms,
+        )
     }
 
     #[test]

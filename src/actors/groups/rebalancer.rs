@@ -121,7 +121,13 @@ impl Rebalancer {
                 "members": members, "topics": topics, "locks": lock(&shown.locks).len(),
             })
         });
-        Self { cell, group, config, published, tell: false }
+        Self {
+            cell,
+            group,
+            config,
+            published,
+            tell: false,
+        }
     }
 
     /// Changes what is published: a copy is made, changed, and swapped in. A group that nobody
@@ -141,7 +147,12 @@ impl Rebalancer {
     }
 
     fn want_notice(&mut self, notify: bool) {
-        let broadcasting = self.published.info.load().as_ref().is_some_and(|info| info.is_broadcasting());
+        let broadcasting = self
+            .published
+            .info
+            .load()
+            .as_ref()
+            .is_some_and(|info| info.is_broadcasting());
         self.tell |= notify && !broadcasting;
     }
 
@@ -159,8 +170,12 @@ impl Rebalancer {
         if !self.config.load().broker.notify_consumer_ids_changed_enable {
             return;
         }
-        let Some(info) = self.published.info.load_full() else { return };
-        let header = NotifyConsumerIdsChangedRequestHeader { consumer_group: self.group.clone() };
+        let Some(info) = self.published.info.load_full() else {
+            return;
+        };
+        let header = NotifyConsumerIdsChangedRequestHeader {
+            consumer_group: self.group.clone(),
+        };
         let notice = RemotingCommand::request(RequestCode::NotifyConsumerIdsChanged, &header);
         for member in &info.members {
             member.conn.notify(notice.clone());
@@ -195,7 +210,13 @@ impl Handler<Register> for Rebalancer {
 
     fn handle(&mut self, heartbeat: Register, _: &mut Self::Context) -> bool {
         self.cell.begin_work();
-        let Register { member, data, with_sub, notify, now_ms } = heartbeat;
+        let Register {
+            member,
+            data,
+            with_sub,
+            notify,
+            now_ms,
+        } = heartbeat;
         if member.conn.is_closed() {
             return false;
         }

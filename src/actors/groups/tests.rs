@@ -31,16 +31,22 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let config = BrokerConfig::load(None, &[("listenPort", "20911")], &test_env(Path::new("/h")));
+        let config =
+            BrokerConfig::load(None, &[("listenPort", "20911")], &test_env(Path::new("/h")));
         let config = Live::new(config.unwrap());
         let tree = Tree::new("t");
         let groups = ConsumerGroups::new(&tree, "broker", Arbiter::current(), config);
         let scanner = groups.start(ProducerGroups::default());
-        Self { tree, groups, scanner }
+        Self {
+            tree,
+            groups,
+            scanner,
+        }
     }
 
     async fn beat(&self, conn: &Arc<ConnectionHandle>, topics: &[&str], now_ms: u64) -> bool {
-        self.beat_with(conn, topics, now_ms, MessageModel::Clustering).await
+        self.beat_with(conn, topics, now_ms, MessageModel::Clustering)
+            .await
     }
 
     async fn beat_with(
@@ -50,7 +56,9 @@ impl World {
         now_ms: u64,
         message_model: MessageModel,
     ) -> bool {
-        let subs = topics.iter().map(|topic| SubscriptionData::of_tags(topic, "*", 1).unwrap());
+        let subs = topics
+            .iter()
+            .map(|topic| SubscriptionData::of_tags(topic, "*", 1).unwrap());
         let data = ConsumerData {
             group_name: "G".into(),
             message_model,
@@ -130,7 +138,11 @@ fn broadcasting_clients_are_not_told() {
     System::new().block_on(async {
         let world = World::new();
         let a = connection(1);
-        assert!(world.beat_with(&a, &["T"], 0, MessageModel::Broadcasting).await);
+        assert!(
+            world
+                .beat_with(&a, &["T"], 0, MessageModel::Broadcasting)
+                .await
+        );
         assert_eq!(notices(&a).await, 0);
     });
 }
@@ -164,8 +176,16 @@ fn a_restart_keeps_members_and_locks() {
         let world = World::new();
         let a = connection(1);
         world.beat(&a, &["T"], 0).await;
-        let queue = LockKey { topic: "T".into(), broker_name: "b".into(), queue_id: 0 };
-        let lock = |client: &str| world.groups.lock("G", client.to_owned().into(), vec![queue.clone()]);
+        let queue = LockKey {
+            topic: "T".into(),
+            broker_name: "b".into(),
+            queue_id: 0,
+        };
+        let lock = |client: &str| {
+            world
+                .groups
+                .lock("G", client.to_owned().into(), vec![queue.clone()])
+        };
         assert_eq!(lock("client-1").await.unwrap().len(), 1);
         notices(&a).await;
         let cell = world.tree.get("broker/groups/rebalancer/G").unwrap();
@@ -174,8 +194,15 @@ fn a_restart_keeps_members_and_locks() {
         assert_eq!(cell.restarts(), 1);
         assert_eq!(world.groups.get("G").unwrap().members.len(), 1);
         assert_eq!(notices(&a).await, 1);
-        assert_eq!(world.groups.lock_holder("G", &queue).as_deref(), Some("client-1"));
-        world.groups.unlock("G", "client-1".into(), vec![queue.clone()]).await.unwrap();
+        assert_eq!(
+            world.groups.lock_holder("G", &queue).as_deref(),
+            Some("client-1")
+        );
+        world
+            .groups
+            .unlock("G", "client-1".into(), vec![queue.clone()])
+            .await
+            .unwrap();
         assert_eq!(lock("client-2").await.unwrap().len(), 1);
         world.scanner.addr().send(Crash).await.unwrap_err();
         world.scanner.ask(Scan { now_ms: 1 }).await.unwrap();
@@ -205,11 +232,22 @@ fn subscriptions_of_pulls_are_kept_for_a_while() {
         let world = World::new();
         let sub = |text: &'static str| move || SubscriptionData::of_tags("T", text, 0).unwrap();
         world.groups.note_pull("P", "T", "a", sub("a"));
-        world.groups.note_pull("P", "T", "a", || unreachable!("it is known"));
+        world
+            .groups
+            .note_pull("P", "T", "a", || unreachable!("it is known"));
         world.groups.note_pull("P", "T", "b", sub("b"));
         assert!(world.groups.subscription("P", "T").is_none());
-        assert_eq!(world.groups.last_subscription("P", "T").unwrap().sub_string, "b");
-        world.scanner.ask(Scan { now_ms: u64::MAX / 4 }).await.unwrap();
+        assert_eq!(
+            world.groups.last_subscription("P", "T").unwrap().sub_string,
+            "b"
+        );
+        world
+            .scanner
+            .ask(Scan {
+                now_ms: u64::MAX / 4,
+            })
+            .await
+            .unwrap();
         assert!(world.groups.last_subscription("P", "T").is_none());
     });
 }
