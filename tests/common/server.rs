@@ -119,7 +119,9 @@ impl Namesrv {
         let dir = dir.join("namesrv");
         std::fs::create_dir_all(&dir).expect("folder");
         let conf = format!(
-            "listenPort={port}\nkvConfigPath={d}/kvConfig.json\nconfigStorePath={d}/namesrv.properties\n",
+            "listenPort={port}\nkvConfigPath={d}/kvConfig.json\n\
+             configStorePath={d}/namesrv.properties\ndebugAllowCrash={}\n",
+            !is_java(),
             d = dir.display()
         );
         std::fs::write(dir.join("namesrv.conf"), conf).expect("namesrv.conf");
@@ -329,7 +331,7 @@ impl Broker {
 }
 
 /// A figure in kB from /proc/PID/status, in bytes; 0 when it is not there.
-fn proc_status(pid: u32, name: &str) -> u64 {
+pub fn proc_status(pid: u32, name: &str) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     text.lines()
         .find_map(|line| line.strip_prefix(name))
