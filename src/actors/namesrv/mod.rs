@@ -4,4 +4,5 @@ pub mod model;
 pub mod registry;
 #[cfg(test)]
 mod registry_tests;
+pub mod snapshot;
 pub mod tables;
