@@ -126,6 +126,8 @@ pub trait Channel: Send + Sync {
     fn id(&self) -> u64;
     /// Closes it.
     fn close(&self);
+    /// Whether it is closed.
+    fn is_closed(&self) -> bool;
 }
 
 /// A broker that registered: refreshed by registrations and heartbeats from any thread.

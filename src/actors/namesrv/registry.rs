@@ -443,10 +443,17 @@ pub fn brokers_of_channel(tables: &RouteTables, channel_id: u64) -> Vec<BrokerAd
     over.map(|live| live.key().clone()).collect()
 }
 
-/// Live brokers that have been silent for too long.
-pub fn expired(tables: &RouteTables, now_ms: u64) -> Vec<(BrokerAddr, Arc<Live>)> {
-    let live = tables.live.iter().filter(|live| live.expired(now_ms));
-    live.map(|live| (live.key().clone(), Arc::clone(live.value())))
+/// Live brokers that have been silent for too long, or whose connection is closed.
+pub fn missed(tables: &RouteTables, now_ms: u64) -> Vec<(BrokerAddr, Arc<Live>)> {
+    let closed = |live: &Live| {
+        live.channel
+            .as_ref()
+            .is_some_and(|channel| channel.is_closed())
+    };
+    let live = tables.live.iter();
+    let missed = live.filter(|live| live.expired(now_ms) || closed(live));
+    missed
+        .map(|live| (live.key().clone(), Arc::clone(live.value())))
         .collect()
 }
 

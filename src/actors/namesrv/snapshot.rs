@@ -327,8 +327,8 @@ mod tests {
         let after = restarted(&before);
         assert_eq!(after.route("T", false), before.route("T", false));
         assert_eq!(after.clusters(), before.clusters());
-        assert!(registry::expired(&after, 1000 + BROKER_TIMEOUT_MS).is_empty());
-        assert_eq!(registry::expired(&after, 1001 + BROKER_TIMEOUT_MS).len(), 1);
+        assert!(registry::missed(&after, 1000 + BROKER_TIMEOUT_MS).is_empty());
+        assert_eq!(registry::missed(&after, 1001 + BROKER_TIMEOUT_MS).len(), 1);
         assert_eq!(Snapshot::take(&after, 5), Snapshot::take(&before, 5));
     }
 
