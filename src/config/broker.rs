@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use super::key::{Key, section};
 use super::settings::Settings;
 use super::store::BrokerRole;
-use super::{Config, ConfigError, Env, OwnSection, ServerSection, StoreSection, kept};
+use super::{
+    Config, ConfigError, Env, OwnBrokerSection, OwnSection, ServerSection, StoreSection, kept,
+};
 
 fn host_name(env: &Env) -> String {
     env.host_name
@@ -214,6 +216,7 @@ static TABLES: &[&[Key]] = &[
     StoreSection::KEYS,
     ServerSection::KEYS,
     OwnSection::KEYS,
+    OwnBrokerSection::KEYS,
     kept::BROKER,
     kept::AUTH,
 ];
@@ -229,6 +232,8 @@ pub struct BrokerConfig {
     pub server: ServerSection,
     /// Keys that only Callboard has.
     pub own: OwnSection,
+    /// Keys that only Callboard's broker has.
+    pub own_broker: OwnBrokerSection,
     settings: Settings,
     file: PathBuf,
 }
@@ -307,6 +312,7 @@ impl Config for BrokerConfig {
             store: StoreSection::read(&settings)?,
             server: ServerSection::read(&settings)?,
             own: OwnSection::read(&settings)?,
+            own_broker: OwnBrokerSection::read(&settings)?,
             settings,
             file,
         })

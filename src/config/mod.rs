@@ -28,7 +28,7 @@ pub mod store;
 pub use broker::{BrokerConfig, BrokerSection};
 pub use live::{Config, Live, Updated};
 pub use namesrv::{NamesrvConfig, NamesrvSection};
-pub use own::OwnSection;
+pub use own::{OwnBrokerSection, OwnNamesrvSection, OwnSection};
 pub use properties::{Entry, PROPERTIES_LEN_MAX, edit, parse};
 pub use server::ServerSection;
 pub use settings::{Origin, Settings};

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::key::{Key, section};
 use super::settings::Settings;
-use super::{Config, ConfigError, Env, OwnSection, ServerSection, kept};
+use super::{Config, ConfigError, Env, OwnNamesrvSection, OwnSection, ServerSection, kept};
 
 fn kv_config(env: &Env) -> String {
     env.home.join("namesrv/kvConfig.json").display().to_string()
@@ -61,6 +61,7 @@ static TABLES: &[&[Key]] = &[
     NamesrvSection::KEYS,
     ServerSection::KEYS,
     OwnSection::KEYS,
+    OwnNamesrvSection::KEYS,
     kept::NAMESRV,
 ];
 
@@ -73,6 +74,8 @@ pub struct NamesrvConfig {
     pub server: ServerSection,
     /// Keys that only Callboard has.
     pub own: OwnSection,
+    /// Keys that only Callboard's NameServer has.
+    pub own_namesrv: OwnNamesrvSection,
     settings: Settings,
     file: PathBuf,
 }
@@ -103,7 +106,10 @@ impl NamesrvConfig {
 
     /// The route snapshot's file, if there is to be one.
     pub fn route_snapshot_path(&self) -> Option<PathBuf> {
-        self.own.route_snapshot_path.as_ref().map(PathBuf::from)
+        self.own_namesrv
+            .route_snapshot_path
+            .as_ref()
+            .map(PathBuf::from)
     }
 }
 
@@ -126,6 +132,7 @@ impl Config for NamesrvConfig {
             namesrv: NamesrvSection::read(&settings)?,
             server: ServerSection::read(&settings)?,
             own: OwnSection::read(&settings)?,
+            own_namesrv: OwnNamesrvSection::read(&settings)?,
             settings,
             file,
         })

@@ -3,7 +3,7 @@
 use super::key::section;
 
 section! {
-    /// Keys of Callboard itself, for broker and NameServer alike.
+    /// Keys of Callboard for broker and NameServer alike.
     OwnSection {
         /// Where the debug endpoint listens; loopback unless set. Empty switches it off. When
         /// not set: port `listenPort` + 2 of a broker, `listenPort` + 1 of a NameServer.
@@ -12,24 +12,14 @@ section! {
         debug_allow_crash: bool = "debugAllowCrash", Is("false"), Start;
         /// Threads of the network; 0 is half the cores.
         network_threads: usize = "networkThreads", Is("0"), Start;
-        /// Dispatch threads, each with one shard of the queues; 0 follows the cores.
-        dispatch_threads: usize = "dispatchThreads", Is("0"), Start;
         /// Largest remoting frame in bytes (RocketMQ's `com.rocketmq.remoting.frameMaxLength`).
         max_frame_bytes: usize = "maxFrameBytes", Is("16777216"), Start;
         /// Open connections; further ones are closed at once.
         max_connections: usize = "maxConnections", Is("50000"), Start;
-        /// Sends being worked on, over all connections. Past it: SYSTEM_BUSY.
-        permit_sends: usize = "permitSends", Is("20000"), Start;
-        /// Bytes of the sends being worked on. Past it: SYSTEM_BUSY.
-        permit_send_bytes: usize = "permitSendBytes", Is("134217728"), Start;
         /// Heartbeats, offsets, locks and admin requests being worked on.
         permit_controls: usize = "permitControls", Is("20000"), Start;
         /// Bytes of those.
         permit_control_bytes: usize = "permitControlBytes", Is("67108864"), Start;
-        /// Pulls and pops that wait for messages.
-        permit_held_pulls: usize = "permitHeldPulls", Is("100000"), Start;
-        /// Retry, delay, revive and half messages that the broker itself is appending.
-        permit_internal_appends: usize = "permitInternalAppends", Is("4096"), Start;
         /// Bytes of requests of one connection being worked on; past it the socket is not read.
         /// A single frame always fits.
         connection_read_bytes: usize = "connectionReadBytes", Is("8388608"), Start;
@@ -47,12 +37,34 @@ section! {
         actor_stuck_ms: u64 = "actorStuckMs", Is("30000"), Start;
         /// Milliseconds that an orderly stop may take.
         shutdown_ms: u64 = "shutdownMs", Is("10000"), Start;
+    }
+}
+
+section! {
+    /// Keys of Callboard for brokers.
+    OwnBrokerSection {
+        /// Dispatch threads, each with one shard of the queues; 0 follows the cores.
+        dispatch_threads: usize = "dispatchThreads", Is("0"), Start;
+        /// Sends being worked on, over all connections. Past it: SYSTEM_BUSY.
+        permit_sends: usize = "permitSends", Is("20000"), Start;
+        /// Bytes of the sends being worked on. Past it: SYSTEM_BUSY.
+        permit_send_bytes: usize = "permitSendBytes", Is("134217728"), Start;
+        /// Pulls and pops that wait for messages.
+        permit_held_pulls: usize = "permitHeldPulls", Is("100000"), Start;
+        /// Retry, delay, revive and half messages that the broker itself is appending.
+        permit_internal_appends: usize = "permitInternalAppends", Is("4096"), Start;
         /// Messages become visible without the replicas that SYNC_MASTER asks for.
         visible_without_replicas: bool = "visibleWithoutReplicas", Is("false"), Hot;
         /// Milliseconds between snapshots of the queues' ends, which bound recovery.
         tails_interval_ms: u64 = "tailsIntervalMs", Is("10000"), Start;
         /// Milliseconds without messages after which a queue's actor and files are let go.
         queue_sleep_ms: u64 = "queueSleepMs", Is("60000"), Start;
+    }
+}
+
+section! {
+    /// Keys of Callboard for NameServers.
+    OwnNamesrvSection {
         /// File of the NameServer's route snapshot; `routes.mp` beside the key-value file when
         /// not set. Empty switches it off.
         route_snapshot_path: Option<String> = "routeSnapshotPath", Unset, Start;

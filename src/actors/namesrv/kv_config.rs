@@ -20,6 +20,7 @@ use crate::actors::kernel::{ActorCell, Shutdown};
 use crate::actors::net::Responder;
 use crate::config::ConfigError;
 use crate::protocol::ResponseCode;
+use crate::protocol::fastjson::{self, JsonError};
 
 /// Longest that writing a file may take before the actor counts as stuck.
 const WRITE_LIMIT: Duration = Duration::from_secs(30);
@@ -36,7 +37,7 @@ pub enum KvError {
     Io(#[from] io::Error),
     /// It is not the JSON that RocketMQ writes.
     #[error("{0}")]
-    Json(#[from] serde_json::Error),
+    Json(#[from] JsonError),
     /// It is longer than what is read.
     #[error("the file is too long")]
     TooLong,
@@ -242,7 +243,7 @@ fn read(path: &Path) -> Result<Option<KvMap>, KvError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.into()),
     }
-    let file: KvFile = serde_json::from_slice(&std::fs::read(path)?)?;
+    let file: KvFile = fastjson::from_slice(&std::fs::read(path)?)?;
     Ok(Some(file.config_table))
 }
 
@@ -251,7 +252,7 @@ fn write(path: &Path, map: &KvMap) -> Result<(), KvError> {
     if path.exists() {
         let _ = std::fs::copy(path, beside(path, ".bak"));
     }
-    let text = serde_json::to_vec(&KvFile {
+    let text = fastjson::to_vec(&KvFile {
         config_table: map.clone(),
     })?;
     Ok(write_whole(path, &text)?)

@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 use super::model::{DataVersion, QueueMapping, Queues, RegisteredTopic, Registration};
+use crate::protocol::fastjson::{self, JsonError};
 use crate::protocol::header::namesrv::RegisterBrokerRequestHeader;
 use crate::protocol::language::version;
 use crate::protocol::{HeaderError, RemotingCommand, Str, detached};
@@ -42,7 +43,7 @@ pub enum RegistrationError {
     Crc,
     /// The body is no JSON of the wanted shape.
     #[error("Failed to decode RegisterBrokerBody: {0}")]
-    Json(#[from] serde_json::Error),
+    Json(#[from] JsonError),
     /// The compressed body is damaged or too long.
     #[error("Failed to decode RegisterBrokerBody: {0}")]
     Compressed(#[from] io::Error),
@@ -178,8 +179,8 @@ impl From<MappingBody> for QueueMapping {
     }
 }
 
-fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
-    serde_json::from_slice(bytes)
+fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, JsonError> {
+    fastjson::from_slice(bytes)
 }
 
 /// Reads a registration (code 103); the caller adds the connection.
@@ -304,7 +305,7 @@ fn topic_of_line(line: &str) -> Option<RegisteredTopic> {
 }
 
 /// Reads a `DataVersion` (body of code 322); none if there is no body.
-pub fn decode_version(body: &[u8]) -> Result<Option<DataVersion>, serde_json::Error> {
+pub fn decode_version(body: &[u8]) -> Result<Option<DataVersion>, JsonError> {
     if body.is_empty() {
         return Ok(None);
     }
@@ -312,7 +313,7 @@ pub fn decode_version(body: &[u8]) -> Result<Option<DataVersion>, serde_json::Er
 }
 
 /// Reads the queues of a `TopicRouteData` (body of code 217).
-pub fn decode_queues(body: &[u8]) -> Result<Vec<(Str, Queues)>, serde_json::Error> {
+pub fn decode_queues(body: &[u8]) -> Result<Vec<(Str, Queues)>, JsonError> {
     if body.is_empty() {
         return Ok(Vec::new());
     }

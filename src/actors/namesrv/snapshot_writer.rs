@@ -72,7 +72,12 @@ impl Actor for SnapshotWriter {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let delay = self.shared.config.load().own.route_snapshot_delay_ms;
+        let delay = self
+            .shared
+            .config
+            .load()
+            .own_namesrv
+            .route_snapshot_delay_ms;
         let delay = Duration::from_millis(delay.clamp(10, 3_600_000));
         ctx.run_interval(delay, |actor, _| {
             actor.cell.beat();
