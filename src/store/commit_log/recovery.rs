@@ -92,7 +92,7 @@ pub struct RecoveryReport {
     pub torn: Option<TornTail>,
     /// Damage, if any: to be told loudly.
     pub damage: Vec<Damage>,
-    /// Files without content behind the end, which were removed.
+    /// Files behind the end that were removed: nothing in them had been promised.
     pub removed: Vec<PathBuf>,
 }
 
@@ -424,7 +424,8 @@ impl Recovery {
             );
             return Err(StoreError::corrupt(&file, 0, what));
         }
-        if !residue.nonzero {
+        // Made ahead of time and never used, or written after the last sync: never promised.
+        if !residue.nonzero || !self.is_damage(&residue) {
             segment.remove()?;
             self.report.removed.push(file);
             return Ok(());
@@ -440,12 +441,12 @@ impl Recovery {
     }
 
     /// Whether the log had been promised to reach further: a valid record comes later, and the stop
-    /// was clean or that record's time is one that was synced.
+    /// was clean or that record is older than one that was synced.
     fn is_damage(&self, residue: &Residue) -> bool {
         let synced = self.from.checkpoint.unwrap_or_default();
         residue
             .later_record_time
-            .is_some_and(|time| self.from.clean || time <= synced.physic_msg_timestamp)
+            .is_some_and(|time| self.from.clean || time < synced.physic_msg_timestamp)
     }
 }
 
@@ -676,7 +677,7 @@ mod tests {
 
     #[test]
     fn what_a_crash_lost_is_damage_only_if_it_was_synced() {
-        for (physic, damaged) in [(15_999, false), (16_000, true)] {
+        for (physic, damaged) in [(16_000, false), (16_001, true)] {
             let place = Place::new();
             let units = filled(&place, 8);
             let in_file = (units[5].physical_offset as u64 - SEGMENT_LEN) as usize;
