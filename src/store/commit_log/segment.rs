@@ -74,7 +74,10 @@ impl Segment {
     ) -> Result<Arc<Self>, StoreError> {
         let path = dir.join(file_name(start));
         let make = || {
-            fs.create_dir_all(dir)?;
+            if !fs.exists(dir) {
+                fs.create_dir_all(dir)?;
+                dir.parent().map_or(Ok(()), |parent| fs.sync_dir(parent))?;
+            }
             let file = fs.open(&path, OpenMode::Create)?;
             if file.len()? != 0 {
                 // Left over from a try that failed half way; nobody has it mapped.

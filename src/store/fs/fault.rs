@@ -72,18 +72,18 @@ pub struct Faults {
 struct State {
     calls: u64,
     failed: u64,
-    armed: Option<Fault>,
+    armed: Vec<Fault>,
 }
 
 impl Faults {
-    /// Arms a fault in place of any other.
+    /// Arms a fault beside those that are armed already.
     pub fn arm(&self, fault: Fault) {
-        self.with(|state| state.armed = Some(fault));
+        self.with(|state| state.armed.push(fault));
     }
 
     /// Lets everything succeed again.
     pub fn disarm(&self) {
-        self.with(|state| state.armed = None);
+        self.with(|state| state.armed.clear());
     }
 
     /// How many calls there were.
@@ -103,22 +103,19 @@ impl Faults {
     fn check(&self, call: Call) -> io::Result<()> {
         self.with(|state| {
             state.calls += 1;
-            let Some(fault) = &mut state.armed else {
-                return Ok(());
-            };
-            if fault.kind.is_some_and(|kind| kind != call) {
-                return Ok(());
+            for fault in &mut state.armed {
+                if fault.kind.is_some_and(|kind| kind != call) || fault.times == 0 {
+                    continue;
+                }
+                if fault.after > 0 {
+                    fault.after -= 1;
+                    continue;
+                }
+                fault.times -= 1;
+                state.failed += 1;
+                return Err(io::Error::from_raw_os_error(fault.errno));
             }
-            if fault.after > 0 {
-                fault.after -= 1;
-                return Ok(());
-            }
-            if fault.times == 0 {
-                return Ok(());
-            }
-            fault.times -= 1;
-            state.failed += 1;
-            Err(io::Error::from_raw_os_error(fault.errno))
+            Ok(())
         })
     }
 }
