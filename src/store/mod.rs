@@ -7,6 +7,7 @@ pub mod consume_queue;
 pub mod dispatch;
 pub mod error;
 pub mod fs;
+pub mod index;
 pub mod lock;
 pub mod mapped;
 pub mod queue_table;
