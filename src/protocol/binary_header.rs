@@ -11,7 +11,8 @@
 //! | map length          | 4     | total bytes of the entries                                |
 //! | entries             |       | key length 2, key, value length 4, value, until used up   |
 //!
-//! Integers are big-endian. An entry with an empty key or value is as good as absent.
+//! Integers are big-endian. The reference implementation reads an empty text as null, so an entry
+//! with an empty key is dropped here; one with an empty value is kept, as the JSON form has it.
 
 use super::command_header::FieldValue;
 use super::ext_fields::{Entry, Span};
@@ -48,8 +49,8 @@ pub(super) fn decode(header: &mut [u8]) -> Result<RawHead, FrameError> {
         let key_len = i32::from(i16::from_be_bytes(reader.take()?));
         let key = reader.text(key_len)?;
         let value_len = i32::from_be_bytes(reader.take()?);
-        let value = reader.text(value_len)?;
-        if let (Some(key), Some(value)) = (key, value) {
+        let value = reader.span(value_len)?;
+        if let Some(key) = key {
             if entries.len() >= EXT_FIELDS_MAX {
                 return reader.fail("too many extFields");
             }
@@ -98,16 +99,19 @@ impl Reader<'_> {
 
     /// Takes a text; length 0 is none.
     fn text(&mut self, len: i32) -> Result<Option<Span>, FrameError> {
+        let span = self.span(len)?;
+        Ok(Some(span).filter(|_| len != 0))
+    }
+
+    /// Takes a text of any length.
+    fn span(&mut self, len: i32) -> Result<Span, FrameError> {
         let left = self.bytes.len() - self.at;
         let Some(len) = usize::try_from(len).ok().filter(|len| *len <= left) else {
             return self.fail("a text is longer than the header");
         };
         let start = self.at;
         self.at += len;
-        if len == 0 {
-            return Ok(None);
-        }
-        Span::new(start, len).map_or_else(|| self.fail("the header is too long"), |s| Ok(Some(s)))
+        Span::new(start, len).map_or_else(|| self.fail("the header is too long"), Ok)
     }
 }
 
