@@ -39,6 +39,8 @@ mod route;
 mod runs;
 #[path = "mqbench/setup.rs"]
 mod setup;
+#[path = "mqbench/table.rs"]
+mod table;
 
 /// Measures RocketMQ brokers.
 #[derive(Debug, Parser)]
@@ -60,6 +62,8 @@ enum Mode {
     Echo(Echo),
     /// Waits until a server answers, and prints how many ms that took.
     Wait(Wait),
+    /// Makes a markdown table of medians out of a file of JSON lines.
+    Table(Table),
 }
 
 /// Where the broker is and what is measured.
@@ -98,6 +102,14 @@ struct Common {
     /// One line of JSON instead of text.
     #[arg(long)]
     json: bool,
+    /// `key=value`, added to the line of JSON; may be given more than once.
+    #[arg(long, value_parser = label)]
+    label: Vec<(String, String)>,
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("a label is key=value")?;
+    Ok((key.to_owned(), value.to_owned()))
 }
 
 #[derive(Debug, Clone, Args)]
@@ -164,6 +176,15 @@ struct Wait {
     timeout: f64,
 }
 
+#[derive(Debug, Clone, Args)]
+struct Table {
+    /// The file; one run per line.
+    file: std::path::PathBuf,
+    /// The server that the others are compared with.
+    #[arg(long, default_value = "java")]
+    base: String,
+}
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Serialize {
     Json,
@@ -220,5 +241,10 @@ async fn run(mode: Mode) -> Result<(), String> {
             .await
             .map_err(|error| error.to_string()),
         Mode::Wait(args) => runs::wait(args).await,
+        Mode::Table(args) => {
+            let text = std::fs::read_to_string(&args.file).map_err(|error| error.to_string())?;
+            print!("{}", table::render(&text, &args.base)?);
+            Ok(())
+        }
     }
 }

@@ -129,10 +129,16 @@ impl Report {
         }
     }
 
-    /// Prints the report, as one line of JSON or as text.
-    pub fn print(&self, json: bool) {
+    /// Prints the report, as one line of JSON (with the labels added) or as text.
+    pub fn print(&self, json: bool, labels: &[(String, String)]) {
         if json {
-            let line = serde_json::to_string(self).expect("a report is plain data");
+            let mut line = serde_json::to_value(self).expect("a report is plain data");
+            for (key, text) in labels {
+                line[key] = match text.parse::<f64>() {
+                    Ok(number) => number.into(),
+                    Err(_) => text.as_str().into(),
+                };
+            }
             println!("{line}");
             return;
         }

@@ -107,7 +107,7 @@ pub async fn produce(args: Produce) -> Result<(), String> {
     }
     control
         .report("produce", &total.borrow())?
-        .print(args.common.json);
+        .print(args.common.json, &args.common.label);
     Ok(())
 }
 
@@ -116,7 +116,7 @@ pub async fn open_loop(args: Produce) -> Result<(), String> {
     let client = RemotingClient::default();
     let brokers = by_addr(targets(&client, &args.common, Use::Send).await?);
     let (tally, control) = run_open_loop(&args, &brokers, Instant::now(), false).await?;
-    control.report("produce", &tally)?.print(args.common.json);
+    control.report("produce", &tally)?.print(args.common.json, &args.common.label);
     Ok(())
 }
 
@@ -202,7 +202,7 @@ pub async fn consume(args: Consume) -> Result<(), String> {
     time.await.map_err(|error| error.to_string())?;
     control
         .report("consume", &total.borrow())?
-        .print(args.common.json);
+        .print(args.common.json, &args.common.label);
     Ok(())
 }
 
@@ -312,7 +312,7 @@ pub async fn latency(args: Produce) -> Result<(), String> {
     }
     let mut report = control.report("latency", &tally)?;
     report.end_to_end = Some(Latency::of(&end_to_end.borrow().latency));
-    report.print(args.common.json);
+    report.print(args.common.json, &args.common.label);
     Ok(())
 }
 

@@ -1,0 +1,519 @@
+//! Sending: RocketMQ's DefaultMQProducer as async functions.
+
+use std::future::Future;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+
+use crate::client::api::{self, request};
+use crate::client::error::ClientError;
+use crate::client::fault::{FaultTable, SendOutcome};
+use crate::client::instance::{Inner, MqClient, ProducerHandle};
+use crate::client::message::Message;
+use crate::client::route::TopicRoute;
+use crate::client::transaction::TransactionListener;
+use crate::client::{RemotingError, compression, now_ms};
+use crate::protocol::FieldValue::{Bool, Int, Str as Text};
+use crate::protocol::message::{batch, names, properties, sys_flag};
+use crate::protocol::body::MessageQueue;
+use crate::protocol::{RemotingCommand, RequestCode, ResponseCode, Str};
+
+/// Refusals after which another broker is tried, as in the Java producer.
+const RETRY_CODES: [ResponseCode; 7] = [
+    ResponseCode::TopicNotExist,
+    ResponseCode::ServiceNotAvailable,
+    ResponseCode::SystemError,
+    ResponseCode::SystemBusy,
+    ResponseCode::NoPermission,
+    ResponseCode::NoBuyerId,
+    ResponseCode::NotInCurrentUnit,
+];
+
+/// Settings of a [`Producer`]; the defaults are RocketMQ's.
+#[derive(Debug, Clone)]
+pub struct ProducerConfig {
+    /// Time for one send, retries included.
+    pub send_timeout: Duration,
+    /// How often a failed send is tried again, on another broker where there is one.
+    pub retry_times: u32,
+    /// Largest body, in bytes, before compression.
+    pub body_len_max: usize,
+    /// Bodies from this length on are compressed.
+    pub compress_from: usize,
+    /// Whether brokers that were slow or failed are left out for a while.
+    pub avoid_slow_brokers: bool,
+    /// Whether a message that was stored, but not flushed or replicated in time, is sent again.
+    pub retry_when_not_safe: bool,
+    /// Topic after which missing topics are made.
+    pub default_topic: Str,
+    /// Queues of a topic made that way.
+    pub default_topic_queues: i32,
+}
+
+impl Default for ProducerConfig {
+    fn default() -> Self {
+        ProducerConfig {
+            send_timeout: Duration::from_secs(3),
+            retry_times: 2,
+            body_len_max: 4 * 1024 * 1024,
+            compress_from: 4 * 1024,
+            avoid_slow_brokers: false,
+            retry_when_not_safe: false,
+            default_topic: names::AUTO_CREATE_TOPIC.into(),
+            default_topic_queues: 4,
+        }
+    }
+}
+
+/// How safe a stored message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SendStatus {
+    /// As safe as the broker is configured to make it.
+    Ok,
+    /// Stored; not flushed in time.
+    FlushDiskTimeout,
+    /// Stored; not replicated in time.
+    FlushSlaveTimeout,
+    /// Stored; no replica to wait for.
+    SlaveNotAvailable,
+}
+
+impl SendStatus {
+    /// RocketMQ's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            SendStatus::Ok => "SEND_OK",
+            SendStatus::FlushDiskTimeout => "FLUSH_DISK_TIMEOUT",
+            SendStatus::FlushSlaveTimeout => "FLUSH_SLAVE_TIMEOUT",
+            SendStatus::SlaveNotAvailable => "SLAVE_NOT_AVAILABLE",
+        }
+    }
+
+    fn of(code: i32) -> Option<Self> {
+        match ResponseCode::from_code(code)? {
+            ResponseCode::Success => Some(SendStatus::Ok),
+            ResponseCode::FlushDiskTimeout => Some(SendStatus::FlushDiskTimeout),
+            ResponseCode::FlushSlaveTimeout => Some(SendStatus::FlushSlaveTimeout),
+            ResponseCode::SlaveNotAvailable => Some(SendStatus::SlaveNotAvailable),
+            _ => None,
+        }
+    }
+}
+
+/// Where a message went.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SendResult {
+    /// How safe it is.
+    pub status: SendStatus,
+    /// The id given by this producer (of a batch: the ids, separated by commas).
+    pub message_id: Str,
+    /// The id that tells broker and position (of a batch: the ids, separated by commas).
+    pub offset_id: Str,
+    /// The queue.
+    pub queue: MessageQueue,
+    /// Place in the queue (of a batch: of its first message).
+    pub queue_offset: i64,
+    /// The transaction's id.
+    pub transaction_id: Option<Str>,
+    /// Handle to recall a timed message.
+    pub recall_handle: Option<Str>,
+}
+
+/// Sends messages. Clones share everything; [`Producer::shut_down`] tells the brokers.
+#[derive(Clone)]
+pub struct Producer {
+    pub(crate) shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) client: Arc<Inner>,
+    pub(crate) group: Str,
+    pub(crate) config: ProducerConfig,
+    pub(crate) transactions: Option<Arc<dyn TransactionListener>>,
+    faults: FaultTable,
+}
+
+/// What is sent, encoded once for all attempts.
+struct Encoded {
+    topic: Str,
+    code: RequestCode,
+    body: Bytes,
+    properties: String,
+    flag: i32,
+    sys_flag: i32,
+    message_id: Str,
+    reconsume_times: i64,
+    reconsume_times_max: Option<i64>,
+}
+
+impl Producer {
+    /// A producer of a group on a client.
+    pub fn new(client: &MqClient, group: &str) -> Result<Self, ClientError> {
+        Self::with_config(client, group, ProducerConfig::default())
+    }
+
+    /// As [`Producer::new`], with settings.
+    pub fn with_config(
+        client: &MqClient,
+        group: &str,
+        config: ProducerConfig,
+    ) -> Result<Self, ClientError> {
+        Self::build(client, group, config, None)
+    }
+
+    pub(crate) fn build(
+        client: &MqClient,
+        group: &str,
+        config: ProducerConfig,
+        transactions: Option<Arc<dyn TransactionListener>>,
+    ) -> Result<Self, ClientError> {
+        names::validate_group(group).map_err(|error| ClientError::Invalid(error.to_string()))?;
+        let shared = Arc::new(Shared {
+            client: client.inner.clone(),
+            group: group.into(),
+            config,
+            transactions,
+            faults: FaultTable::default(),
+        });
+        let weak: Weak<Shared> = Arc::downgrade(&shared);
+        client.inner.register_producer(group, weak);
+        Ok(Producer { shared })
+    }
+
+    /// The queues of a topic that can be sent to.
+    pub async fn queues(&self, topic: &str) -> Result<Vec<MessageQueue>, ClientError> {
+        Ok(self.shared.route(&topic.into()).await?.write_queues.clone())
+    }
+
+    /// Sends a message to one of the topic's queues in turn, and waits for the answer.
+    pub async fn send(&self, message: Message) -> Result<SendResult, ClientError> {
+        let encoded = self.shared.encode(message, 0)?;
+        self.shared.send_anywhere(&encoded).await
+    }
+
+    /// Sends a message to this queue; it is not tried again.
+    pub async fn send_to(
+        &self,
+        message: Message,
+        queue: &MessageQueue,
+    ) -> Result<SendResult, ClientError> {
+        if *message.topic != *queue.topic {
+            let text = format!("message of {} for a queue of {}", message.topic, queue.topic);
+            return Err(ClientError::Invalid(text));
+        }
+        let encoded = self.shared.encode(message, 0)?;
+        self.shared.route(&encoded.topic).await?;
+        self.shared.send_once(&encoded, queue, self.shared.config.send_timeout).await
+    }
+
+    /// Sends a message to the queue that `select` names by its index in the list of the topic's
+    /// queues; an index beyond it is taken modulo the length.
+    pub async fn send_selected(
+        &self,
+        message: Message,
+        select: impl FnOnce(&[MessageQueue], &Message) -> usize,
+    ) -> Result<SendResult, ClientError> {
+        let route = self.shared.route(&message.topic).await?;
+        if route.write_queues.is_empty() {
+            return Err(ClientError::NoQueue(message.topic.to_string()));
+        }
+        let index = select(&route.write_queues, &message) % route.write_queues.len();
+        let queue = route.write_queues.get(index).cloned();
+        let queue = queue.ok_or_else(|| ClientError::NoQueue(message.topic.to_string()))?;
+        self.send_to(message, &queue).await
+    }
+
+    /// Sends a message in the background; `done` gets the result.
+    pub fn send_with_callback(
+        &self,
+        message: Message,
+        done: impl FnOnce(Result<SendResult, ClientError>) + Send + 'static,
+    ) {
+        let producer = self.clone();
+        tokio::spawn(async move { done(producer.send(message).await) });
+    }
+
+    /// Sends a message that nobody answers: it may be lost without a trace.
+    pub async fn send_oneway(&self, message: Message) -> Result<(), ClientError> {
+        let encoded = self.shared.encode(message, 0)?;
+        let route = self.shared.route(&encoded.topic).await?;
+        let queue = self.shared.pick(&route, None)?;
+        let addr = self.shared.broker_addr(queue).await?;
+        let request = self.shared.request(&encoded, queue);
+        Ok(self.shared.client.api.remoting.oneway(&addr, request).await?)
+    }
+
+    /// Sends messages of one topic together; they are stored one after the other in one queue.
+    /// Delay levels and retry topics are not allowed in a batch.
+    pub async fn send_batch(&self, messages: Vec<Message>) -> Result<SendResult, ClientError> {
+        let encoded = self.shared.encode_batch(messages)?;
+        self.shared.send_anywhere(&encoded).await
+    }
+
+    /// Tells the brokers that this producer is gone. The client goes on.
+    pub async fn shut_down(&self) {
+        self.shared.client.unregister(Some(&self.shared.group), None).await;
+    }
+}
+
+impl ProducerHandle for Shared {
+    fn check_transaction(&self, addr: String, request: RemotingCommand) {
+        crate::client::transaction::answer_check(self, addr, request);
+    }
+}
+
+impl Shared {
+    pub(crate) async fn route(&self, topic: &Str) -> Result<Arc<TopicRoute>, ClientError> {
+        let default = (&*self.config.default_topic, self.config.default_topic_queues);
+        self.client.route(topic, Some(default)).await
+    }
+
+    fn encode(&self, mut message: Message, sys_flag: i32) -> Result<Encoded, ClientError> {
+        message.check(self.config.body_len_max)?;
+        let message_id = message.ensure_unique_key();
+        let mut sys_flag = sys_flag;
+        let mut body = message.body.clone();
+        if body.len() >= self.config.compress_from
+            && let Some((zipped, flag)) = compression::compress(&body)
+        {
+            body = zipped;
+            sys_flag |= flag;
+        }
+        let is_retry = names::is_retry_topic(&message.topic);
+        let mut take = |name: &str| {
+            let value = message.property(name)?.parse().ok()?;
+            message.remove_property(name);
+            Some(value)
+        };
+        let (reconsume_times, reconsume_times_max) = if is_retry {
+            (take(properties::RECONSUME_TIME), take(properties::MAX_RECONSUME_TIMES))
+        } else {
+            (None, None)
+        };
+        Ok(Encoded {
+            code: RequestCode::SendMessageV2,
+            body,
+            properties: message.encode_properties(),
+            flag: message.flag,
+            sys_flag,
+            message_id,
+            reconsume_times: reconsume_times.unwrap_or(0),
+            reconsume_times_max,
+            topic: message.topic,
+        })
+    }
+
+    pub(crate) async fn send_prepared(&self, message: Message) -> Result<SendResult, ClientError> {
+        let encoded = self.encode(message, sys_flag::TRANSACTION_PREPARED)?;
+        self.send_anywhere(&encoded).await
+    }
+
+    pub(crate) async fn send_reply(&self, message: Message) -> Result<SendResult, ClientError> {
+        let mut encoded = self.encode(message, 0)?;
+        encoded.code = RequestCode::SendReplyMessageV2;
+        self.send_anywhere(&encoded).await
+    }
+
+    fn encode_batch(&self, messages: Vec<Message>) -> Result<Encoded, ClientError> {
+        let invalid = |text: &str| ClientError::Invalid(text.to_owned());
+        let first = messages.first().ok_or_else(|| invalid("an empty batch"))?;
+        let topic = first.topic.clone();
+        if names::is_retry_topic(&topic) {
+            return Err(invalid("a batch cannot go to a retry topic"));
+        }
+        let mut body = BytesMut::new();
+        let mut ids = Vec::with_capacity(messages.len());
+        for mut message in messages {
+            message.check(self.config.body_len_max)?;
+            if message.topic != topic {
+                return Err(invalid("all messages of a batch have one topic"));
+            }
+            if message.property(properties::DELAY).is_some() {
+                return Err(invalid("a batch cannot be delayed"));
+            }
+            ids.push(message.ensure_unique_key());
+            let properties = message.encode_properties();
+            let entry = batch::BatchMessage {
+                flag: message.flag,
+                body: &message.body,
+                properties: properties.as_bytes(),
+            };
+            batch::encode_message(&entry, &mut body)
+                .map_err(|error| ClientError::Invalid(error.to_string()))?;
+        }
+        if body.len() > self.config.body_len_max {
+            let text = format!("batch of {} bytes exceeds {}", body.len(), self.config.body_len_max);
+            return Err(ClientError::Invalid(text));
+        }
+        let ids: Vec<&str> = ids.iter().map(|id| &**id).collect();
+        Ok(Encoded {
+            topic,
+            code: RequestCode::SendBatchMessage,
+            body: body.freeze(),
+            properties: "WAIT\u{1}true\u{2}".to_owned(),
+            flag: 0,
+            sys_flag: 0,
+            message_id: ids.join(",").into(),
+            reconsume_times: 0,
+            reconsume_times_max: None,
+        })
+    }
+
+    fn request(&self, encoded: &Encoded, queue: &MessageQueue) -> RemotingCommand {
+        let mut fields = vec![
+            ("a", Text(&self.group)),
+            ("b", Text(&encoded.topic)),
+            ("c", Text(&self.config.default_topic)),
+            ("d", Int(self.config.default_topic_queues.into())),
+            ("e", Int(queue.queue_id.into())),
+            ("f", Int(encoded.sys_flag.into())),
+            ("g", Int(now_ms())),
+            ("h", Int(encoded.flag.into())),
+            ("i", Text(&encoded.properties)),
+            ("j", Int(encoded.reconsume_times)),
+            ("k", Bool(false)),
+            ("m", Bool(encoded.code == RequestCode::SendBatchMessage)),
+            ("n", Text(&queue.broker_name)),
+        ];
+        fields.extend(encoded.reconsume_times_max.map(|max| ("l", Int(max))));
+        request(encoded.code, &fields).with_body(encoded.body.clone())
+    }
+
+    /// The next queue in turn, away from the broker that failed last and, with latency fault
+    /// tolerance, from those that are left out at the moment.
+    fn pick<'a>(
+        &self,
+        route: &'a TopicRoute,
+        failed: Option<&str>,
+    ) -> Result<&'a MessageQueue, ClientError> {
+        let other = |queue: &MessageQueue| failed.is_none_or(|name| *queue.broker_name != *name);
+        let mut found = None;
+        if self.config.avoid_slow_brokers {
+            let now = Instant::now();
+            let faults = &self.faults;
+            found = route
+                .pick(|queue| other(queue) && faults.is_available(&queue.broker_name, now))
+                .or_else(|| {
+                    route.pick(|queue| other(queue) && faults.is_reachable(&queue.broker_name))
+                });
+        }
+        found
+            .or_else(|| route.pick(other))
+            .or_else(|| route.pick(|_| true))
+            .ok_or_else(|| ClientError::NoQueue(route_topic(route)))
+    }
+
+    async fn broker_addr(&self, queue: &MessageQueue) -> Result<String, ClientError> {
+        if let Some(addr) = self.client.master_addr(&queue.broker_name) {
+            return Ok(addr);
+        }
+        self.client.fetch_route(&queue.topic.as_str().into(), None).await?;
+        let addr = self.client.master_addr(&queue.broker_name);
+        addr.ok_or_else(|| ClientError::UnknownBroker(queue.broker_name.to_string()))
+    }
+
+    async fn send_anywhere(&self, encoded: &Encoded) -> Result<SendResult, ClientError> {
+        let begin = Instant::now();
+        let timeout = self.config.send_timeout;
+        let mut failed: Option<String> = None;
+        let mut attempts = 0;
+        loop {
+            let route = self.route(&encoded.topic).await?;
+            let queue = self.pick(&route, failed.as_deref())?;
+            let rest = timeout.saturating_sub(begin.elapsed());
+            attempts += 1;
+            let result = self.send_once(encoded, queue, rest).await;
+            let again = match &result {
+                Ok(sent) => sent.status != SendStatus::Ok && self.config.retry_when_not_safe,
+                Err(error) => may_try_again(error),
+            };
+            let out_of_tries = attempts > self.config.retry_times || begin.elapsed() >= timeout;
+            match result {
+                result if !again => return result,
+                Ok(sent) if out_of_tries => return Ok(sent),
+                Err(last) if out_of_tries && attempts == 1 => return Err(last),
+                Err(last) if out_of_tries => {
+                    let elapsed = begin.elapsed();
+                    return Err(ClientError::Exhausted { attempts, elapsed, last: Box::new(last) });
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    if error.is(ResponseCode::TopicNotExist) {
+                        self.client.forget_route(&encoded.topic);
+                    }
+                }
+            }
+            failed = Some(queue.broker_name.clone());
+        }
+    }
+
+    async fn send_once(
+        &self,
+        encoded: &Encoded,
+        queue: &MessageQueue,
+        timeout: Duration,
+    ) -> Result<SendResult, ClientError> {
+        let addr = self.broker_addr(queue).await?;
+        let begin = Instant::now();
+        let request = self.request(encoded, queue);
+        let result = self.client.api.remoting.call(&addr, request, timeout).await;
+        let result = match result {
+            Ok(answer) => read_answer(&addr, &answer, encoded, queue),
+            Err(error) => Err(error.into()),
+        };
+        if self.config.avoid_slow_brokers {
+            let outcome = match &result {
+                Ok(_) => SendOutcome::Answered(begin.elapsed()),
+                Err(ClientError::Remoting(_)) => SendOutcome::Unreachable,
+                Err(_) => SendOutcome::Refused,
+            };
+            self.faults.report(&queue.broker_name, outcome, Instant::now());
+        }
+        result
+    }
+
+    /// Runs something on the client's runtime.
+    pub(crate) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        tokio::spawn(future);
+    }
+}
+
+fn route_topic(route: &TopicRoute) -> String {
+    let mut queues = route.read_queues.iter().chain(&route.write_queues);
+    queues.next().map(|queue| queue.topic.to_string()).unwrap_or_default()
+}
+
+/// Whether another attempt makes sense: the broker was not reached, did not answer, or refused
+/// for a reason of its own.
+fn may_try_again(error: &ClientError) -> bool {
+    match error {
+        ClientError::Remoting(RemotingError::TooLarge { .. } | RemotingError::ShutDown) => false,
+        ClientError::Remoting(_) | ClientError::UnknownBroker(_) => true,
+        ClientError::Refused { code, .. } => RETRY_CODES.iter().any(|known| known.code() == *code),
+        _ => false,
+    }
+}
+
+fn read_answer(
+    addr: &str,
+    answer: &RemotingCommand,
+    encoded: &Encoded,
+    queue: &MessageQueue,
+) -> Result<SendResult, ClientError> {
+    let Some(status) = SendStatus::of(answer.code) else {
+        return Err(ClientError::refused(addr, answer.code, answer.remark.as_deref()));
+    };
+    let fields = &answer.ext_fields;
+    let text = |name: &str| fields.get(name).map(Str::from);
+    let queue_id = api::number(addr, fields, "queueId")?;
+    Ok(SendResult {
+        status,
+        message_id: encoded.message_id.clone(),
+        offset_id: text("msgId").unwrap_or_default(),
+        queue: MessageQueue { queue_id: queue_id as i32, ..queue.clone() },
+        queue_offset: api::number(addr, fields, "queueOffset")?,
+        transaction_id: text("transactionId"),
+        recall_handle: text("recallHandle"),
+    })
+}
