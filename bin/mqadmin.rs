@@ -8,9 +8,13 @@ use clap::Parser;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("error")).init();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     let result = match runtime {
-        Ok(runtime) => runtime.block_on(admin::run(cli)).map_err(|error| error.to_string()),
+        Ok(runtime) => runtime
+            .block_on(admin::run(cli))
+            .map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
     };
     match result {

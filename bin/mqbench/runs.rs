@@ -116,7 +116,9 @@ pub async fn open_loop(args: Produce) -> Result<(), String> {
     let client = RemotingClient::default();
     let brokers = by_addr(targets(&client, &args.common, Use::Send).await?);
     let (tally, control) = run_open_loop(&args, &brokers, Instant::now(), false).await?;
-    control.report("produce", &tally)?.print(args.common.json, &args.common.label);
+    control
+        .report("produce", &tally)?
+        .print(args.common.json, &args.common.label);
     Ok(())
 }
 

@@ -17,12 +17,19 @@ const COLUMNS: [(&str, &str, f64, usize); 8] = [
     ("p99.9 us", "/latency/p999_us", 1.0, 0),
     ("e2e p50 us", "/end_to_end/p50_us", 1.0, 0),
     ("anon MiB", "/server/anonymous_kib", 1.0 / 1024.0, 1),
-    ("device B/msg", "/server/device_write_bytes_per_message", 1.0, 0),
+    (
+        "device B/msg",
+        "/server/device_write_bytes_per_message",
+        1.0,
+        0,
+    ),
 ];
 
 /// Further numbers that scripts add to a line (`--label key=number`).
-const EXTRAS: [(&str, &str, usize); 2] =
-    [("start ms", "/start_ms", 0), ("msgs/fsync", "/messages_per_fsync", 1)];
+const EXTRAS: [(&str, &str, usize); 2] = [
+    ("start ms", "/start_ms", 0),
+    ("msgs/fsync", "/messages_per_fsync", 1),
+];
 
 type Cells = BTreeMap<(String, String), Vec<Value>>;
 
@@ -31,12 +38,20 @@ pub fn render(text: &str, base: &str) -> Result<String, String> {
     let mut rows: Vec<String> = Vec::new();
     let mut servers: Vec<String> = Vec::new();
     let mut cells = Cells::new();
-    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+    for (number, line) in text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty())
+    {
         let value: Value =
             serde_json::from_str(line).map_err(|error| format!("line {}: {error}", number + 1))?;
         let name = |key: &str| {
             let missing = || format!("line {}: no {key}", number + 1);
-            value.get(key).and_then(Value::as_str).map(str::to_owned).ok_or_else(missing)
+            value
+                .get(key)
+                .and_then(Value::as_str)
+                .map(str::to_owned)
+                .ok_or_else(missing)
         };
         let (row, server) = (name("row")?, name("server")?);
         remember(&mut rows, &row);
@@ -44,11 +59,20 @@ pub fn render(text: &str, base: &str) -> Result<String, String> {
         cells.entry((row, server)).or_default().push(value);
     }
     let mut columns: Vec<(&str, &str, f64, usize)> = COLUMNS.to_vec();
-    columns.extend(EXTRAS.iter().map(|(heading, place, decimals)| (*heading, *place, 1.0, *decimals)));
+    columns.extend(
+        EXTRAS
+            .iter()
+            .map(|(heading, place, decimals)| (*heading, *place, 1.0, *decimals)),
+    );
     let used: BTreeSet<&str> = columns
         .iter()
         .map(|(_, place, _, _)| *place)
-        .filter(|place| cells.values().flatten().any(|run| run.pointer(place).is_some()))
+        .filter(|place| {
+            cells
+                .values()
+                .flatten()
+                .any(|run| run.pointer(place).is_some())
+        })
         .collect();
     columns.retain(|(_, place, _, _)| used.contains(place));
     let mut out = String::from("| row | server | runs |");
@@ -61,7 +85,9 @@ pub fn render(text: &str, base: &str) -> Result<String, String> {
     for row in &rows {
         let key = |server: &str| (row.clone(), server.to_owned());
         for server in &servers {
-            let Some(runs) = cells.get(&key(server)) else { continue };
+            let Some(runs) = cells.get(&key(server)) else {
+                continue;
+            };
             out += &format!("| {row} | {server} | {} |", runs.len());
             for (_, place, factor, decimals) in &columns {
                 let base = cells.get(&key(base)).filter(|_| server != base);
@@ -86,7 +112,9 @@ fn cell(
     factor: f64,
     decimals: usize,
 ) -> String {
-    let Some(value) = median(runs, place) else { return " |".into() };
+    let Some(value) = median(runs, place) else {
+        return " |".into();
+    };
     let ratio = base
         .and_then(|runs| median(runs, place))
         .filter(|base| *base > 0.0)
@@ -95,8 +123,10 @@ fn cell(
 }
 
 fn median(runs: &[Value], place: &str) -> Option<f64> {
-    let mut values: Vec<f64> =
-        runs.iter().filter_map(|run| run.pointer(place).and_then(Value::as_f64)).collect();
+    let mut values: Vec<f64> = runs
+        .iter()
+        .filter_map(|run| run.pointer(place).and_then(Value::as_f64))
+        .collect();
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     let upper = *values.get(middle)?;
@@ -116,9 +146,13 @@ mod tests {
         let line = |server: &str, rate: f64| {
             format!("{{\"row\":\"r\",\"server\":\"{server}\",\"messages_per_second\":{rate}}}\n")
         };
-        let text: String =
-            [line("java", 100.0), line("ours", 250.0), line("java", 300.0), line("java", 200.0)]
-                .concat();
+        let text: String = [
+            line("java", 100.0),
+            line("ours", 250.0),
+            line("java", 300.0),
+            line("java", 200.0),
+        ]
+        .concat();
         let table = render(&text, "java").unwrap();
         assert!(table.contains("| r | java | 3 | 200 |"), "{table}");
         assert!(table.contains("| r | ours | 1 | 250 (1.25x) |"), "{table}");

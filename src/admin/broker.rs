@@ -93,8 +93,11 @@ impl UpdateBrokerConfig {
             _ => self.target.addrs(ctx).await?,
         };
         for addr in addrs {
-            ctx.admin.update_broker_config(&addr, self.key.trim(), self.value.trim()).await?;
-            ctx.out.done(&format!("update broker config success, {addr}"));
+            ctx.admin
+                .update_broker_config(&addr, self.key.trim(), self.value.trim())
+                .await?;
+            ctx.out
+                .done(&format!("update broker config success, {addr}"));
         }
         Ok(())
     }
@@ -131,7 +134,8 @@ impl OrderTarget {
             }
         }
         let text = if failed { "fail" } else { "success" };
-        ctx.out.show(&json!({ "result": text }), || println!("{text}"));
+        ctx.out
+            .show(&json!({ "result": text }), || println!("{text}"));
         Ok(())
     }
 }

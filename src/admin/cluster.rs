@@ -51,14 +51,26 @@ impl ClusterList {
                     })
                 })
                 .collect();
-            ctx.out.show(&values, || if self.more_stats { print_more(&rows) } else { print_base(&rows) });
-            let Some(seconds) = self.interval else { return Ok(()) };
+            ctx.out.show(&values, || {
+                if self.more_stats {
+                    print_more(&rows)
+                } else {
+                    print_base(&rows)
+                }
+            });
+            let Some(seconds) = self.interval else {
+                return Ok(());
+            };
             tokio::time::sleep(Duration::from_secs(seconds)).await;
         }
     }
 
     async fn rows(&self, ctx: &Context, info: &ClusterInfo) -> Vec<Row> {
-        let wanted = self.cluster_name.as_deref().map(str::trim).filter(|name| !name.is_empty());
+        let wanted = self
+            .cluster_name
+            .as_deref()
+            .map(str::trim)
+            .filter(|name| !name.is_empty());
         let mut rows = Vec::new();
         for (cluster, names) in &info.cluster_addr_table {
             if wanted.is_some_and(|name| name != cluster) {
@@ -67,7 +79,9 @@ impl ClusterList {
             let mut names = names.clone();
             names.sort();
             for name in names {
-                let Some(broker) = info.broker_addr_table.get(&name) else { continue };
+                let Some(broker) = info.broker_addr_table.get(&name) else {
+                    continue;
+                };
                 for (id, addr) in &broker.broker_addrs {
                     let table = match ctx.admin.broker_runtime_info(addr).await {
                         Ok(table) => table.table,

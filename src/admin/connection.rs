@@ -27,7 +27,10 @@ impl ConsumerConnection {
             None => group_connection(ctx, group).await?.1,
         };
         ctx.out.show(&connection, || {
-            println!("{:<36} {:<22} {:<10} #Version", "#ClientId", "#ClientAddr", "#Language");
+            println!(
+                "{:<36} {:<22} {:<10} #Version",
+                "#ClientId", "#ClientAddr", "#Language"
+            );
             for one in &connection.connection_set {
                 let version = version::describe(one.version);
                 let (id, addr, language) = (&one.client_id, &one.client_addr, &one.language);
@@ -106,11 +109,18 @@ impl ConsumerStatus {
             None => group_connection(ctx, group).await?,
         };
         for one in &connection.connection_set {
-            if self.client_id.as_deref().is_some_and(|id| id.trim() != one.client_id) {
+            if self
+                .client_id
+                .as_deref()
+                .is_some_and(|id| id.trim() != one.client_id)
+            {
                 continue;
             }
             let id = &one.client_id;
-            let info = ctx.admin.consumer_running_info(&addr, group, id, self.jstack).await?;
+            let info = ctx
+                .admin
+                .consumer_running_info(&addr, group, id, self.jstack)
+                .await?;
             let text = fastjson::to_vec_pretty(&info)
                 .map_err(|error| ClientError::Invalid(error.to_string()))?;
             let text = String::from_utf8_lossy(&text).into_owned();

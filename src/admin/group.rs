@@ -70,10 +70,11 @@ impl UpdateSubGroup {
                 println!("create subscription group to {addr} success.");
             }
         }
-        ctx.out.show(&json!({ "brokers": addrs, "group": config }), || {
-            let text = fastjson::to_string(&config).unwrap_or_default();
-            println!("SubscriptionGroupConfig{text}");
-        });
+        ctx.out
+            .show(&json!({ "brokers": addrs, "group": config }), || {
+                let text = fastjson::to_string(&config).unwrap_or_default();
+                println!("SubscriptionGroupConfig{text}");
+            });
         Ok(())
     }
 
@@ -86,10 +87,22 @@ impl UpdateSubGroup {
         };
         let set = |field: &mut bool, value: Option<bool>| *field = value.unwrap_or(*field);
         set(&mut config.consume_enable, self.consume_enable);
-        set(&mut config.consume_from_min_enable, self.consume_from_min_enable);
-        set(&mut config.consume_broadcast_enable, self.consume_broadcast_enable);
-        set(&mut config.consume_message_orderly, self.consume_message_orderly);
-        set(&mut config.notify_consumer_ids_changed_enable, self.notify_consumer_ids_changed);
+        set(
+            &mut config.consume_from_min_enable,
+            self.consume_from_min_enable,
+        );
+        set(
+            &mut config.consume_broadcast_enable,
+            self.consume_broadcast_enable,
+        );
+        set(
+            &mut config.consume_message_orderly,
+            self.consume_message_orderly,
+        );
+        set(
+            &mut config.notify_consumer_ids_changed_enable,
+            self.notify_consumer_ids_changed,
+        );
         config.retry_queue_nums = self.retry_queue_nums.unwrap_or(config.retry_queue_nums);
         config.retry_max_times = self.retry_max_times.unwrap_or(config.retry_max_times);
         config.broker_id = self.broker_id.unwrap_or(config.broker_id);
@@ -127,23 +140,35 @@ impl DeleteSubGroup {
         let addrs = self.target.addrs(ctx).await?;
         for addr in &addrs {
             ctx.admin.delete_group(addr, group, clean).await?;
-            let place = cluster.map(|name| format!(" in cluster [{name}]")).unwrap_or_default();
-            let text = format!("delete subscription group [{group}] from broker [{addr}]{place} success.");
+            let place = cluster
+                .map(|name| format!(" in cluster [{name}]"))
+                .unwrap_or_default();
+            let text =
+                format!("delete subscription group [{group}] from broker [{addr}]{place} success.");
             ctx.out.done(&text);
         }
-        let Some(cluster) = cluster else { return Ok(()) };
+        let Some(cluster) = cluster else {
+            return Ok(());
+        };
         // With a cluster the group's own topics go too; a group may well have none.
         for topic in [names::retry_topic(group), names::dlq_topic(group)] {
             let mut result = Ok(());
             for addr in &addrs {
                 result = result.and(ctx.admin.delete_topic(addr, &topic).await);
             }
-            result = result.and(ctx.admin.delete_topic_in_namesrv(&topic, Some(cluster)).await);
+            result = result.and(
+                ctx.admin
+                    .delete_topic_in_namesrv(&topic, Some(cluster))
+                    .await,
+            );
             let _ = ctx.admin.delete_kv(ORDER_TOPIC_CONFIG, &topic).await;
             match result {
                 Ok(()) => {
-                    ctx.out.done(&format!("delete topic [{topic}] from cluster [{cluster}] success."));
-                    ctx.out.done(&format!("delete topic [{topic}] from NameServer success."));
+                    ctx.out.done(&format!(
+                        "delete topic [{topic}] from cluster [{cluster}] success."
+                    ));
+                    ctx.out
+                        .done(&format!("delete topic [{topic}] from NameServer success."));
                 }
                 Err(error) => eprintln!("mqadmin: topic {topic} not deleted: {error}"),
             }
@@ -216,7 +241,11 @@ impl ConsumerProgress {
         ctx.out.show(&value, || {
             let with_ip = self.show_client_ip == Some(true);
             let row = |c: [&str; 9]| {
-                let ip = if with_ip { format!("{:<20} ", c[5]) } else { String::new() };
+                let ip = if with_ip {
+                    format!("{:<20} ", c[5])
+                } else {
+                    String::new()
+                };
                 println!(
                     "{:<64}  {:<32}  {:<4}  {:<20}  {:<20}  {ip}{:<20} {:<20} {}",
                     c[0], c[1], c[2], c[3], c[4], c[6], c[7], c[8]
@@ -296,26 +325,43 @@ pub(super) async fn group_connection(
 
 async fn owners(ctx: &Context, group: &str) -> BTreeMap<MessageQueue, String> {
     let mut owners = BTreeMap::new();
-    let Ok((addr, connection)) = group_connection(ctx, group).await else { return owners };
+    let Ok((addr, connection)) = group_connection(ctx, group).await else {
+        return owners;
+    };
     for client in connection.connection_set {
         let id = &client.client_id;
-        let Ok(info) = ctx.admin.consumer_running_info(&addr, group, id, false).await else {
+        let Ok(info) = ctx
+            .admin
+            .consumer_running_info(&addr, group, id, false)
+            .await
+        else {
             continue;
         };
         let ip = id.split('@').next().unwrap_or_default();
-        owners.extend(info.mq_table.into_keys().map(|queue| (queue, ip.to_owned())));
+        owners.extend(
+            info.mq_table
+                .into_keys()
+                .map(|queue| (queue, ip.to_owned())),
+        );
     }
     owners
 }
 
 async fn all(ctx: &Context) -> Result<(), ClientError> {
     let topics = ctx.admin.topics().await?.topic_list;
-    let groups = topics.iter().filter_map(|topic| topic.strip_prefix(names::RETRY_PREFIX));
+    let groups = topics
+        .iter()
+        .filter_map(|topic| topic.strip_prefix(names::RETRY_PREFIX));
     let mut rows = Vec::new();
     for group in groups {
-        let stats = group_stats(ctx, group, None, None).await.unwrap_or_default();
-        let diff: i64 =
-            stats.offset_table.values().map(|o| o.broker_offset - o.consumer_offset).sum();
+        let stats = group_stats(ctx, group, None, None)
+            .await
+            .unwrap_or_default();
+        let diff: i64 = stats
+            .offset_table
+            .values()
+            .map(|o| o.broker_offset - o.consumer_offset)
+            .sum();
         let connection = match group_connection(ctx, group).await {
             Ok((_, connection)) => Some(connection),
             Err(error) if error.is(ResponseCode::ConsumerNotOnline) => None,
@@ -338,7 +384,15 @@ async fn all(ctx: &Context) -> Result<(), ClientError> {
         })
         .collect();
     ctx.out.show(&values, || {
-        let head = ["#Group", "#Count", "#Version", "#Type", "#Model", "#TPS", "#Diff Total"];
+        let head = [
+            "#Group",
+            "#Count",
+            "#Version",
+            "#Type",
+            "#Model",
+            "#TPS",
+            "#Diff Total",
+        ];
         print_group(head);
         for (group, tps, diff, connection) in &rows {
             let connection = connection.as_ref();

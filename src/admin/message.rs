@@ -71,10 +71,16 @@ impl SendMessage {
             "offsetMsgId": result.offset_id,
         });
         ctx.out.show(&value, || {
-            println!("{:<32}  {:<4}  {:<20}    #MsgId", "#Broker Name", "#QID", "#Send Result");
+            println!(
+                "{:<32}  {:<4}  {:<20}    #MsgId",
+                "#Broker Name", "#QID", "#Send Result"
+            );
             let (queue, id) = (&result.queue, &result.message_id);
             let status = result.status.name();
-            println!("{:<32}  {:<4}  {status:<20}    {id}", queue.broker_name, queue.queue_id);
+            println!(
+                "{:<32}  {:<4}  {status:<20}    {id}",
+                queue.broker_name, queue.queue_id
+            );
         });
         Ok(())
     }
@@ -109,13 +115,17 @@ fn to_value(message: &MessageExt) -> Value {
 
 fn property_pairs(message: &MessageExt) -> impl Iterator<Item = (&str, &str)> {
     properties::entries(&message.properties).filter_map(|(name, value)| {
-        Some((std::str::from_utf8(name).ok()?, std::str::from_utf8(value).ok()?))
+        Some((
+            std::str::from_utf8(name).ok()?,
+            std::str::from_utf8(value).ok()?,
+        ))
     })
 }
 
 fn properties_text(message: &MessageExt) -> String {
-    let parts: Vec<String> =
-        property_pairs(message).map(|(name, value)| format!("{name}={value}")).collect();
+    let parts: Vec<String> = property_pairs(message)
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
     format!("{{{}}}", parts.join(", "))
 }
 
@@ -147,8 +157,10 @@ async fn show_detail(ctx: &Context, messages: &[MessageExt]) -> Result<(), Clien
     for message in messages {
         let tracks = tracks(ctx, message).await;
         let mut value = to_value(message);
-        value["consumers"] =
-            tracks.iter().map(|(group, state)| json!({ "group": group, "state": state })).collect();
+        value["consumers"] = tracks
+            .iter()
+            .map(|(group, state)| json!({ "group": group, "state": state }))
+            .collect();
         values.push(value);
         if ctx.out.json {
             continue;
@@ -223,7 +235,12 @@ impl QueryMsgById {
     pub(super) async fn run(self, ctx: &Context) -> Result<(), ClientError> {
         let topic = self.topic.as_deref().unwrap_or_default().trim();
         let mut messages = Vec::new();
-        for id in self.msg_id.split(',').map(str::trim).filter(|id| !id.is_empty()) {
+        for id in self
+            .msg_id
+            .split(',')
+            .map(str::trim)
+            .filter(|id| !id.is_empty())
+        {
             messages.push(ctx.admin.message_by_offset_id(topic, id).await?);
         }
         if let (Some(group), Some(client_id)) = (&self.consumer_group, &self.client_id) {
@@ -244,7 +261,10 @@ async fn push_to(
 ) -> Result<(), ClientError> {
     for message in messages {
         let addr = message.store_host.to_string();
-        let result = ctx.admin.consume_directly(&addr, group, client_id, message).await?;
+        let result = ctx
+            .admin
+            .consume_directly(&addr, group, client_id, message)
+            .await?;
         ctx.out.show(&result, || {
             println!(
                 "ConsumeMessageDirectlyResult [order={}, autoCommit={}, consumeResult={}, \
@@ -270,7 +290,10 @@ async fn resend(ctx: &Context, messages: &[MessageExt]) -> Result<(), ClientErro
         }
         let result = producer.send(again).await?;
         let (old, new) = (message.message_id(), &result.message_id);
-        let text = format!("prepare resend msg. originalMsgId={old}\nsendStatus={} msgId={new}", result.status.name());
+        let text = format!(
+            "prepare resend msg. originalMsgId={old}\nsendStatus={} msgId={new}",
+            result.status.name()
+        );
         ctx.out.done(&text);
     }
     Ok(())
@@ -302,13 +325,19 @@ impl QueryMsgByKey {
     pub(super) async fn run(self, ctx: &Context) -> Result<(), ClientError> {
         let (topic, key) = (self.topic.trim(), self.msg_key.trim());
         let (begin, end) = (self.begin_timestamp, self.end_timestamp);
-        let found = ctx.admin.messages_by_key(topic, key, self.max_num, begin, end).await?;
+        let found = ctx
+            .admin
+            .messages_by_key(topic, key, self.max_num, begin, end)
+            .await?;
         let values: Vec<Value> = found.iter().map(to_value).collect();
         ctx.out.show(&values, || {
             println!("{:<50} {:>4} {:>40}", "#Message ID", "#QID", "#Offset");
             for message in &found {
                 let id = message.message_id();
-                println!("{id:<50} {:>4} {:>40}", message.queue_id, message.queue_offset);
+                println!(
+                    "{id:<50} {:>4} {:>40}",
+                    message.queue_id, message.queue_offset
+                );
             }
         });
         Ok(())
@@ -342,7 +371,9 @@ impl QueryMsgByUniqueKey {
         let (topic, key) = (self.topic.trim(), self.msg_id.trim());
         let mut found = ctx.admin.messages_by_unique_key(topic, key).await?;
         if found.is_empty() {
-            return Err(ClientError::Invalid(format!("no message of {topic} has the id {key}")));
+            return Err(ClientError::Invalid(format!(
+                "no message of {topic} has the id {key}"
+            )));
         }
         if !self.show_all {
             found.drain(..found.len() - 1);
@@ -379,7 +410,9 @@ impl QueryMsgByOffset {
     pub(super) async fn run(self, ctx: &Context) -> Result<(), ClientError> {
         let consumer = PullConsumer::new(&ctx.client, names::TOOLS_GROUP)?;
         let queue = MessageQueue::new(self.topic.trim(), self.broker_name.trim(), self.queue_id);
-        let found = consumer.pull(&queue, &Expression::all(), self.offset, 1).await?;
+        let found = consumer
+            .pull(&queue, &Expression::all(), self.offset, 1)
+            .await?;
         match found.status {
             PullStatus::Found => show_detail(ctx, &found.messages).await,
             status => {
@@ -405,7 +438,10 @@ impl Walk<'_> {
         let mut offset = from;
         while offset < to {
             let count = u32::try_from(to - offset).unwrap_or(PULL_MAX).min(PULL_MAX);
-            let found = self.consumer.pull(queue, &self.expression, offset, count).await?;
+            let found = self
+                .consumer
+                .pull(queue, &self.expression, offset, count)
+                .await?;
             let text = !self.ctx.out.json;
             match found.status {
                 PullStatus::Found => {
@@ -424,7 +460,10 @@ impl Walk<'_> {
                 PullStatus::NoNewMessage | PullStatus::OffsetIllegal => {
                     if text {
                         let next = found.next_offset;
-                        println!("{queue} print msg finished. status={:?}, offset={next}", found.status);
+                        println!(
+                            "{queue} print msg finished. status={:?}, offset={next}",
+                            found.status
+                        );
                     }
                     return Ok(());
                 }
@@ -525,7 +564,10 @@ impl PrintMsg {
             print_body: self.print_body.unwrap_or(true),
             values: Vec::new(),
         };
-        let (begin, end) = (self.begin_timestamp.as_deref(), self.end_timestamp.as_deref());
+        let (begin, end) = (
+            self.begin_timestamp.as_deref(),
+            self.end_timestamp.as_deref(),
+        );
         for queue in queues {
             let (from, to) = walk.range(&queue, begin, end).await?;
             if !ctx.out.json {
@@ -572,7 +614,9 @@ pub(super) struct ConsumeMessage {
 impl ConsumeMessage {
     pub(super) async fn run(self, ctx: &Context) -> Result<(), ClientError> {
         if self.message_number <= 0 {
-            return Err(ClientError::Invalid("Please input a positive messageNumber!".into()));
+            return Err(ClientError::Invalid(
+                "Please input a positive messageNumber!".into(),
+            ));
         }
         let consumer = PullConsumer::new(&ctx.client, self.consumer_group.trim())?;
         let mut queues = consumer.queues(self.topic.trim()).await?;
@@ -589,7 +633,10 @@ impl ConsumeMessage {
             print_body: true,
             values: Vec::new(),
         };
-        let (begin, end) = (self.begin_timestamp.as_deref(), self.end_timestamp.as_deref());
+        let (begin, end) = (
+            self.begin_timestamp.as_deref(),
+            self.end_timestamp.as_deref(),
+        );
         let mut left = self.message_number;
         for queue in queues {
             let (from, to) = walk.range(&queue, begin, end).await?;

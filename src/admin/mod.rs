@@ -28,7 +28,12 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Administers a RocketMQ cluster.
 #[derive(Debug, Parser)]
-#[command(name = "mqadmin", version, disable_help_flag = false, arg_required_else_help = true)]
+#[command(
+    name = "mqadmin",
+    version,
+    disable_help_flag = false,
+    arg_required_else_help = true
+)]
 pub struct Cli {
     /// NameServer addresses, `;` between them.
     #[arg(short = 'n', long = "namesrvAddr", global = true, env = "NAMESRV_ADDR")]
@@ -155,7 +160,11 @@ pub async fn run(cli: Cli) -> Result<(), ClientError> {
     config.api_timeout = TIMEOUT;
     let client = MqClient::start(config)?;
     let admin = AdminClient::new(&client);
-    let ctx = Context { client, admin, out: Output { json: cli.json } };
+    let ctx = Context {
+        client,
+        admin,
+        out: Output { json: cli.json },
+    };
     let result = cli.command.run(&ctx).await;
     ctx.client.shut_down().await;
     result
@@ -174,8 +183,13 @@ mod tests {
 
     #[test]
     fn an_unknown_subcommand_is_named() {
-        let error = Cli::try_parse_from(["mqadmin", "updateTopics"]).unwrap_err().to_string();
-        assert!(error.contains("updateTopics") && error.contains("updateTopic"), "{error}");
+        let error = Cli::try_parse_from(["mqadmin", "updateTopics"])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("updateTopics") && error.contains("updateTopic"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -86,7 +86,9 @@ impl UpdateNamesrvConfig {
     pub(super) async fn run(self, ctx: &Context) -> Result<(), ClientError> {
         let (key, value) = (self.key.trim(), self.value.trim());
         ctx.admin.update_namesrv_config(key, value).await?;
-        ctx.out.done(&format!("update name server config success!\n{key} : {value}"));
+        ctx.out.done(&format!(
+            "update name server config success!\n{key} : {value}"
+        ));
         Ok(())
     }
 }
@@ -108,7 +110,8 @@ impl UpdateKvConfig {
     pub(super) async fn run(self, ctx: &Context) -> Result<(), ClientError> {
         let (namespace, key) = (self.namespace.trim(), self.key.trim());
         ctx.admin.put_kv(namespace, key, self.value.trim()).await?;
-        ctx.out.done("create or update kv config to namespace success.");
+        ctx.out
+            .done("create or update kv config to namespace success.");
         Ok(())
     }
 }
@@ -125,7 +128,9 @@ pub(super) struct DeleteKvConfig {
 
 impl DeleteKvConfig {
     pub(super) async fn run(self, ctx: &Context) -> Result<(), ClientError> {
-        ctx.admin.delete_kv(self.namespace.trim(), self.key.trim()).await?;
+        ctx.admin
+            .delete_kv(self.namespace.trim(), self.key.trim())
+            .await?;
         ctx.out.done("delete kv config from namespace success.");
         Ok(())
     }
@@ -159,19 +164,26 @@ impl UpdateOrderConf {
                 let conf = ctx.admin.get_kv(ORDER_TOPIC_CONFIG, topic).await?;
                 let value = json!({ "topic": topic, "orderConf": conf });
                 let shown = conf.unwrap_or_default();
-                ctx.out.show(&value, || println!("get orderConf success. topic=[{topic}], orderConf=[{shown}] "));
+                ctx.out.show(&value, || {
+                    println!("get orderConf success. topic=[{topic}], orderConf=[{shown}] ")
+                });
             }
             Method::Put => {
                 let conf = self.order_conf.as_deref().unwrap_or_default().trim();
                 if conf.is_empty() {
-                    return Err(ClientError::Invalid("please set orderConf with option -v.".into()));
+                    return Err(ClientError::Invalid(
+                        "please set orderConf with option -v.".into(),
+                    ));
                 }
                 ctx.admin.put_kv(ORDER_TOPIC_CONFIG, topic, conf).await?;
-                ctx.out.done(&format!("update orderConf success. topic=[{topic}], orderConf=[{conf}]"));
+                ctx.out.done(&format!(
+                    "update orderConf success. topic=[{topic}], orderConf=[{conf}]"
+                ));
             }
             Method::Delete => {
                 ctx.admin.delete_kv(ORDER_TOPIC_CONFIG, topic).await?;
-                ctx.out.done(&format!("delete orderConf success. topic=[{topic}]"));
+                ctx.out
+                    .done(&format!("delete orderConf success. topic=[{topic}]"));
             }
         }
         Ok(())

@@ -44,7 +44,9 @@ impl ResetOffsetByTime {
     pub(super) async fn run(self, ctx: &Context) -> Result<(), ClientError> {
         let timestamp_ms = time::parse(&self.timestamp, now_ms())?;
         if let (Some(addr), Some(queue_id)) = (&self.broker, self.queue) {
-            return self.one_queue(ctx, addr.trim(), queue_id, timestamp_ms).await;
+            return self
+                .one_queue(ctx, addr.trim(), queue_id, timestamp_ms)
+                .await;
         }
         let reset = OffsetReset {
             group: self.group.trim(),
@@ -78,7 +80,9 @@ impl ResetOffsetByTime {
             Some(offset) => offset,
             None => {
                 let queue = MessageQueue::new(topic, "", queue_id);
-                ctx.admin.search_offset_at(addr, &queue, timestamp_ms).await?
+                ctx.admin
+                    .search_offset_at(addr, &queue, timestamp_ms)
+                    .await?
             }
         };
         if !ctx.out.json {
@@ -95,7 +99,8 @@ impl ResetOffsetByTime {
             };
             ctx.admin.reset_offset(addr, &reset).await?;
         }
-        ctx.out.show(&json!({ "queueId": queue_id, "offset": offset }), || {});
+        ctx.out
+            .show(&json!({ "queueId": queue_id, "offset": offset }), || {});
         Ok(())
     }
 }
@@ -107,7 +112,11 @@ async fn reset_everywhere(
     text: &str,
 ) -> Result<(), ClientError> {
     let mut table = BTreeMap::new();
-    for (broker, addr) in ctx.admin.topic_brokers(found_by.unwrap_or(reset.topic)).await? {
+    for (broker, addr) in ctx
+        .admin
+        .topic_brokers(found_by.unwrap_or(reset.topic))
+        .await?
+    {
         match ctx.admin.reset_offset(&addr, reset).await {
             Ok(offsets) => table.extend(offsets),
             // An old broker resets through online consumers only; without one its offsets are
@@ -125,12 +134,21 @@ async fn reset_everywhere(
         })
         .collect();
     ctx.out.show(&rows, || {
-        let OffsetReset { group, topic, force, timestamp_ms, .. } = reset;
+        let OffsetReset {
+            group,
+            topic,
+            force,
+            timestamp_ms,
+            ..
+        } = reset;
         println!(
             "start reset consumer offset by specified, group[{group}], topic[{topic}], \
              force[{force}], timestamp(string)[{text}], timestamp(long)[{timestamp_ms}]"
         );
-        println!("{:<40}  {:<40}  {:<40}", "#brokerName", "#queueId", "#offset");
+        println!(
+            "{:<40}  {:<40}  {:<40}",
+            "#brokerName", "#queueId", "#offset"
+        );
         for (queue, offset) in &table {
             let broker = cut(&queue.broker_name, 32);
             println!("{broker:<40}  {:<40}  {offset:<40}", queue.queue_id);
@@ -147,12 +165,17 @@ async fn reset_offline(
 ) -> Result<BTreeMap<MessageQueue, i64>, ClientError> {
     let mut table = BTreeMap::new();
     let queues = ctx.admin.queues(reset.topic).await?;
-    for queue in queues.into_iter().filter(|queue| queue.broker_name == broker) {
+    for queue in queues
+        .into_iter()
+        .filter(|queue| queue.broker_name == broker)
+    {
         let offset = match reset.timestamp_ms {
             -1 => ctx.admin.max_offset(&queue).await?,
             ms => ctx.admin.search_offset(&queue, ms).await?,
         };
-        ctx.admin.update_offset(addr, reset.group, &queue, offset).await?;
+        ctx.admin
+            .update_offset(addr, reset.group, &queue, offset)
+            .await?;
         table.insert(queue, offset);
     }
     Ok(table)
@@ -209,11 +232,19 @@ impl CloneGroupOffset {
         let (from, to) = (self.src_group.trim(), self.dest_group.trim());
         let topic = self.topic.trim();
         let stats = group_stats(ctx, from, Some(topic), None).await?;
-        for (queue, offset) in stats.offset_table.iter().filter(|(queue, _)| queue.topic == topic) {
+        for (queue, offset) in stats
+            .offset_table
+            .iter()
+            .filter(|(queue, _)| queue.topic == topic)
+        {
             let addr = ctx.admin.broker_addr(&queue.broker_name).await?;
-            ctx.admin.update_offset(&addr, to, queue, offset.consumer_offset).await?;
+            ctx.admin
+                .update_offset(&addr, to, queue, offset.consumer_offset)
+                .await?;
         }
-        let text = format!("clone group offset success. srcGroup[{from}], destGroup=[{to}], topic[{topic}]");
+        let text = format!(
+            "clone group offset success. srcGroup[{from}], destGroup=[{to}], topic[{topic}]"
+        );
         ctx.out.done(&text);
         Ok(())
     }

@@ -33,7 +33,9 @@ impl Output {
 /// The text cut at the front so that at most `len` characters are left (RocketMQ's
 /// `frontStringAtLeast`, which keeps the beginning).
 pub(crate) fn cut(text: &str, len: usize) -> &str {
-    text.char_indices().nth(len).map_or(text, |(at, _)| &text[..at])
+    text.char_indices()
+        .nth(len)
+        .map_or(text, |(at, _)| &text[..at])
 }
 
 #[cfg(test)]

@@ -30,7 +30,11 @@ struct Flow {
 
 impl StatsAll {
     pub(super) async fn run(self, ctx: &Context) -> Result<(), ClientError> {
-        let wanted = self.topic.as_deref().map(str::trim).filter(|topic| !topic.is_empty());
+        let wanted = self
+            .topic
+            .as_deref()
+            .map(str::trim)
+            .filter(|topic| !topic.is_empty());
         if !ctx.out.json {
             println!(
                 "{:<64}  {:<64} {:>12} {:>11} {:>11} {:>14} {:>14}",
@@ -116,6 +120,10 @@ async fn flow(ctx: &Context, topic: &str, name: &str, key: &str) -> Flow {
 
 /// The sum of the longest window that has one.
 fn last_day(data: &BrokerStatsData) -> i64 {
-    let sums = [data.stats_day.sum, data.stats_hour.sum, data.stats_minute.sum];
+    let sums = [
+        data.stats_day.sum,
+        data.stats_hour.sum,
+        data.stats_minute.sum,
+    ];
     sums.into_iter().find(|sum| *sum != 0).unwrap_or(0)
 }

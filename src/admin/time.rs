@@ -8,7 +8,11 @@ use crate::client::ClientError;
 
 fn format(ms: i64, pattern: &str) -> String {
     Timestamp::from_millisecond(ms)
-        .map(|time| time.to_zoned(TimeZone::system()).strftime(pattern).to_string())
+        .map(|time| {
+            time.to_zoned(TimeZone::system())
+                .strftime(pattern)
+                .to_string()
+        })
         .unwrap_or_default()
 }
 

@@ -12,8 +12,8 @@ use crate::client::admin::ORDER_TOPIC_CONFIG;
 use crate::client::consumer::{AllocateStrategy, Averagely};
 use crate::client::{ClientError, MessageQueue};
 use crate::protocol::body::topic_config::TopicConfig;
-use crate::protocol::message::names;
 use crate::protocol::fastjson;
+use crate::protocol::message::names;
 
 /// One broker or the masters of a cluster.
 #[derive(Debug, Clone, Args)]
@@ -41,9 +41,12 @@ impl Target {
     async fn addrs_of(&self, ctx: &Context, masters: bool) -> Result<Vec<String>, ClientError> {
         match (&self.broker_addr, &self.cluster_name) {
             (Some(addr), _) => Ok(vec![addr.trim().into()]),
-            (None, Some(cluster)) => {
-                Ok(ctx.admin.addrs(cluster.trim(), masters).await?.into_iter().collect())
-            }
+            (None, Some(cluster)) => Ok(ctx
+                .admin
+                .addrs(cluster.trim(), masters)
+                .await?
+                .into_iter()
+                .collect()),
             (None, None) => Ok(Vec::new()),
         }
     }
@@ -102,54 +105,68 @@ impl UpdateTopic {
         }
         if order {
             let conf = self.order_conf(ctx, &addrs).await?;
-            ctx.admin.put_kv(ORDER_TOPIC_CONFIG, &config.topic_name, &conf).await?;
+            ctx.admin
+                .put_kv(ORDER_TOPIC_CONFIG, &config.topic_name, &conf)
+                .await?;
             if !ctx.out.json {
                 println!("set cluster orderConf. isOrder={order}, orderConf=[{conf}]");
             }
         }
-        ctx.out.show(&json!({ "brokers": addrs, "topic": config }), || {
-            println!(
-                "TopicConfig [topicName={}, readQueueNums={}, writeQueueNums={}, perm={}, \
+        ctx.out
+            .show(&json!({ "brokers": addrs, "topic": config }), || {
+                println!(
+                    "TopicConfig [topicName={}, readQueueNums={}, writeQueueNums={}, perm={}, \
                  topicFilterType=SINGLE_TAG, topicSysFlag={}, order={}, attributes={}]",
-                config.topic_name,
-                config.read_queue_nums,
-                config.write_queue_nums,
-                crate::protocol::message::perm::text(config.perm),
-                config.topic_sys_flag,
-                config.order,
-                java_map(&config.attributes),
-            );
-        });
+                    config.topic_name,
+                    config.read_queue_nums,
+                    config.write_queue_nums,
+                    crate::protocol::message::perm::text(config.perm),
+                    config.topic_sys_flag,
+                    config.order,
+                    java_map(&config.attributes),
+                );
+            });
         Ok(())
     }
 
     /// `broker:queues;...` for all brokers that got the topic.
     async fn order_conf(&self, ctx: &Context, addrs: &[String]) -> Result<String, ClientError> {
         let info = ctx.admin.cluster_info().await?;
-        let ours = info
-            .broker_addr_table
-            .iter()
-            .filter(|(_, broker)| broker.broker_addrs.values().any(|addr| addrs.contains(addr)));
-        let parts: Vec<String> =
-            ours.map(|(name, _)| format!("{name}:{}", self.write_queue_nums)).collect();
+        let ours = info.broker_addr_table.iter().filter(|(_, broker)| {
+            broker
+                .broker_addrs
+                .values()
+                .any(|addr| addrs.contains(addr))
+        });
+        let parts: Vec<String> = ours
+            .map(|(name, _)| format!("{name}:{}", self.write_queue_nums))
+            .collect();
         Ok(parts.join(";"))
     }
 }
 
 pub(super) fn parse_attributes(text: &str) -> Result<BTreeMap<String, String>, ClientError> {
-    let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+    let parts = text
+        .split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty());
     parts
         .map(|part| match part.split_once('=') {
             Some((key, value)) if key.starts_with('+') => Ok((key.into(), value.into())),
             None if part.starts_with('-') => Ok((part.into(), String::new())),
-            _ => Err(ClientError::Invalid(format!("{part} is not +key=value or -key"))),
+            _ => Err(ClientError::Invalid(format!(
+                "{part} is not +key=value or -key"
+            ))),
         })
         .collect()
 }
 
 /// A map as Java prints it.
 fn java_map(map: &BTreeMap<String, String>) -> String {
-    let parts: Vec<String> = map.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let parts: Vec<String> = map
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
     format!("{{{}}}", parts.join(", "))
 }
 
@@ -170,11 +187,15 @@ impl UpdateTopicPerm {
         let topic = self.topic.trim();
         let route = ctx.admin.route(topic).await?;
         for addr in self.target.addrs(ctx).await? {
-            let name = route.broker_datas.iter().find(|broker| {
-                broker.broker_addrs.values().any(|known| *known == addr)
-            });
+            let name = route
+                .broker_datas
+                .iter()
+                .find(|broker| broker.broker_addrs.values().any(|known| *known == addr));
             let queues = name.and_then(|broker| {
-                route.queue_datas.iter().find(|queue| queue.broker_name == broker.broker_name)
+                route
+                    .queue_datas
+                    .iter()
+                    .find(|queue| queue.broker_name == broker.broker_name)
             });
             let Some(queues) = queues else {
                 let text = format!("broker {addr} has no topic {topic}");
@@ -194,7 +215,9 @@ impl UpdateTopicPerm {
             };
             ctx.admin.update_topic(&addr, &config).await?;
             let (old, new) = (queues.perm, self.perm);
-            ctx.out.done(&format!("update topic perm from {old} to {new} in {addr} success."));
+            ctx.out.done(&format!(
+                "update topic perm from {old} to {new} in {addr} success."
+            ));
         }
         Ok(())
     }
@@ -216,9 +239,14 @@ impl DeleteTopic {
         for addr in ctx.admin.masters(cluster).await? {
             ctx.admin.delete_topic(&addr, topic).await?;
         }
-        ctx.out.done(&format!("delete topic [{topic}] from cluster [{cluster}] success."));
-        ctx.admin.delete_topic_in_namesrv(topic, Some(cluster)).await?;
-        ctx.out.done(&format!("delete topic [{topic}] from NameServer success."));
+        ctx.out.done(&format!(
+            "delete topic [{topic}] from cluster [{cluster}] success."
+        ));
+        ctx.admin
+            .delete_topic_in_namesrv(topic, Some(cluster))
+            .await?;
+        ctx.out
+            .done(&format!("delete topic [{topic}] from NameServer success."));
         Ok(())
     }
 }
@@ -234,11 +262,16 @@ impl TopicList {
     pub(super) async fn run(self, ctx: &Context) -> Result<(), ClientError> {
         let topics = ctx.admin.topics().await?.topic_list;
         if !self.cluster_model {
-            ctx.out.show(&topics, || topics.iter().for_each(|topic| println!("{topic}")));
+            ctx.out.show(&topics, || {
+                topics.iter().for_each(|topic| println!("{topic}"))
+            });
             return Ok(());
         }
         if !ctx.out.json {
-            println!("{:<20}  {:<48}  {:<48}", "#Cluster Name", "#Topic", "#Consumer Group");
+            println!(
+                "{:<20}  {:<48}  {:<48}",
+                "#Cluster Name", "#Topic", "#Consumer Group"
+            );
         }
         let mut rows = Vec::new();
         for topic in topics {
@@ -250,9 +283,18 @@ impl TopicList {
             let groups = groups_of(ctx, &topic).await;
             rows.push(json!({ "cluster": cluster, "topic": topic, "groups": groups }));
             let blank = [String::new()];
-            let shown = if groups.is_empty() { &blank[..] } else { &groups[..] };
+            let shown = if groups.is_empty() {
+                &blank[..]
+            } else {
+                &groups[..]
+            };
             for group in shown.iter().filter(|_| !ctx.out.json) {
-                println!("{:<20}  {:<64}  {:<64}", cut(&cluster, 20), cut(&topic, 64), cut(group, 64));
+                println!(
+                    "{:<20}  {:<64}  {:<64}",
+                    cut(&cluster, 20),
+                    cut(&topic, 64),
+                    cut(group, 64)
+                );
             }
         }
         ctx.out.show(&rows, || {});
@@ -297,12 +339,24 @@ impl TopicRoute {
             let [cluster, broker, addrs, read, write, perm] = cells;
             println!("{cluster:<45} {broker:<32} {addrs:<50} {read:<10} {write:<11} {perm:<5}");
         };
-        row(["#ClusterName", "#BrokerName", "#BrokerAddrs", "#ReadQueue", "#WriteQueue", "#Perm"]);
+        row([
+            "#ClusterName",
+            "#BrokerName",
+            "#BrokerAddrs",
+            "#ReadQueue",
+            "#WriteQueue",
+            "#Perm",
+        ]);
         let (mut read, mut write, mut brokers) = (0, 0, 0);
         for broker in &route.broker_datas {
             let mut queues = route.queue_datas.iter();
-            let Some(queue) = queues.find(|q| q.broker_name == broker.broker_name) else { continue };
-            let addrs = broker.broker_addrs.iter().map(|(id, addr)| (id.to_string(), addr.clone()));
+            let Some(queue) = queues.find(|q| q.broker_name == broker.broker_name) else {
+                continue;
+            };
+            let addrs = broker
+                .broker_addrs
+                .iter()
+                .map(|(id, addr)| (id.to_string(), addr.clone()));
             read += queue.read_queue_nums;
             write += queue.write_queue_nums;
             brokers += 1;
@@ -358,24 +412,30 @@ impl TopicStatus {
                 })
             })
             .collect();
-        ctx.out.show(&json!({ "topic": topic, "putTps": put_tps, "queues": rows }), || {
-            let (min, max) = ("#Min Offset", "#Max Offset");
-            println!("{:<32}  {:<4}  {min:<20}  {max:<20}    #Last Updated", "#Broker Name", "#QID");
-            for (queue, offset) in &offsets {
-                let updated = match offset.last_update_timestamp {
-                    0 => String::new(),
-                    ms => time::with_ms(ms),
-                };
+        ctx.out.show(
+            &json!({ "topic": topic, "putTps": put_tps, "queues": rows }),
+            || {
+                let (min, max) = ("#Min Offset", "#Max Offset");
                 println!(
-                    "{:<32}  {:<4}  {:<20}  {:<20}    {updated}",
-                    cut(&queue.broker_name, 32),
-                    queue.queue_id,
-                    offset.min_offset,
-                    offset.max_offset
+                    "{:<32}  {:<4}  {min:<20}  {max:<20}    #Last Updated",
+                    "#Broker Name", "#QID"
                 );
-            }
-            println!("\nTopic Put TPS: {put_tps:?}");
-        });
+                for (queue, offset) in &offsets {
+                    let updated = match offset.last_update_timestamp {
+                        0 => String::new(),
+                        ms => time::with_ms(ms),
+                    };
+                    println!(
+                        "{:<32}  {:<4}  {:<20}  {:<20}    {updated}",
+                        cut(&queue.broker_name, 32),
+                        queue.queue_id,
+                        offset.min_offset,
+                        offset.max_offset
+                    );
+                }
+                println!("\nTopic Put TPS: {put_tps:?}");
+            },
+        );
         Ok(())
     }
 }
@@ -390,7 +450,9 @@ pub(super) struct TopicClusterList {
 impl TopicClusterList {
     pub(super) async fn run(self, ctx: &Context) -> Result<(), ClientError> {
         let clusters = ctx.admin.topic_clusters(self.topic.trim()).await?;
-        ctx.out.show(&clusters, || clusters.iter().for_each(|name| println!("{name}")));
+        ctx.out.show(&clusters, || {
+            clusters.iter().for_each(|name| println!("{name}"))
+        });
         Ok(())
     }
 }

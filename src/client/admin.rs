@@ -9,6 +9,7 @@ use crate::client::message::MessageExt;
 use crate::client::read_json;
 use crate::client::route::{MASTER_ID, TopicRoute};
 use crate::protocol::FieldValue::{Bool, Int, Str as Text};
+use crate::protocol::body::MessageQueue;
 use crate::protocol::body::connection::{ConsumerConnection, ProducerConnection};
 use crate::protocol::body::list::{GroupList, TopicList};
 use crate::protocol::body::offset::ResetOffsetBody;
@@ -18,7 +19,6 @@ use crate::protocol::body::stats::{BrokerStatsData, ConsumeStats, KvTable, Topic
 use crate::protocol::body::subscription_group::SubscriptionGroupConfig;
 use crate::protocol::body::topic_config::TopicConfig;
 use crate::protocol::message::{id, properties};
-use crate::protocol::body::MessageQueue;
 use crate::protocol::{RemotingCommand, RequestCode, ResponseCode, fastjson};
 
 /// Namespace of the NameServer's order configuration.
@@ -34,7 +34,9 @@ pub struct AdminClient {
 impl AdminClient {
     /// An admin client on a client.
     pub fn new(client: &MqClient) -> Self {
-        AdminClient { client: client.clone() }
+        AdminClient {
+            client: client.clone(),
+        }
     }
 
     /// The client underneath.
@@ -66,7 +68,10 @@ impl AdminClient {
     ) -> Result<Vec<(String, RemotingCommand)>, ClientError> {
         let mut answers = Vec::new();
         for addr in &self.inner().config.namesrv_addrs {
-            answers.push((addr.clone(), self.inner().api.ask(addr, request.clone()).await?));
+            answers.push((
+                addr.clone(),
+                self.inner().api.ask(addr, request.clone()).await?,
+            ));
         }
         Ok(answers)
     }
@@ -75,7 +80,9 @@ impl AdminClient {
 
     /// All brokers by name and cluster.
     pub async fn cluster_info(&self) -> Result<ClusterInfo, ClientError> {
-        let answer = self.namesrv(request(RequestCode::GetBrokerClusterInfo, &[])).await?;
+        let answer = self
+            .namesrv(request(RequestCode::GetBrokerClusterInfo, &[]))
+            .await?;
         read_json("the NameServer", "cluster info", &answer.body)
     }
 
@@ -96,7 +103,9 @@ impl AdminClient {
             let text = format!("no cluster {cluster}; there is: {}", known.join(", "));
             ClientError::Invalid(text)
         })?;
-        let brokers = names.iter().filter_map(|name| info.broker_addr_table.get(name));
+        let brokers = names
+            .iter()
+            .filter_map(|name| info.broker_addr_table.get(name));
         let addrs = brokers.flat_map(|broker| &broker.broker_addrs);
         let wanted = addrs.filter(|(id, _)| !masters_only || **id == MASTER_ID);
         Ok(wanted.map(|(_, addr)| addr.clone()).collect())
@@ -133,7 +142,8 @@ impl AdminClient {
         let info = self.cluster_info().await?;
         let broker = info.broker_addr_table.get(name);
         let addr = broker.and_then(|broker| broker.broker_addrs.get(&MASTER_ID));
-        addr.cloned().ok_or_else(|| ClientError::UnknownBroker(name.to_owned()))
+        addr.cloned()
+            .ok_or_else(|| ClientError::UnknownBroker(name.to_owned()))
     }
 
     /// All topics that the NameServer knows.
@@ -146,7 +156,8 @@ impl AdminClient {
     /// Names of the clusters that have a topic.
     pub async fn topic_clusters(&self, topic: &str) -> Result<BTreeSet<String>, ClientError> {
         let (info, route) = (self.cluster_info().await?, self.route(topic).await?);
-        let brokers: BTreeSet<&String> = route.broker_datas.iter().map(|b| &b.broker_name).collect();
+        let brokers: BTreeSet<&String> =
+            route.broker_datas.iter().map(|b| &b.broker_name).collect();
         let clusters = info.cluster_addr_table.iter();
         let ours = clusters.filter(|(_, names)| names.iter().any(|name| brokers.contains(name)));
         Ok(ours.map(|(cluster, _)| cluster.clone()).collect())
@@ -212,7 +223,10 @@ impl AdminClient {
 
     /// Groups that consume a topic, as a broker knows.
     pub async fn topic_groups(&self, addr: &str, topic: &str) -> Result<GroupList, ClientError> {
-        let request = request(RequestCode::QueryTopicConsumeByWho, &[("topic", Text(topic))]);
+        let request = request(
+            RequestCode::QueryTopicConsumeByWho,
+            &[("topic", Text(topic))],
+        );
         let answer = self.broker(addr, request).await?;
         read_json(addr, "a group list", &answer.body)
     }
@@ -225,8 +239,8 @@ impl AdminClient {
         addr: &str,
         group: &SubscriptionGroupConfig,
     ) -> Result<(), ClientError> {
-        let body = fastjson::to_vec(group)
-            .map_err(|error| ClientError::Invalid(error.to_string()))?;
+        let body =
+            fastjson::to_vec(group).map_err(|error| ClientError::Invalid(error.to_string()))?;
         let request = request(RequestCode::UpdateAndCreateSubscriptiongroup, &[]).with_body(body);
         self.broker(addr, request).await.map(|_| ())
     }
@@ -238,7 +252,10 @@ impl AdminClient {
         group: &str,
         clean_offset: bool,
     ) -> Result<(), ClientError> {
-        let fields = [("groupName", Text(group)), ("cleanOffset", Bool(clean_offset))];
+        let fields = [
+            ("groupName", Text(group)),
+            ("cleanOffset", Bool(clean_offset)),
+        ];
         let request = request(RequestCode::DeleteSubscriptiongroup, &fields);
         self.broker(addr, request).await.map(|_| ())
     }
@@ -294,7 +311,9 @@ impl AdminClient {
             ("clientId", Text(client_id)),
             ("jstackEnable", Bool(jstack)),
         ];
-        let answer = self.broker(addr, request(RequestCode::GetConsumerRunningInfo, &fields)).await?;
+        let answer = self
+            .broker(addr, request(RequestCode::GetConsumerRunningInfo, &fields))
+            .await?;
         read_json(addr, "consumer running info", &answer.body)
     }
 
@@ -313,7 +332,9 @@ impl AdminClient {
             ("msgId", Text(&id)),
             ("topic", Text(&message.topic)),
         ];
-        let answer = self.broker(addr, request(RequestCode::ConsumeMessageDirectly, &fields)).await?;
+        let answer = self
+            .broker(addr, request(RequestCode::ConsumeMessageDirectly, &fields))
+            .await?;
         read_json(addr, "the result of consuming", &answer.body)
     }
 
@@ -350,7 +371,10 @@ impl AdminClient {
         queue: &MessageQueue,
         offset: i64,
     ) -> Result<(), ClientError> {
-        self.inner().api.update_offset(addr, group, queue, offset, false).await
+        self.inner()
+            .api
+            .update_offset(addr, group, queue, offset, false)
+            .await
     }
 
     /// First offset of a queue.
@@ -372,7 +396,10 @@ impl AdminClient {
         timestamp_ms: i64,
     ) -> Result<i64, ClientError> {
         let addr = self.inner().queue_addr(queue).await?;
-        self.inner().api.search_offset(&addr, queue, timestamp_ms).await
+        self.inner()
+            .api
+            .search_offset(&addr, queue, timestamp_ms)
+            .await
     }
 
     /// As [`AdminClient::search_offset`], asking this address.
@@ -382,7 +409,10 @@ impl AdminClient {
         queue: &MessageQueue,
         timestamp_ms: i64,
     ) -> Result<i64, ClientError> {
-        self.inner().api.search_offset(addr, queue, timestamp_ms).await
+        self.inner()
+            .api
+            .search_offset(addr, queue, timestamp_ms)
+            .await
     }
 
     // ---- messages
@@ -395,8 +425,11 @@ impl AdminClient {
     ) -> Result<MessageExt, ClientError> {
         let (host, offset) = id::parse_offset_id(message_id)
             .ok_or_else(|| ClientError::Invalid(format!("{message_id} is not an offset id")))?;
-        let record =
-            self.inner().api.view_message(&host.to_string(), topic, offset).await?;
+        let record = self
+            .inner()
+            .api
+            .view_message(&host.to_string(), topic, offset)
+            .await?;
         Ok(MessageExt::decode(&record)?.0)
     }
 
@@ -409,11 +442,20 @@ impl AdminClient {
         begin_ms: i64,
         end_ms: i64,
     ) -> Result<Vec<MessageExt>, ClientError> {
-        let query = KeyQuery { topic, key, messages_max, begin_ms, end_ms, unique: false };
+        let query = KeyQuery {
+            topic,
+            key,
+            messages_max,
+            begin_ms,
+            end_ms,
+            unique: false,
+        };
         let found = self.query(&query).await?;
         // The index knows hashes only.
         let has_key = |message: &MessageExt| {
-            message.keys().is_some_and(|keys| keys.split(' ').any(|known| known == key))
+            message
+                .keys()
+                .is_some_and(|keys| keys.split(' ').any(|known| known == key))
         };
         Ok(found.into_iter().filter(has_key).collect())
     }
@@ -426,8 +468,14 @@ impl AdminClient {
     ) -> Result<Vec<MessageExt>, ClientError> {
         let made = crate::client::unique_id::creation_time_ms(key, crate::client::now_ms());
         let begin_ms = made.map_or(0, |made| made.saturating_sub(1_000));
-        let query =
-            KeyQuery { topic, key, messages_max: 32, begin_ms, end_ms: i64::MAX, unique: true };
+        let query = KeyQuery {
+            topic,
+            key,
+            messages_max: 32,
+            begin_ms,
+            end_ms: i64::MAX,
+            unique: true,
+        };
         let found = self.query(&query).await?;
         let is_it = |message: &MessageExt| message.property(properties::UNIQ_KEY) == Some(key);
         Ok(found.into_iter().filter(is_it).collect())
@@ -447,13 +495,17 @@ impl AdminClient {
 
     /// Run-time numbers of a broker.
     pub async fn broker_runtime_info(&self, addr: &str) -> Result<KvTable, ClientError> {
-        let answer = self.broker(addr, request(RequestCode::GetBrokerRuntimeInfo, &[])).await?;
+        let answer = self
+            .broker(addr, request(RequestCode::GetBrokerRuntimeInfo, &[]))
+            .await?;
         read_json(addr, "runtime info", &answer.body)
     }
 
     /// A broker's configuration as properties.
     pub async fn broker_config(&self, addr: &str) -> Result<BTreeMap<String, String>, ClientError> {
-        let answer = self.broker(addr, request(RequestCode::GetBrokerConfig, &[])).await?;
+        let answer = self
+            .broker(addr, request(RequestCode::GetBrokerConfig, &[]))
+            .await?;
         read_properties(addr, &answer.body)
     }
 
@@ -477,7 +529,10 @@ impl AdminClient {
         key: &str,
     ) -> Result<Option<BrokerStatsData>, ClientError> {
         let fields = [("statsName", Text(name)), ("statsKey", Text(key))];
-        match self.broker(addr, request(RequestCode::ViewBrokerStatsData, &fields)).await {
+        match self
+            .broker(addr, request(RequestCode::ViewBrokerStatsData, &fields))
+            .await
+        {
             Ok(answer) => read_json(addr, "broker stats", &answer.body).map(Some),
             Err(error) if error.is(ResponseCode::SystemError) => Ok(None),
             Err(error) => Err(error),
@@ -494,14 +549,23 @@ impl AdminClient {
 
     /// Sets a key at every NameServer.
     pub async fn put_kv(&self, namespace: &str, key: &str, value: &str) -> Result<(), ClientError> {
-        let fields = [("namespace", Text(namespace)), ("key", Text(key)), ("value", Text(value))];
-        self.all_namesrvs(&request(RequestCode::PutKvConfig, &fields)).await.map(|_| ())
+        let fields = [
+            ("namespace", Text(namespace)),
+            ("key", Text(key)),
+            ("value", Text(value)),
+        ];
+        self.all_namesrvs(&request(RequestCode::PutKvConfig, &fields))
+            .await
+            .map(|_| ())
     }
 
     /// The value of a key; None when there is none.
     pub async fn get_kv(&self, namespace: &str, key: &str) -> Result<Option<String>, ClientError> {
         let fields = [("namespace", Text(namespace)), ("key", Text(key))];
-        match self.namesrv(request(RequestCode::GetKvConfig, &fields)).await {
+        match self
+            .namesrv(request(RequestCode::GetKvConfig, &fields))
+            .await
+        {
             Ok(answer) => Ok(answer.ext_fields.get("value").map(str::to_owned)),
             Err(error) if error.is(ResponseCode::QueryNotFound) => Ok(None),
             Err(error) => Err(error),
@@ -511,14 +575,18 @@ impl AdminClient {
     /// Removes a key at every NameServer.
     pub async fn delete_kv(&self, namespace: &str, key: &str) -> Result<(), ClientError> {
         let fields = [("namespace", Text(namespace)), ("key", Text(key))];
-        self.all_namesrvs(&request(RequestCode::DeleteKvConfig, &fields)).await.map(|_| ())
+        self.all_namesrvs(&request(RequestCode::DeleteKvConfig, &fields))
+            .await
+            .map(|_| ())
     }
 
     /// Each NameServer's configuration.
     pub async fn namesrv_config(
         &self,
     ) -> Result<Vec<(String, BTreeMap<String, String>)>, ClientError> {
-        let answers = self.all_namesrvs(&request(RequestCode::GetNamesrvConfig, &[])).await?;
+        let answers = self
+            .all_namesrvs(&request(RequestCode::GetNamesrvConfig, &[]))
+            .await?;
         answers
             .into_iter()
             .map(|(addr, answer)| Ok((addr.clone(), read_properties(&addr, &answer.body)?)))
@@ -571,10 +639,7 @@ pub struct OffsetReset<'a> {
     pub offset: Option<i64>,
 }
 
-fn read_properties(
-    addr: &str,
-    bytes: &[u8],
-) -> Result<BTreeMap<String, String>, ClientError> {
+fn read_properties(addr: &str, bytes: &[u8]) -> Result<BTreeMap<String, String>, ClientError> {
     let table = java_properties::read(bytes).map_err(|error| ClientError::BadAnswer {
         what: "a configuration",
         addr: addr.to_owned(),

@@ -7,11 +7,9 @@ use bytes::Bytes;
 
 use crate::client::error::ClientError;
 use crate::client::remoting::RemotingClient;
-use crate::protocol::body::MessageQueue;
 use crate::protocol::FieldValue::{Bool, Int, Str as Text};
-use crate::protocol::{
-    ExtFields, FieldValue, RemotingCommand, RequestCode, ResponseCode, Str,
-};
+use crate::protocol::body::MessageQueue;
+use crate::protocol::{ExtFields, FieldValue, RemotingCommand, RequestCode, ResponseCode, Str};
 
 /// A request with these header fields.
 pub(crate) fn request(
@@ -30,7 +28,11 @@ pub(crate) fn success(addr: &str, answer: RemotingCommand) -> Result<RemotingCom
     if answer.code == ResponseCode::Success.code() {
         return Ok(answer);
     }
-    Err(ClientError::refused(addr, answer.code, answer.remark.as_deref()))
+    Err(ClientError::refused(
+        addr,
+        answer.code,
+        answer.remark.as_deref(),
+    ))
 }
 
 /// A number in an answer's header.
@@ -40,11 +42,15 @@ pub(crate) fn number(
     name: &'static str,
 ) -> Result<i64, ClientError> {
     let text = fields.get(name);
-    text.and_then(|text| text.parse().ok()).ok_or_else(|| ClientError::BadAnswer {
-        what: name,
-        addr: addr.to_owned(),
-        reason: text.map_or_else(|| "missing".to_owned(), |text| format!("not a number: {text}")),
-    })
+    text.and_then(|text| text.parse().ok())
+        .ok_or_else(|| ClientError::BadAnswer {
+            what: name,
+            addr: addr.to_owned(),
+            reason: text.map_or_else(
+                || "missing".to_owned(),
+                |text| format!("not a number: {text}"),
+            ),
+        })
 }
 
 /// What a consumer asks for in one pull.
@@ -162,7 +168,12 @@ impl Api {
         fields.extend(pull.subscription.map(|text| ("subscription", Text(text))));
         let request = request(RequestCode::PullMessage, &fields);
         let answer = self.remoting.call(addr, request, timeout).await?;
-        let read = |name| answer.ext_fields.get(name).and_then(|text| text.parse().ok());
+        let read = |name| {
+            answer
+                .ext_fields
+                .get(name)
+                .and_then(|text| text.parse().ok())
+        };
         Ok(PullAnswer {
             code: answer.code,
             next_offset: read("nextBeginOffset"),
@@ -221,7 +232,12 @@ impl Api {
         addr: &str,
         queue: &MessageQueue,
     ) -> Result<i64, ClientError> {
-        self.ask_number(addr, queue_request(RequestCode::GetMaxOffset, queue), "offset").await
+        self.ask_number(
+            addr,
+            queue_request(RequestCode::GetMaxOffset, queue),
+            "offset",
+        )
+        .await
     }
 
     pub(crate) async fn min_offset(
@@ -229,7 +245,12 @@ impl Api {
         addr: &str,
         queue: &MessageQueue,
     ) -> Result<i64, ClientError> {
-        self.ask_number(addr, queue_request(RequestCode::GetMinOffset, queue), "offset").await
+        self.ask_number(
+            addr,
+            queue_request(RequestCode::GetMinOffset, queue),
+            "offset",
+        )
+        .await
     }
 
     pub(crate) async fn earliest_store_time(
@@ -248,7 +269,9 @@ impl Api {
         timestamp_ms: i64,
     ) -> Result<i64, ClientError> {
         let mut request = queue_request(RequestCode::SearchOffsetByTimestamp, queue);
-        request.ext_fields.push_value("timestamp", Int(timestamp_ms));
+        request
+            .ext_fields
+            .push_value("timestamp", Int(timestamp_ms));
         request.ext_fields.push_value("boundaryType", Text("LOWER"));
         self.ask_number(addr, request, "offset").await
     }
@@ -282,7 +305,9 @@ impl Api {
                 ("indexType", Text("K")),
             ],
         );
-        request.ext_fields.push_value("_UNIQUE_KEY_QUERY", Bool(query.unique));
+        request
+            .ext_fields
+            .push_value("_UNIQUE_KEY_QUERY", Bool(query.unique));
         match self.ask(addr, request).await {
             Ok(answer) => Ok(answer.body),
             Err(error) if error.is(ResponseCode::QueryNotFound) => Ok(Bytes::new()),
@@ -337,6 +362,9 @@ pub(crate) struct SendBack<'a> {
 fn queue_request(code: RequestCode, queue: &MessageQueue) -> RemotingCommand {
     request(
         code,
-        &[("topic", Text(&queue.topic)), ("queueId", Int(queue.queue_id.into()))],
+        &[
+            ("topic", Text(&queue.topic)),
+            ("queueId", Int(queue.queue_id.into())),
+        ],
     )
 }

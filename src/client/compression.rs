@@ -57,7 +57,10 @@ mod tests {
         let (zipped, flag) = compress(&body).unwrap();
         assert!(zipped.len() < body.len());
         assert_eq!(decompress(flag, &zipped).unwrap().unwrap(), body);
-        assert_eq!(decompress(sys_flag::COMPRESSED, &zipped).unwrap().unwrap(), body);
+        assert_eq!(
+            decompress(sys_flag::COMPRESSED, &zipped).unwrap().unwrap(),
+            body
+        );
     }
 
     #[test]

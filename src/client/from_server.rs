@@ -24,11 +24,17 @@ impl FromServer {
 
 impl PushHandler for FromServer {
     fn on_push(&self, request: RemotingCommand, origin: PushOrigin) {
-        let Some(client) = self.client.upgrade() else { return };
+        let Some(client) = self.client.upgrade() else {
+            return;
+        };
         match request.request_code() {
             Some(RequestCode::NotifyConsumerIdsChanged) => client.rebalance_soon(),
-            Some(RequestCode::CheckTransactionState) => check_transaction(&client, request, &origin),
-            Some(RequestCode::ResetConsumerClientOffset) => reset_offsets(&client, &request, &origin),
+            Some(RequestCode::CheckTransactionState) => {
+                check_transaction(&client, request, &origin)
+            }
+            Some(RequestCode::ResetConsumerClientOffset) => {
+                reset_offsets(&client, &request, &origin)
+            }
             Some(RequestCode::GetConsumerStatusFromClient) => {
                 answer(&request, &origin, consumer_status(&client, &request));
             }
@@ -37,7 +43,11 @@ impl PushHandler for FromServer {
             }
             Some(RequestCode::ConsumeMessageDirectly) => consume_directly(&client, request, origin),
             Some(RequestCode::PushReplyMessageToClient) => {
-                answer(&request, &origin, take_reply(&client, &request).map(|()| Vec::new()));
+                answer(
+                    &request,
+                    &origin,
+                    take_reply(&client, &request).map(|()| Vec::new()),
+                );
             }
             _ => {
                 let remark = format!(" request type {} not supported", request.code);
@@ -68,7 +78,11 @@ fn consumer(
     field: &'static str,
 ) -> Result<Arc<dyn ConsumerHandle>, ClientError> {
     let group = text(request, field)?;
-    let none = || ClientError::Invalid(format!("The Consumer Group <{group}> not exist in this consumer"));
+    let none = || {
+        ClientError::Invalid(format!(
+            "The Consumer Group <{group}> not exist in this consumer"
+        ))
+    };
     client.consumer(group).ok_or_else(none)
 }
 
@@ -136,11 +150,16 @@ fn consume_directly(client: &Arc<Inner>, request: RemotingCommand, origin: PushO
 /// The reply to a request message, see [`super::rpc`].
 fn take_reply(client: &Inner, request: &RemotingCommand) -> Result<(), ClientError> {
     let fields = &request.ext_fields;
-    let properties = fields.get("properties").unwrap_or_default().as_bytes().to_vec();
+    let properties = fields
+        .get("properties")
+        .unwrap_or_default()
+        .as_bytes()
+        .to_vec();
     let here = number("the broker", fields, "bornTimestamp")?;
     let addr = |name| {
         let text = fields.get(name).unwrap_or_default().trim_start_matches('/');
-        text.parse().unwrap_or_else(|_| std::net::SocketAddr::from(([0, 0, 0, 0], 0)))
+        text.parse()
+            .unwrap_or_else(|_| std::net::SocketAddr::from(([0, 0, 0, 0], 0)))
     };
     let sys_flag = number("the broker", fields, "sysFlag")? as i32;
     let body = match super::compression::decompress(sys_flag, &request.body) {
@@ -167,7 +186,10 @@ fn take_reply(client: &Inner, request: &RemotingCommand) -> Result<(), ClientErr
         body,
         properties: properties.into(),
     };
-    let id = message.property(properties::CORRELATION_ID).unwrap_or_default().to_owned();
+    let id = message
+        .property(properties::CORRELATION_ID)
+        .unwrap_or_default()
+        .to_owned();
     match client.replies.remove(&id) {
         Some((_, waiting)) => {
             let _ = waiting.send(message);

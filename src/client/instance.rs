@@ -21,10 +21,10 @@ use crate::client::message::MessageExt;
 use crate::client::remoting::RemotingClient;
 use crate::client::route::{MASTER_ID, TopicRoute};
 use crate::protocol::FieldValue::{Bool, Str as Text};
+use crate::protocol::body::MessageQueue;
 use crate::protocol::body::heartbeat::{ConsumerData, HeartbeatData, ProducerData};
 use crate::protocol::body::route::TopicRouteData;
 use crate::protocol::body::running_info::{ConsumeMessageDirectlyResult, ConsumerRunningInfo};
-use crate::protocol::body::MessageQueue;
 use crate::protocol::{RemotingCommand, RequestCode, ResponseCode, Str, fastjson};
 
 /// Heartbeats and route requests start this soon after the client.
@@ -96,7 +96,10 @@ impl MqClient {
         }
         let remoting = RemotingClient::new(config.remoting.clone());
         let inner = Arc::new(Inner {
-            api: Api { remoting: remoting.clone(), timeout: config.api_timeout },
+            api: Api {
+                remoting: remoting.clone(),
+                timeout: config.api_timeout,
+            },
             config,
             namesrv: AtomicUsize::new(0),
             routes: DashMap::new(),
@@ -143,9 +146,13 @@ impl Inner {
         self.every(FIRST_TICK, config.heartbeat_interval, |inner| async move {
             inner.heartbeat_all().await;
         });
-        self.every(config.poll_route_interval, config.poll_route_interval, |inner| async move {
-            inner.refresh_routes().await;
-        });
+        self.every(
+            config.poll_route_interval,
+            config.poll_route_interval,
+            |inner| async move {
+                inner.refresh_routes().await;
+            },
+        );
         let interval = config.persist_offsets_interval;
         self.every(interval, interval, |inner| async move {
             for consumer in inner.consumers() {
@@ -206,8 +213,15 @@ impl Inner {
         let mut last = ClientError::NoNameServer;
         for _ in 0..addrs.len() {
             let index = self.namesrv.load(Ordering::Relaxed);
-            let Some(addr) = addrs.get(index % addrs.len()) else { break };
-            match self.api.remoting.call(addr, request.clone(), self.api.timeout).await {
+            let Some(addr) = addrs.get(index % addrs.len()) else {
+                break;
+            };
+            match self
+                .api
+                .remoting
+                .call(addr, request.clone(), self.api.timeout)
+                .await
+            {
                 Ok(answer) => return Ok((addr.clone(), answer)),
                 Err(error) => last = error.into(),
             }
@@ -265,7 +279,10 @@ impl Inner {
     }
 
     async fn ask_route(&self, topic: &str) -> Result<TopicRouteData, ClientError> {
-        let fields = [("topic", Text(topic)), ("acceptStandardJsonOnly", Bool(true))];
+        let fields = [
+            ("topic", Text(topic)),
+            ("acceptStandardJsonOnly", Bool(true)),
+        ];
         let request = api::request(RequestCode::GetRouteinfoByTopic, &fields);
         let (addr, answer) = self.ask_namesrv(request).await?;
         if answer.code == ResponseCode::TopicNotExist.code() {
@@ -281,7 +298,10 @@ impl Inner {
     }
 
     async fn refresh_routes(&self) {
-        let known = self.routes.iter().map(|route| (route.key().clone(), route.is_default));
+        let known = self
+            .routes
+            .iter()
+            .map(|route| (route.key().clone(), route.is_default));
         let mut topics: BTreeMap<Str, bool> = known.collect();
         for consumer in self.consumers() {
             for topic in consumer.topics() {
@@ -302,7 +322,12 @@ impl Inner {
         }
         let routes = self.routes.iter();
         let used: BTreeSet<String> = routes
-            .flat_map(|route| route.broker_addrs().map(|(name, _)| name.clone()).collect::<Vec<_>>())
+            .flat_map(|route| {
+                route
+                    .broker_addrs()
+                    .map(|(name, _)| name.clone())
+                    .collect::<Vec<_>>()
+            })
             .collect();
         self.brokers.retain(|name, _| used.contains(name));
     }
@@ -315,7 +340,9 @@ impl Inner {
     /// The address to read from: the wanted replica, else the next, else any.
     pub(crate) fn read_addr(&self, broker_name: &str, broker_id: i64) -> Option<String> {
         let addrs = self.brokers.get(broker_name)?;
-        let wanted = addrs.get(&broker_id).or_else(|| addrs.get(&(broker_id + 1)));
+        let wanted = addrs
+            .get(&broker_id)
+            .or_else(|| addrs.get(&(broker_id + 1)));
         wanted.or_else(|| addrs.values().next()).cloned()
     }
 
@@ -341,7 +368,10 @@ impl Inner {
         consumer: Weak<dyn ConsumerHandle>,
     ) -> Result<(), ClientError> {
         let mut consumers = lock(&self.consumers);
-        if consumers.get(group).is_some_and(|known| known.strong_count() > 0) {
+        if consumers
+            .get(group)
+            .is_some_and(|known| known.strong_count() > 0)
+        {
             let text = format!("this client already has a consumer of group {group}");
             return Err(ClientError::Invalid(text));
         }
@@ -358,7 +388,10 @@ impl Inner {
     }
 
     fn consumers(&self) -> Vec<Arc<dyn ConsumerHandle>> {
-        lock(&self.consumers).values().filter_map(Weak::upgrade).collect()
+        lock(&self.consumers)
+            .values()
+            .filter_map(Weak::upgrade)
+            .collect()
     }
 
     /// Removes a group and tells the brokers.
@@ -384,7 +417,9 @@ impl Inner {
     fn broker_addrs(&self, masters_only: bool) -> BTreeSet<String> {
         let mut addrs = BTreeSet::new();
         for broker in self.brokers.iter() {
-            let wanted = broker.iter().filter(|(id, _)| !masters_only || **id == MASTER_ID);
+            let wanted = broker
+                .iter()
+                .filter(|(id, _)| !masters_only || **id == MASTER_ID);
             addrs.extend(wanted.map(|(_, addr)| addr.clone()));
         }
         addrs
@@ -396,7 +431,9 @@ impl Inner {
         let producers: Vec<ProducerData> = lock(&self.producers)
             .iter()
             .filter(|(_, producer)| producer.strong_count() > 0)
-            .map(|(group, _)| ProducerData { group_name: group.clone() })
+            .map(|(group, _)| ProducerData {
+                group_name: group.clone(),
+            })
             .collect();
         if consumers.is_empty() && producers.is_empty() {
             return;
@@ -408,11 +445,14 @@ impl Inner {
             ..HeartbeatData::default()
         };
         let body = fastjson::to_vec(&heartbeat).unwrap_or_default();
-        let all = self.broker_addrs(consumers.is_empty()).into_iter().map(async |addr| {
-            if let Err(error) = self.api.heartbeat(&addr, body.clone()).await {
-                log::info!("client: heartbeat failed broker={addr} error={error}");
-            }
-        });
+        let all = self
+            .broker_addrs(consumers.is_empty())
+            .into_iter()
+            .map(async |addr| {
+                if let Err(error) = self.api.heartbeat(&addr, body.clone()).await {
+                    log::info!("client: heartbeat failed broker={addr} error={error}");
+                }
+            });
         join_all(all).await;
     }
 

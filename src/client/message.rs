@@ -6,10 +6,10 @@ use bytes::Bytes;
 
 use crate::client::error::ClientError;
 use crate::client::{compression, unique_id};
+use crate::protocol::Str;
+use crate::protocol::body::MessageQueue;
 use crate::protocol::message::record::{CheckCrc, RecordView};
 use crate::protocol::message::{id, names, properties, sys_flag};
-use crate::protocol::body::MessageQueue;
-use crate::protocol::Str;
 
 /// A message to be sent.
 ///
@@ -28,7 +28,12 @@ pub struct Message {
 impl Message {
     /// A message without properties.
     pub fn new(topic: impl Into<Str>, body: impl Into<Bytes>) -> Self {
-        Message { topic: topic.into(), flag: 0, body: body.into(), properties: Vec::new() }
+        Message {
+            topic: topic.into(),
+            flag: 0,
+            body: body.into(),
+            properties: Vec::new(),
+        }
     }
 
     /// Sets the tag that consumers can filter by.
@@ -84,7 +89,9 @@ impl Message {
 
     /// All properties.
     pub fn properties(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.properties.iter().map(|(name, value)| (&**name, &**value))
+        self.properties
+            .iter()
+            .map(|(name, value)| (&**name, &**value))
     }
 
     /// The id given before sending; a new one when there is none yet.
@@ -99,7 +106,11 @@ impl Message {
 
     /// The properties as a header carries them.
     pub(crate) fn encode_properties(&self) -> String {
-        let len = self.properties.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
+        let len = self
+            .properties
+            .iter()
+            .map(|(name, value)| name.len() + value.len() + 2)
+            .sum();
         let mut text = String::with_capacity(len);
         for (name, value) in &self.properties {
             text.push_str(name);
@@ -112,7 +123,8 @@ impl Message {
 
     /// Checks what would make the message unreadable or refused: name, emptiness, separators.
     pub(crate) fn check(&self, body_len_max: usize) -> Result<(), ClientError> {
-        names::validate_topic(&self.topic).map_err(|error| ClientError::Invalid(error.to_string()))?;
+        names::validate_topic(&self.topic)
+            .map_err(|error| ClientError::Invalid(error.to_string()))?;
         if names::is_forbidden_to_send(&self.topic) {
             let text = format!("sending to topic {} is not allowed", self.topic);
             return Err(ClientError::Invalid(text));
@@ -186,8 +198,8 @@ impl MessageExt {
             addr: "the broker".into(),
             reason,
         };
-        let view = RecordView::parse(bytes, CheckCrc::Body)
-            .map_err(|error| invalid(error.to_string()))?;
+        let view =
+            RecordView::parse(bytes, CheckCrc::Body).map_err(|error| invalid(error.to_string()))?;
         let mut sys_flag = view.sys_flag;
         let mut body = bytes.slice_ref(view.body);
         if let Some(plain) = compression::decompress(sys_flag, &body)
@@ -247,7 +259,8 @@ impl MessageExt {
 
     /// The id that the producer gave, or the offset id when there is none.
     pub fn message_id(&self) -> String {
-        self.property(properties::UNIQ_KEY).map_or_else(|| self.offset_id(), str::to_owned)
+        self.property(properties::UNIQ_KEY)
+            .map_or_else(|| self.offset_id(), str::to_owned)
     }
 
     /// The id that tells broker and position.
@@ -320,13 +333,24 @@ mod tests {
         assert!(Message::new("T", "").check(10).is_err());
         assert!(Message::new("T T", "x").check(10).is_err());
         assert!(Message::new("T", "x").check(0).is_err());
-        assert!(Message::new("T", "x").with_property("a", "b\u{1}").check(10).is_err());
+        assert!(
+            Message::new("T", "x")
+                .with_property("a", "b\u{1}")
+                .check(10)
+                .is_err()
+        );
         assert!(Message::new("SCHEDULE_TOPIC_XXXX", "x").check(10).is_err());
     }
 
     #[test]
     fn properties_are_written_in_order() {
-        let message = Message::new("T", "x").with_tags("A").with_keys("k").with_tags("B");
-        assert_eq!(message.encode_properties(), "TAGS\u{1}B\u{2}KEYS\u{1}k\u{2}");
+        let message = Message::new("T", "x")
+            .with_tags("A")
+            .with_keys("k")
+            .with_tags("B");
+        assert_eq!(
+            message.encode_properties(),
+            "TAGS\u{1}B\u{2}KEYS\u{1}k\u{2}"
+        );
     }
 }

@@ -15,8 +15,8 @@ use crate::client::route::TopicRoute;
 use crate::client::transaction::TransactionListener;
 use crate::client::{RemotingError, compression, now_ms};
 use crate::protocol::FieldValue::{Bool, Int, Str as Text};
-use crate::protocol::message::{batch, names, properties, sys_flag};
 use crate::protocol::body::MessageQueue;
+use crate::protocol::message::{batch, names, properties, sys_flag};
 use crate::protocol::{RemotingCommand, RequestCode, ResponseCode, Str};
 
 /// Refusals after which another broker is tried, as in the Java producer.
@@ -199,12 +199,17 @@ impl Producer {
         queue: &MessageQueue,
     ) -> Result<SendResult, ClientError> {
         if *message.topic != *queue.topic {
-            let text = format!("message of {} for a queue of {}", message.topic, queue.topic);
+            let text = format!(
+                "message of {} for a queue of {}",
+                message.topic, queue.topic
+            );
             return Err(ClientError::Invalid(text));
         }
         let encoded = self.shared.encode(message, 0)?;
         self.shared.route(&encoded.topic).await?;
-        self.shared.send_once(&encoded, queue, self.shared.config.send_timeout).await
+        self.shared
+            .send_once(&encoded, queue, self.shared.config.send_timeout)
+            .await
     }
 
     /// Sends a message to the queue that `select` names by its index in the list of the topic's
@@ -241,7 +246,13 @@ impl Producer {
         let queue = self.shared.pick(&route, None)?;
         let addr = self.shared.broker_addr(queue).await?;
         let request = self.shared.request(&encoded, queue);
-        Ok(self.shared.client.api.remoting.oneway(&addr, request).await?)
+        Ok(self
+            .shared
+            .client
+            .api
+            .remoting
+            .oneway(&addr, request)
+            .await?)
     }
 
     /// Sends messages of one topic together; they are stored one after the other in one queue.
@@ -253,7 +264,10 @@ impl Producer {
 
     /// Tells the brokers that this producer is gone. The client goes on.
     pub async fn shut_down(&self) {
-        self.shared.client.unregister(Some(&self.shared.group), None).await;
+        self.shared
+            .client
+            .unregister(Some(&self.shared.group), None)
+            .await;
     }
 }
 
@@ -265,7 +279,10 @@ impl ProducerHandle for Shared {
 
 impl Shared {
     pub(crate) async fn route(&self, topic: &Str) -> Result<Arc<TopicRoute>, ClientError> {
-        let default = (&*self.config.default_topic, self.config.default_topic_queues);
+        let default = (
+            &*self.config.default_topic,
+            self.config.default_topic_queues,
+        );
         self.client.route(topic, Some(default)).await
     }
 
@@ -287,7 +304,10 @@ impl Shared {
             Some(value)
         };
         let (reconsume_times, reconsume_times_max) = if is_retry {
-            (take(properties::RECONSUME_TIME), take(properties::MAX_RECONSUME_TIMES))
+            (
+                take(properties::RECONSUME_TIME),
+                take(properties::MAX_RECONSUME_TIMES),
+            )
         } else {
             (None, None)
         };
@@ -343,7 +363,11 @@ impl Shared {
                 .map_err(|error| ClientError::Invalid(error.to_string()))?;
         }
         if body.len() > self.config.body_len_max {
-            let text = format!("batch of {} bytes exceeds {}", body.len(), self.config.body_len_max);
+            let text = format!(
+                "batch of {} bytes exceeds {}",
+                body.len(),
+                self.config.body_len_max
+            );
             return Err(ClientError::Invalid(text));
         }
         let ids: Vec<&str> = ids.iter().map(|id| &**id).collect();
@@ -408,7 +432,9 @@ impl Shared {
         if let Some(addr) = self.client.master_addr(&queue.broker_name) {
             return Ok(addr);
         }
-        self.client.fetch_route(&queue.topic.as_str().into(), None).await?;
+        self.client
+            .fetch_route(&queue.topic.as_str().into(), None)
+            .await?;
         let addr = self.client.master_addr(&queue.broker_name);
         addr.ok_or_else(|| ClientError::UnknownBroker(queue.broker_name.to_string()))
     }
@@ -435,7 +461,11 @@ impl Shared {
                 Err(last) if out_of_tries && attempts == 1 => return Err(last),
                 Err(last) if out_of_tries => {
                     let elapsed = begin.elapsed();
-                    return Err(ClientError::Exhausted { attempts, elapsed, last: Box::new(last) });
+                    return Err(ClientError::Exhausted {
+                        attempts,
+                        elapsed,
+                        last: Box::new(last),
+                    });
                 }
                 Ok(_) => {}
                 Err(error) => {
@@ -468,7 +498,8 @@ impl Shared {
                 Err(ClientError::Remoting(_)) => SendOutcome::Unreachable,
                 Err(_) => SendOutcome::Refused,
             };
-            self.faults.report(&queue.broker_name, outcome, Instant::now());
+            self.faults
+                .report(&queue.broker_name, outcome, Instant::now());
         }
         result
     }
@@ -481,7 +512,10 @@ impl Shared {
 
 fn route_topic(route: &TopicRoute) -> String {
     let mut queues = route.read_queues.iter().chain(&route.write_queues);
-    queues.next().map(|queue| queue.topic.to_string()).unwrap_or_default()
+    queues
+        .next()
+        .map(|queue| queue.topic.to_string())
+        .unwrap_or_default()
 }
 
 /// Whether another attempt makes sense: the broker was not reached, did not answer, or refused
@@ -502,7 +536,11 @@ fn read_answer(
     queue: &MessageQueue,
 ) -> Result<SendResult, ClientError> {
     let Some(status) = SendStatus::of(answer.code) else {
-        return Err(ClientError::refused(addr, answer.code, answer.remark.as_deref()));
+        return Err(ClientError::refused(
+            addr,
+            answer.code,
+            answer.remark.as_deref(),
+        ));
     };
     let fields = &answer.ext_fields;
     let text = |name: &str| fields.get(name).map(Str::from);
@@ -511,7 +549,10 @@ fn read_answer(
         status,
         message_id: encoded.message_id.clone(),
         offset_id: text("msgId").unwrap_or_default(),
-        queue: MessageQueue { queue_id: queue_id as i32, ..queue.clone() },
+        queue: MessageQueue {
+            queue_id: queue_id as i32,
+            ..queue.clone()
+        },
         queue_offset: api::number(addr, fields, "queueOffset")?,
         transaction_id: text("transactionId"),
         recall_handle: text("recallHandle"),

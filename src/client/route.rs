@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::protocol::Str;
+use crate::protocol::body::MessageQueue;
 use crate::protocol::body::route::TopicRouteData;
 use crate::protocol::message::perm;
-use crate::protocol::body::MessageQueue;
-use crate::protocol::Str;
 
 pub use crate::protocol::body::route::MASTER_ID;
 
@@ -54,7 +54,13 @@ impl TopicRoute {
         read_queues.sort();
         // A random start, so that many producers do not begin on the same queue.
         let next = AtomicUsize::new(rand::random::<u16>().into());
-        TopicRoute { data, write_queues, read_queues, is_default, next }
+        TopicRoute {
+            data,
+            write_queues,
+            read_queues,
+            is_default,
+            next,
+        }
     }
 
     /// The next queue in turn that passes, if any does.
@@ -71,7 +77,10 @@ impl TopicRoute {
 
     /// Addresses of the brokers that have queues of the topic, by name and id.
     pub fn broker_addrs(&self) -> impl Iterator<Item = (&String, &BTreeMap<i64, String>)> {
-        self.data.broker_datas.iter().map(|broker| (&broker.broker_name, &broker.broker_addrs))
+        self.data
+            .broker_datas
+            .iter()
+            .map(|broker| (&broker.broker_name, &broker.broker_addrs))
     }
 }
 
@@ -82,7 +91,11 @@ fn queues(topic: &str, broker: &str, count: i32) -> impl Iterator<Item = Message
 /// Queues for sending: those of the order configuration (`broker:count;...`) if there is one,
 /// else those of all brokers that are writable and have a master.
 fn write_queues(topic: &Str, data: &TopicRouteData) -> Vec<MessageQueue> {
-    if let Some(order) = data.order_topic_conf.as_ref().filter(|text| !text.is_empty()) {
+    if let Some(order) = data
+        .order_topic_conf
+        .as_ref()
+        .filter(|text| !text.is_empty())
+    {
         let parts = order.split(';').filter_map(|part| part.split_once(':'));
         let counted = parts.filter_map(|(broker, count)| Some((broker, count.parse().ok()?)));
         return counted
@@ -134,7 +147,11 @@ mod tests {
     #[test]
     fn only_writable_masters_are_written_to() {
         let route = TopicRoute::new(&"T".into(), data());
-        let write: Vec<_> = route.write_queues.iter().map(|q| (&*q.broker_name, q.queue_id)).collect();
+        let write: Vec<_> = route
+            .write_queues
+            .iter()
+            .map(|q| (&*q.broker_name, q.queue_id))
+            .collect();
         assert_eq!(write, [("a", 0), ("a", 1)]);
         assert_eq!(route.read_queues.len(), 9);
     }
@@ -153,7 +170,11 @@ mod tests {
         let mut data = data();
         data.order_topic_conf = Some("b:1;a:2;nonsense".into());
         let route = TopicRoute::new(&"T".into(), data);
-        let write: Vec<_> = route.write_queues.iter().map(|q| (&*q.broker_name, q.queue_id)).collect();
+        let write: Vec<_> = route
+            .write_queues
+            .iter()
+            .map(|q| (&*q.broker_name, q.queue_id))
+            .collect();
         assert_eq!(write, [("b", 0), ("a", 0), ("a", 1)]);
     }
 

@@ -39,7 +39,10 @@ impl Producer {
         client.replies.remove(&id);
         result.unwrap_or_else(|_| {
             let addr = "a consumer".to_owned();
-            Err(ClientError::Remoting(RemotingError::Timeout { addr, timeout }))
+            Err(ClientError::Remoting(RemotingError::Timeout {
+                addr,
+                timeout,
+            }))
         })
     }
 
@@ -56,8 +59,14 @@ impl Producer {
         let cluster = property(properties::CLUSTER)?;
         let message = Message::new(names::reply_topic(&cluster), body)
             .with_property(properties::MSG_TYPE, REPLY)
-            .with_property(properties::CORRELATION_ID, property(properties::CORRELATION_ID)?)
-            .with_property(properties::REPLY_TO_CLIENT, property(properties::REPLY_TO_CLIENT)?)
+            .with_property(
+                properties::CORRELATION_ID,
+                property(properties::CORRELATION_ID)?,
+            )
+            .with_property(
+                properties::REPLY_TO_CLIENT,
+                property(properties::REPLY_TO_CLIENT)?,
+            )
             .with_property(properties::TTL, property(properties::TTL)?);
         self.shared.send_reply(message).await
     }

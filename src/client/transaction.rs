@@ -118,7 +118,12 @@ impl TransactionProducer {
             message_id: &result.message_id,
             transaction_id: result.transaction_id.as_deref(),
         };
-        Ok(shared.client.api.remoting.oneway(&addr, end.request()).await?)
+        Ok(shared
+            .client
+            .api
+            .remoting
+            .oneway(&addr, end.request())
+            .await?)
     }
 }
 
@@ -164,7 +169,12 @@ pub(crate) fn answer_check(shared: &Shared, addr: String, request: RemotingComma
             Err(error) => return log::warn!("client: bad transaction check error={error}"),
         };
         let outcome = listener.check(&message).await;
-        let number = |name| request.ext_fields.get(name).and_then(|text| text.parse().ok());
+        let number = |name| {
+            request
+                .ext_fields
+                .get(name)
+                .and_then(|text| text.parse().ok())
+        };
         let message_id = message.message_id();
         let end = End {
             topic: &message.topic,

@@ -73,7 +73,12 @@ impl AllocateStrategy for AveragelyByCircle {
         let Some(index) = clients.iter().position(|client| client == client_id) else {
             return Vec::new();
         };
-        queues.iter().skip(index).step_by(clients.len()).cloned().collect()
+        queues
+            .iter()
+            .skip(index)
+            .step_by(clients.len())
+            .cloned()
+            .collect()
     }
 }
 
@@ -105,9 +110,15 @@ impl AllocateStrategy for ConsistentHash {
                 queue.topic, queue.broker_name, queue.queue_id
             );
             let after = ring.range(ring_hash(&name)..).next();
-            after.or_else(|| ring.iter().next()).map(|(_, client)| *client)
+            after
+                .or_else(|| ring.iter().next())
+                .map(|(_, client)| *client)
         };
-        queues.iter().filter(|queue| owner(queue) == Some(client_id)).cloned().collect()
+        queues
+            .iter()
+            .filter(|queue| owner(queue) == Some(client_id))
+            .cloned()
+            .collect()
     }
 }
 
@@ -169,8 +180,12 @@ impl AllocateStrategy for ByMachineRoom {
             .collect();
         let share = ours.len() / clients.len();
         let rest = ours.len() % clients.len();
-        let mut mine: Vec<MessageQueue> =
-            ours.iter().skip(index * share).take(share).map(|queue| (*queue).clone()).collect();
+        let mut mine: Vec<MessageQueue> = ours
+            .iter()
+            .skip(index * share)
+            .take(share)
+            .map(|queue| (*queue).clone())
+            .collect();
         if index < rest
             && let Some(extra) = ours.get(index + share * clients.len())
         {
@@ -185,7 +200,9 @@ mod tests {
     use super::*;
 
     fn queues(n: i32) -> Vec<MessageQueue> {
-        (0..n).map(|id| MessageQueue::new("T", "broker-a", id)).collect()
+        (0..n)
+            .map(|id| MessageQueue::new("T", "broker-a", id))
+            .collect()
     }
 
     fn clients(n: usize) -> Vec<String> {
@@ -200,7 +217,10 @@ mod tests {
     fn averagely_gives_neighbours_and_the_rest_to_the_first() {
         let (queues, clients) = (queues(8), clients(3));
         let of = |i: usize| ids(&Averagely.allocate(&clients[i], &queues, &clients));
-        assert_eq!([of(0), of(1), of(2)], [vec![0, 1, 2], vec![3, 4, 5], vec![6, 7]]);
+        assert_eq!(
+            [of(0), of(1), of(2)],
+            [vec![0, 1, 2], vec![3, 4, 5], vec![6, 7]]
+        );
         assert!(Averagely.allocate("stranger", &queues, &clients).is_empty());
     }
 
@@ -214,7 +234,10 @@ mod tests {
     #[test]
     fn by_circle_steps() {
         let (queues, clients) = (queues(5), clients(2));
-        assert_eq!(ids(&AveragelyByCircle.allocate(&clients[1], &queues, &clients)), [1, 3]);
+        assert_eq!(
+            ids(&AveragelyByCircle.allocate(&clients[1], &queues, &clients)),
+            [1, 3]
+        );
     }
 
     #[test]
@@ -230,7 +253,12 @@ mod tests {
                         .flat_map(|client| ids(&strategy.allocate(client, &queues, &clients)))
                         .collect();
                     all.sort_unstable();
-                    assert_eq!(all, (0..m).collect::<Vec<_>>(), "{} {n} {m}", strategy.name());
+                    assert_eq!(
+                        all,
+                        (0..m).collect::<Vec<_>>(),
+                        "{} {n} {m}",
+                        strategy.name()
+                    );
                 }
             }
         }
@@ -242,7 +270,9 @@ mod tests {
             .iter()
             .flat_map(|broker| (0..3).map(move |id| MessageQueue::new("T", broker, id)))
             .collect();
-        let strategy = ByMachineRoom { rooms: vec!["r1".into()] };
+        let strategy = ByMachineRoom {
+            rooms: vec!["r1".into()],
+        };
         let clients = clients(2);
         let first = strategy.allocate(&clients[0], &queues, &clients);
         let second = strategy.allocate(&clients[1], &queues, &clients);

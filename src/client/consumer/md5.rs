@@ -1,7 +1,12 @@
 //! MD5 (RFC 1321), needed for nothing but the ring of RocketMQ's consistent-hash allocation: the
 //! other members of a group may be Java clients, and they hash with it. Not for security.
 
-const SHIFTS: [[u32; 4]; 4] = [[7, 12, 17, 22], [5, 9, 14, 20], [4, 11, 16, 23], [6, 10, 15, 21]];
+const SHIFTS: [[u32; 4]; 4] = [
+    [7, 12, 17, 22],
+    [5, 9, 14, 20],
+    [4, 11, 16, 23],
+    [6, 10, 15, 21],
+];
 
 /// The digest of `input`.
 pub(super) fn md5(input: &[u8]) -> [u8; 16] {
@@ -25,7 +30,10 @@ pub(super) fn md5(input: &[u8]) -> [u8; 16] {
 fn add_block(state: &mut [u32; 4], block: &[u8]) {
     let mut words = [0_u32; 16];
     for (word, bytes) in words.iter_mut().zip(block.chunks_exact(4)) {
-        *word = bytes.iter().rev().fold(0, |word, byte| word << 8 | u32::from(*byte));
+        *word = bytes
+            .iter()
+            .rev()
+            .fold(0, |word, byte| word << 8 | u32::from(*byte));
     }
     let [mut a, mut b, mut c, mut d] = *state;
     for step in 0..64_usize {
@@ -37,7 +45,10 @@ fn add_block(state: &mut [u32; 4], block: &[u8]) {
         };
         // The constants of the RFC: |sin(step + 1)| scaled to 32 bits.
         let constant = ((step as f64 + 1.0).sin().abs() * 4_294_967_296.0) as u32;
-        let sum = a.wrapping_add(mix).wrapping_add(constant).wrapping_add(words[word]);
+        let sum = a
+            .wrapping_add(mix)
+            .wrapping_add(constant)
+            .wrapping_add(words[word]);
         a = d;
         d = c;
         c = b;

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use crate::client::error::ClientError;
 use crate::client::instance::Inner;
 use crate::client::lock;
-use crate::protocol::body::offset::ResetOffsetBody;
 use crate::protocol::body::MessageQueue;
+use crate::protocol::body::offset::ResetOffsetBody;
 use crate::protocol::{Str, fastjson};
 
 /// Offsets of one group on one client.
@@ -34,7 +34,11 @@ enum Place {
 impl OffsetStore {
     /// Offsets kept by the brokers.
     pub(crate) fn remote(client: Arc<Inner>, group: &Str) -> Self {
-        OffsetStore { group: group.clone(), table: Mutex::default(), place: Place::Broker(client) }
+        OffsetStore {
+            group: group.clone(),
+            table: Mutex::default(),
+            place: Place::Broker(client),
+        }
     }
 
     /// Offsets kept in `directory/CLIENT_ID/GROUP/offsets.json`, RocketMQ's place and form.
@@ -43,23 +47,40 @@ impl OffsetStore {
         client_id: &str,
         group: &Str,
     ) -> Result<Self, ClientError> {
-        let path = directory.join(client_id).join(&**group).join("offsets.json");
+        let path = directory
+            .join(client_id)
+            .join(&**group)
+            .join("offsets.json");
         let mut table = BTreeMap::new();
         match std::fs::read(&path) {
             Ok(bytes) => {
                 let name = path.display().to_string();
                 let body: ResetOffsetBody =
                     crate::client::read_json(&name, "broadcast offsets", &bytes)?;
-                let entry = |offset| Entry { offset, saved: true };
-                table.extend(body.offset_table.into_iter().map(|(q, offset)| (q, entry(offset))));
+                let entry = |offset| Entry {
+                    offset,
+                    saved: true,
+                };
+                table.extend(
+                    body.offset_table
+                        .into_iter()
+                        .map(|(q, offset)| (q, entry(offset))),
+                );
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(source) => {
-                return Err(ClientError::File { path: path.display().to_string(), source });
+                return Err(ClientError::File {
+                    path: path.display().to_string(),
+                    source,
+                });
             }
         }
         let place = Place::File(path);
-        Ok(OffsetStore { group: group.clone(), table: Mutex::new(table), place })
+        Ok(OffsetStore {
+            group: group.clone(),
+            table: Mutex::new(table),
+            place,
+        })
     }
 
     /// Remembers an offset. With `only_up` a smaller one than known is ignored.
@@ -67,9 +88,20 @@ impl OffsetStore {
         let mut table = lock(&self.table);
         match table.get_mut(queue) {
             Some(entry) if (only_up && offset <= entry.offset) || offset == entry.offset => {}
-            Some(entry) => *entry = Entry { offset, saved: false },
+            Some(entry) => {
+                *entry = Entry {
+                    offset,
+                    saved: false,
+                }
+            }
             None => {
-                table.insert(queue.clone(), Entry { offset, saved: false });
+                table.insert(
+                    queue.clone(),
+                    Entry {
+                        offset,
+                        saved: false,
+                    },
+                );
             }
         }
     }
@@ -81,11 +113,19 @@ impl OffsetStore {
 
     /// The stored offset; None when the group has none for this queue.
     pub(crate) async fn read(&self, queue: &MessageQueue) -> Result<Option<i64>, ClientError> {
-        let Place::Broker(client) = &self.place else { return Ok(self.known(queue)) };
+        let Place::Broker(client) = &self.place else {
+            return Ok(self.known(queue));
+        };
         let addr = client.queue_addr(queue).await?;
         let offset = client.api.query_offset(&addr, &self.group, queue).await?;
         if let Some(offset) = offset {
-            lock(&self.table).insert(queue.clone(), Entry { offset, saved: true });
+            lock(&self.table).insert(
+                queue.clone(),
+                Entry {
+                    offset,
+                    saved: true,
+                },
+            );
         }
         Ok(offset)
     }
@@ -128,7 +168,8 @@ impl OffsetStore {
     pub(crate) fn of_topic(&self, topic: &str) -> BTreeMap<MessageQueue, i64> {
         let table = lock(&self.table);
         let ours = table.iter().filter(|(queue, _)| *queue.topic == *topic);
-        ours.map(|(queue, entry)| (queue.clone(), entry.offset)).collect()
+        ours.map(|(queue, entry)| (queue.clone(), entry.offset))
+            .collect()
     }
 
     async fn send(
@@ -138,7 +179,10 @@ impl OffsetStore {
         offset: i64,
     ) -> Result<(), ClientError> {
         let addr = client.queue_addr(queue).await?;
-        client.api.update_offset(&addr, &self.group, queue, offset, true).await?;
+        client
+            .api
+            .update_offset(&addr, &self.group, queue, offset, true)
+            .await?;
         if let Some(entry) = lock(&self.table).get_mut(queue)
             && entry.offset == offset
         {
@@ -154,9 +198,15 @@ impl OffsetStore {
             if table.values().all(|entry| entry.saved) {
                 return Ok(());
             }
-            table.iter().map(|(queue, entry)| (queue.clone(), entry.offset)).collect()
+            table
+                .iter()
+                .map(|(queue, entry)| (queue.clone(), entry.offset))
+                .collect()
         };
-        let file = |source| ClientError::File { path: path.display().to_string(), source };
+        let file = |source| ClientError::File {
+            path: path.display().to_string(),
+            source,
+        };
         let bytes = fastjson::to_vec(&ResetOffsetBody { offset_table })
             .map_err(|error| file(std::io::Error::other(error.to_string())))?;
         if let Some(parent) = path.parent() {

@@ -145,9 +145,16 @@ mod tests {
     fn each_threshold_stops_pulling() {
         let queue = ProcessQueue::default();
         queue.put(&[message(0, b"abc"), message(10, b"abc")]);
-        let wide = Thresholds { messages: 2, bytes: 6, span: 10 };
+        let wide = Thresholds {
+            messages: 2,
+            bytes: 6,
+            span: 10,
+        };
         assert!(!queue.is_full(&wide));
-        assert!(queue.is_full(&Thresholds { messages: 1, ..wide }));
+        assert!(queue.is_full(&Thresholds {
+            messages: 1,
+            ..wide
+        }));
         assert!(queue.is_full(&Thresholds { bytes: 5, ..wide }));
         assert!(queue.is_full(&Thresholds { span: 9, ..wide }));
     }

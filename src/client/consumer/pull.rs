@@ -9,8 +9,8 @@ use crate::client::consumer::subscription::{Expression, subscription_data, tag_m
 use crate::client::error::ClientError;
 use crate::client::instance::{Inner, MqClient};
 use crate::client::message::MessageExt;
-use crate::protocol::message::{names, sys_flag};
 use crate::protocol::body::MessageQueue;
+use crate::protocol::message::{names, sys_flag};
 use crate::protocol::{ResponseCode, Str};
 
 /// Time allowed for a pull that is not held.
@@ -59,12 +59,20 @@ impl PullConsumer {
     /// A consumer of a group on a client.
     pub fn new(client: &MqClient, group: &str) -> Result<Self, ClientError> {
         names::validate_group(group).map_err(|error| ClientError::Invalid(error.to_string()))?;
-        Ok(PullConsumer { client: client.inner.clone(), group: group.into() })
+        Ok(PullConsumer {
+            client: client.inner.clone(),
+            group: group.into(),
+        })
     }
 
     /// The queues of a topic that can be read, sorted.
     pub async fn queues(&self, topic: &str) -> Result<Vec<MessageQueue>, ClientError> {
-        Ok(self.client.route(&topic.into(), None).await?.read_queues.clone())
+        Ok(self
+            .client
+            .route(&topic.into(), None)
+            .await?
+            .read_queues
+            .clone())
     }
 
     /// Pulls at most `messages_max` messages; answers at once.
@@ -75,7 +83,8 @@ impl PullConsumer {
         offset: i64,
         messages_max: u32,
     ) -> Result<PullOutcome, ClientError> {
-        self.pull_held(queue, expression, offset, messages_max, Duration::ZERO).await
+        self.pull_held(queue, expression, offset, messages_max, Duration::ZERO)
+            .await
     }
 
     /// As [`PullConsumer::pull`], but when there is nothing new the broker holds the request up
@@ -89,7 +98,11 @@ impl PullConsumer {
         hold: Duration,
     ) -> Result<PullOutcome, ClientError> {
         let subscription = subscription_data(&queue.topic, expression, 0)?;
-        let held = if hold.is_zero() { 0 } else { sys_flag::pull::SUSPEND };
+        let held = if hold.is_zero() {
+            0
+        } else {
+            sys_flag::pull::SUSPEND
+        };
         let request = PullRequest {
             group: &self.group,
             queue,
@@ -104,14 +117,24 @@ impl PullConsumer {
             sub_version: 0,
         };
         let addr = self.client.queue_addr(queue).await?;
-        let timeout = if hold.is_zero() { PULL_TIMEOUT } else { hold + HELD_MARGIN };
+        let timeout = if hold.is_zero() {
+            PULL_TIMEOUT
+        } else {
+            hold + HELD_MARGIN
+        };
         let answer = self.client.api.pull(&addr, &request, timeout).await?;
         let status = match ResponseCode::from_code(answer.code) {
             Some(ResponseCode::Success) => PullStatus::Found,
             Some(ResponseCode::PullNotFound) => PullStatus::NoNewMessage,
             Some(ResponseCode::PullRetryImmediately) => PullStatus::NoMatchedMessage,
             Some(ResponseCode::PullOffsetMoved) => PullStatus::OffsetIllegal,
-            _ => return Err(ClientError::refused(&addr, answer.code, answer.remark.as_deref())),
+            _ => {
+                return Err(ClientError::refused(
+                    &addr,
+                    answer.code,
+                    answer.remark.as_deref(),
+                ));
+            }
         };
         let mut messages = MessageExt::decode_all(answer.body, &queue.broker_name.as_str().into())?;
         messages.retain(|message| tag_matches(&subscription, message));
@@ -127,13 +150,19 @@ impl PullConsumer {
     /// The group's committed offset of a queue.
     pub async fn committed(&self, queue: &MessageQueue) -> Result<Option<i64>, ClientError> {
         let addr = self.client.queue_addr(queue).await?;
-        self.client.api.query_offset(&addr, &self.group, queue).await
+        self.client
+            .api
+            .query_offset(&addr, &self.group, queue)
+            .await
     }
 
     /// Commits an offset and waits until the broker has it.
     pub async fn commit(&self, queue: &MessageQueue, offset: i64) -> Result<(), ClientError> {
         let addr = self.client.queue_addr(queue).await?;
-        self.client.api.update_offset(&addr, &self.group, queue, offset, false).await
+        self.client
+            .api
+            .update_offset(&addr, &self.group, queue, offset, false)
+            .await
     }
 
     /// First offset of a queue.
@@ -155,7 +184,10 @@ impl PullConsumer {
         timestamp_ms: i64,
     ) -> Result<i64, ClientError> {
         let addr = self.client.queue_addr(queue).await?;
-        self.client.api.search_offset(&addr, queue, timestamp_ms).await
+        self.client
+            .api
+            .search_offset(&addr, queue, timestamp_ms)
+            .await
     }
 
     /// Store time (ms) of a queue's oldest message.

@@ -28,6 +28,7 @@ use crate::client::error::ClientError;
 use crate::client::instance::{ConsumerHandle, Inner, MqClient};
 use crate::client::message::MessageExt;
 use crate::client::{lock, now_ms};
+use crate::protocol::body::MessageQueue;
 use crate::protocol::body::heartbeat::{
     self, ConsumeFromWhere, ConsumeType, ConsumerData, SubscriptionData,
 };
@@ -35,7 +36,6 @@ use crate::protocol::body::running_info::{
     CmResult, ConsumeMessageDirectlyResult, ConsumerRunningInfo, ProcessQueueInfo,
 };
 use crate::protocol::message::{names, properties, sys_flag};
-use crate::protocol::body::MessageQueue;
 use crate::protocol::{ResponseCode, Str};
 
 /// How long a pull may be held by the broker, and how long its answer is awaited.
@@ -101,7 +101,11 @@ impl PushConsumerBuilder {
                 pull_batch: 32,
                 pull_bytes: 256 * 1024,
                 pull_interval: Duration::ZERO,
-                thresholds: Thresholds { messages: 1_000, bytes: 100 * 1024 * 1024, span: 2_000 },
+                thresholds: Thresholds {
+                    messages: 1_000,
+                    bytes: 100 * 1024 * 1024,
+                    span: 2_000,
+                },
                 reconsume_times_max: -1,
                 offsets_directory: home.join(".rocketmq_offsets"),
             },
@@ -110,11 +114,7 @@ impl PushConsumerBuilder {
     }
 
     /// Subscribes to a topic.
-    pub fn subscribe(
-        mut self,
-        topic: impl Into<Str>,
-        expression: impl Into<Expression>,
-    ) -> Self {
+    pub fn subscribe(mut self, topic: impl Into<Str>, expression: impl Into<Expression>) -> Self {
         self.topics.push((topic.into(), expression.into()));
         self
     }
@@ -164,7 +164,11 @@ impl PushConsumerBuilder {
     /// What may be cached per queue before pulling pauses: messages, body bytes, and the distance
     /// from the oldest to the newest offset.
     pub fn cache_limits(mut self, messages: usize, bytes: usize, span: i64) -> Self {
-        self.config.thresholds = Thresholds { messages, bytes, span };
+        self.config.thresholds = Thresholds {
+            messages,
+            bytes,
+            span,
+        };
         self
     }
 
@@ -273,7 +277,11 @@ pub(crate) struct QueueState {
 impl QueueState {
     pub(super) fn new(queue: MessageQueue, offset: i64) -> Self {
         let next_offset = AtomicI64::new(offset);
-        QueueState { queue, process: ProcessQueue::default(), next_offset }
+        QueueState {
+            queue,
+            process: ProcessQueue::default(),
+            next_offset,
+        }
     }
 }
 
@@ -306,7 +314,11 @@ impl Shared {
         builder: PushConsumerBuilder,
         listener: Arc<Listener>,
     ) -> Result<Arc<Self>, ClientError> {
-        let PushConsumerBuilder { group, config, topics } = builder;
+        let PushConsumerBuilder {
+            group,
+            config,
+            topics,
+        } = builder;
         let offsets = match config.model {
             MessageModel::Clustering => OffsetStore::remote(client.clone(), &group),
             MessageModel::Broadcasting => {
@@ -350,7 +362,8 @@ impl Shared {
     /// brokers that a heartbeat goes to are those of known routes.
     async fn start(self: &Arc<Self>) -> Result<(), ClientError> {
         let as_handle: Arc<dyn ConsumerHandle> = self.clone();
-        self.client.register_consumer(&self.group, Arc::downgrade(&as_handle))?;
+        self.client
+            .register_consumer(&self.group, Arc::downgrade(&as_handle))?;
         let topics: Vec<Str> = lock(&self.subscriptions).keys().cloned().collect();
         for topic in topics {
             match self.client.fetch_route(&topic, None).await {
@@ -407,7 +420,9 @@ impl Shared {
     ) -> Result<Duration, ClientError> {
         let queue = &state.queue;
         let subscription = lock(&self.subscriptions).get(queue.topic.as_str()).cloned();
-        let Some(subscription) = subscription else { return Ok(PAUSE_AFTER_ERROR) };
+        let Some(subscription) = subscription else {
+            return Ok(PAUSE_AFTER_ERROR);
+        };
         let addr = match self.client.read_addr(&queue.broker_name, *broker_id) {
             Some(addr) => addr,
             None => self.client.queue_addr(queue).await?,
@@ -431,13 +446,17 @@ impl Shared {
             expression_type: &subscription.expression_type,
             sub_version: subscription.sub_version,
         };
-        state.process.last_pull_ms.store(now_ms(), Ordering::Relaxed);
+        state
+            .process
+            .last_pull_ms
+            .store(now_ms(), Ordering::Relaxed);
         let answer = self.client.api.pull(&addr, &pull, PULL_TIMEOUT).await?;
         if state.process.is_dropped() {
             return Ok(Duration::ZERO);
         }
         *broker_id = answer.suggested_broker;
-        self.take_answer(state, &subscription, offset, &addr, answer).await
+        self.take_answer(state, &subscription, offset, &addr, answer)
+            .await
     }
 
     async fn take_answer(
@@ -452,7 +471,10 @@ impl Shared {
         // A reset that came meanwhile wins.
         let advance = || {
             let order = (Ordering::AcqRel, Ordering::Acquire);
-            state.next_offset.compare_exchange(asked, next, order.0, order.1).is_ok()
+            state
+                .next_offset
+                .compare_exchange(asked, next, order.0, order.1)
+                .is_ok()
         };
         match ResponseCode::from_code(answer.code) {
             Some(ResponseCode::Success) => {
@@ -476,7 +498,11 @@ impl Shared {
                 Ok(Duration::ZERO)
             }
             Some(ResponseCode::FlowControl) => Ok(PAUSE_FLOW_CONTROL),
-            _ => Err(ClientError::refused(addr, answer.code, answer.remark.as_deref())),
+            _ => Err(ClientError::refused(
+                addr,
+                answer.code,
+                answer.remark.as_deref(),
+            )),
         }
     }
 
@@ -492,7 +518,10 @@ impl Shared {
         state.process.drop_queue();
         self.offsets.update(&state.queue, offset, false);
         if let Err(error) = self.offsets.persist_one(&state.queue).await {
-            log::warn!("client: offset not stored queue={:?} error={error}", state.queue);
+            log::warn!(
+                "client: offset not stored queue={:?} error={error}",
+                state.queue
+            );
         }
         let new = Arc::new(QueueState::new(state.queue.clone(), offset));
         let still_mine = {
@@ -528,7 +557,10 @@ impl Shared {
         while rest.peek().is_some() {
             let messages = rest.by_ref().take(self.config.batch_max).collect();
             // Fails only when the consumer is shut down.
-            let _ = self.jobs.send(Job { state: state.clone(), messages });
+            let _ = self.jobs.send(Job {
+                state: state.clone(),
+                messages,
+            });
         }
     }
 
@@ -540,7 +572,9 @@ impl Shared {
                 () = self.closed.cancelled() => return,
             };
             let Some(job) = job else { return };
-            let Ok(place) = self.places.acquire().await else { return };
+            let Ok(place) = self.places.acquire().await else {
+                return;
+            };
             place.forget();
             let shared = self.clone();
             tokio::spawn(async move {
@@ -551,7 +585,10 @@ impl Shared {
     }
 
     async fn consume(self: &Arc<Self>, job: Job) {
-        let Job { state, mut messages } = job;
+        let Job {
+            state,
+            mut messages,
+        } = job;
         if state.process.is_dropped() {
             return;
         }
@@ -566,7 +603,10 @@ impl Shared {
                 (ConsumeOutcome::Success, _) => true,
                 (ConsumeOutcome::Later, MessageModel::Broadcasting) => {
                     let id = message.message_id();
-                    log::warn!("client: broadcast message dropped group={} id={id}", self.group);
+                    log::warn!(
+                        "client: broadcast message dropped group={} id={id}",
+                        self.group
+                    );
                     true
                 }
                 (ConsumeOutcome::Later, MessageModel::Clustering) => self.hand_back(&message).await,
@@ -584,7 +624,13 @@ impl Shared {
             self.offsets.update(&state.queue, offset, true);
         }
         if !again.is_empty() {
-            let (jobs, job) = (self.jobs.clone(), Job { state, messages: again });
+            let (jobs, job) = (
+                self.jobs.clone(),
+                Job {
+                    state,
+                    messages: again,
+                },
+            );
             tokio::spawn(async move {
                 tokio::time::sleep(PAUSE_LOCAL_RETRY).await;
                 let _ = jobs.send(job);
@@ -620,7 +666,10 @@ impl Shared {
         };
         if let Err(error) = &result {
             let id = back.message_id;
-            log::warn!("client: message not handed back group={} id={id} error={error}", self.group);
+            log::warn!(
+                "client: message not handed back group={} id={id} error={error}",
+                self.group
+            );
         }
         result.is_ok()
     }
@@ -681,7 +730,10 @@ impl ConsumerHandle for Shared {
     fn persist_offsets(&self) -> BoxFuture<'_, ()> {
         async move {
             if let Err(error) = self.offsets.persist().await {
-                log::warn!("client: offsets not stored group={} error={error}", self.group);
+                log::warn!(
+                    "client: offsets not stored group={} error={error}",
+                    self.group
+                );
             }
         }
         .boxed()
@@ -717,8 +769,12 @@ impl ConsumerHandle for Shared {
         set("PROP_CONSUMEORDERLY", "false".into());
         set("PROP_THREADPOOL_CORE_SIZE", self.config.workers.to_string());
         set("PROP_CONSUMER_START_TIMESTAMP", self.started_ms.to_string());
-        set("PROP_NAMESERVER_ADDR", self.client.config.namesrv_addrs.join(";"));
-        info.subscription_set.extend(lock(&self.subscriptions).values().cloned());
+        set(
+            "PROP_NAMESERVER_ADDR",
+            self.client.config.namesrv_addrs.join(";"),
+        );
+        info.subscription_set
+            .extend(lock(&self.subscriptions).values().cloned());
         for (queue, state) in lock(&self.queues).iter() {
             let cache = state.process.info();
             info.mq_table.insert(

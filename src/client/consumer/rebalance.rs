@@ -8,8 +8,8 @@ use crate::client::consumer::{ConsumeFrom, MessageModel};
 use crate::client::error::ClientError;
 use crate::client::lock;
 use crate::client::route::MASTER_ID;
-use crate::protocol::message::names;
 use crate::protocol::body::MessageQueue;
+use crate::protocol::message::names;
 use crate::protocol::{ResponseCode, Str};
 
 impl Shared {
@@ -20,16 +20,23 @@ impl Shared {
             if let Err(error) = self.rebalance_topic(topic).await {
                 let group = &self.group;
                 // A retry topic appears with the first heartbeat that a broker gets.
-                let expected = names::is_retry_topic(topic) && matches!(error, ClientError::NoRoute(_));
+                let expected =
+                    names::is_retry_topic(topic) && matches!(error, ClientError::NoRoute(_));
                 if !expected {
-                    log::warn!("client: rebalance failed group={group} topic={topic} error={error}");
+                    log::warn!(
+                        "client: rebalance failed group={group} topic={topic} error={error}"
+                    );
                 }
             }
         }
         let subscribed: BTreeSet<String> = topics.iter().map(Str::to_string).collect();
         let stale: Vec<MessageQueue> = {
             let queues = lock(&self.queues);
-            queues.keys().filter(|queue| !subscribed.contains(&queue.topic)).cloned().collect()
+            queues
+                .keys()
+                .filter(|queue| !subscribed.contains(&queue.topic))
+                .cloned()
+                .collect()
         };
         for queue in stale {
             self.release(&queue).await;
@@ -42,16 +49,27 @@ impl Shared {
         let mine = match self.config.model {
             MessageModel::Broadcasting => all.clone(),
             MessageModel::Clustering => {
-                let Some(clients) = self.members(topic).await? else { return Ok(()) };
-                self.config.strategy.allocate(&self.client.config.client_id, all, &clients)
+                let Some(clients) = self.members(topic).await? else {
+                    return Ok(());
+                };
+                self.config
+                    .strategy
+                    .allocate(&self.client.config.client_id, all, &clients)
             }
         };
         let mine: BTreeSet<MessageQueue> = mine.into_iter().collect();
         let (gone, new) = {
             let queues = lock(&self.queues);
             let ours = queues.keys().filter(|queue| *queue.topic == **topic);
-            let gone: Vec<_> = ours.filter(|queue| !mine.contains(*queue)).cloned().collect();
-            let new: Vec<_> = mine.iter().filter(|q| !queues.contains_key(*q)).cloned().collect();
+            let gone: Vec<_> = ours
+                .filter(|queue| !mine.contains(*queue))
+                .cloned()
+                .collect();
+            let new: Vec<_> = mine
+                .iter()
+                .filter(|q| !queues.contains_key(*q))
+                .cloned()
+                .collect();
             (gone, new)
         };
         let changed = !gone.is_empty() || !new.is_empty();
@@ -64,7 +82,9 @@ impl Shared {
                 Ok(offset) => self.take(queue, offset),
                 Err(error) => {
                     let group = &self.group;
-                    log::warn!("client: queue not taken group={group} queue={queue:?} error={error}");
+                    log::warn!(
+                        "client: queue not taken group={group} queue={queue:?} error={error}"
+                    );
                 }
             }
         }
@@ -81,7 +101,9 @@ impl Shared {
         let route = self.client.route(topic, None).await?;
         let mut last = ClientError::NoRoute(topic.to_string());
         for (name, _) in route.broker_addrs() {
-            let Some(addr) = self.client.read_addr(name, MASTER_ID) else { continue };
+            let Some(addr) = self.client.read_addr(name, MASTER_ID) else {
+                continue;
+            };
             match self.client.api.consumer_ids(&addr, &self.group).await {
                 Ok(mut ids) => {
                     ids.sort();

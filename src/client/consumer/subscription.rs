@@ -39,7 +39,11 @@ impl Expression {
 impl From<&str> for Expression {
     /// A tag expression; an empty text means every message.
     fn from(text: &str) -> Self {
-        Expression::Tag(if text.trim().is_empty() { "*".into() } else { text.into() })
+        Expression::Tag(if text.trim().is_empty() {
+            "*".into()
+        } else {
+            text.into()
+        })
     }
 }
 
@@ -49,8 +53,13 @@ pub(crate) fn subscription_data(
     expression: &Expression,
     version_ms: i64,
 ) -> Result<SubscriptionData, ClientError> {
-    SubscriptionData::build(topic, expression.text(), Some(expression.kind()), version_ms)
-        .map_err(|error| ClientError::Invalid(error.to_string()))
+    SubscriptionData::build(
+        topic,
+        expression.text(),
+        Some(expression.kind()),
+        version_ms,
+    )
+    .map_err(|error| ClientError::Invalid(error.to_string()))
 }
 
 /// Whether a message's tag text is among the subscribed ones: brokers compare hashes only.
@@ -58,7 +67,9 @@ pub(crate) fn tag_matches(subscription: &SubscriptionData, message: &MessageExt)
     if subscription.tags_set.is_empty() || subscription.class_filter_mode {
         return true;
     }
-    message.tags().is_some_and(|tag| subscription.tags_set.iter().any(|known| **known == *tag))
+    message
+        .tags()
+        .is_some_and(|tag| subscription.tags_set.iter().any(|known| **known == *tag))
 }
 
 #[cfg(test)]
