@@ -8,26 +8,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::{Deserialize, Serialize};
 
 use crate::protocol::Str;
+pub use crate::protocol::body::data_version::DataVersion;
+pub use crate::protocol::body::route::MASTER_ID;
+pub use crate::protocol::body::topic_queue_mapping::TopicQueueMappingInfo as QueueMapping;
 
-/// Number of a group's master.
-pub const MASTER_ID: i64 = 0;
 /// Permission bit: the queues may be read.
 pub const PERM_READ: i32 = 4;
 /// Permission bit: the queues may be written.
 pub const PERM_WRITE: i32 = 2;
 /// Silence after which a broker is forgotten, unless its registration says otherwise.
 pub const BROKER_TIMEOUT_MS: u64 = 120_000;
-
-/// Version of a broker's topic table. Two tables are the same if all three numbers are.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DataVersion {
-    /// Term of the broker's state machine; 0 outside controller mode.
-    pub state_version: i64,
-    /// Milliseconds since 1970 of the last change.
-    pub timestamp: i64,
-    /// Changes so far.
-    pub counter: i64,
-}
 
 /// Queues that one group of brokers has of a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,25 +47,6 @@ pub struct QueueEntry {
 pub struct TopicEntry {
     /// Queues by broker name.
     pub brokers: BTreeMap<Str, QueueEntry>,
-}
-
-/// Mapping of a static topic's logical queues on one group (RocketMQ's `TopicQueueMappingInfo`).
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct QueueMapping {
-    /// The topic.
-    pub topic: Str,
-    /// Scope of the mapping.
-    pub scope: Str,
-    /// Logical queues in all.
-    pub total_queues: i32,
-    /// The broker's name.
-    pub bname: Str,
-    /// Epoch of the mapping.
-    pub epoch: i64,
-    /// Not confirmed.
-    pub dirty: bool,
-    /// Logical queue to queue of this broker.
-    pub curr_id_map: BTreeMap<i32, i32>,
 }
 
 /// A group of brokers: a master and its slaves.

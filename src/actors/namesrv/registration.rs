@@ -1,32 +1,17 @@
 //! Reading what brokers send: registrations in their three forms, and single topics.
-//!
-//! The compressed form is a zlib stream (RFC 1950) over these parts, lengths as big-endian `int`:
-//!
-//! | part | meaning |
-//! |------|---------|
-//! | length, JSON | the table's `DataVersion` |
-//! | count, then length and text each | topics: name, read queues, write queues, permissions, filter type and attributes, separated by one space |
-//! | length, JSON | filter servers, an array |
-//! | count, then length and JSON each | mappings of static topics, from brokers of 5.0.0 on |
 
-use std::collections::BTreeMap;
-use std::io::{self, Read};
-
-use flate2::read::ZlibDecoder;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use thiserror::Error;
 
-use super::model::{DataVersion, QueueMapping, Queues, RegisteredTopic, Registration};
-use crate::protocol::fastjson::{self, JsonError};
+use super::model::{Queues, RegisteredTopic, Registration};
+use crate::protocol::body::data_version::DataVersion;
+use crate::protocol::body::register_broker::{RegisterBodyError, RegisterBrokerBody, body_crc32};
+use crate::protocol::body::route::TopicRouteData;
+use crate::protocol::body::topic_config::{TopicConfig, TopicConfigAndMappingSerializeWrapper};
+use crate::protocol::fastjson::{JsonError, from_slice};
 use crate::protocol::header::namesrv::RegisterBrokerRequestHeader;
 use crate::protocol::language::version;
 use crate::protocol::{HeaderError, RemotingCommand, Str, detached};
 
-/// Largest registration after inflating, in bytes.
-pub const INFLATED_LEN_MAX: u64 = 128 << 20;
-/// Largest part of a compressed registration, in bytes.
-const PART_LEN_MAX: usize = 1 << 20;
 /// `extFields` key of a broker's or client's zone.
 pub const ZONE_NAME: &str = "__ZONE_NAME";
 /// `extFields` key of a client that wants its own zone only.
@@ -41,156 +26,16 @@ pub enum RegistrationError {
     /// The body is not what its checksum says.
     #[error("crc32 not match")]
     Crc,
-    /// The body is no JSON of the wanted shape.
+    /// The body is not a registration.
     #[error("Failed to decode RegisterBrokerBody: {0}")]
-    Json(#[from] JsonError),
-    /// The compressed body is damaged or too long.
-    #[error("Failed to decode RegisterBrokerBody: {0}")]
-    Compressed(#[from] io::Error),
-    /// A part of the compressed body is not as it should be.
-    #[error("Failed to decode RegisterBrokerBody: {0}")]
-    Part(&'static str),
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct VersionBody {
-    counter: i64,
-    state_version: i64,
-    timestamp: i64,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct TopicBody {
-    topic_name: Str,
-    read_queue_nums: i32,
-    write_queue_nums: i32,
-    perm: i32,
-    topic_sys_flag: i32,
-}
-
-impl Default for TopicBody {
-    /// RocketMQ's `TopicConfig` has these before its JSON is read.
-    fn default() -> Self {
-        Self {
-            topic_name: Str::new(),
-            read_queue_nums: 16,
-            write_queue_nums: 16,
-            perm: 6,
-            topic_sys_flag: 0,
-        }
-    }
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct MappingBody {
-    topic: Str,
-    scope: Str,
-    total_queues: i32,
-    bname: Str,
-    epoch: i64,
-    dirty: bool,
-    curr_id_map: BTreeMap<i32, i32>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct TableBody {
-    data_version: VersionBody,
-    topic_config_table: BTreeMap<Str, TopicBody>,
-    topic_queue_mapping_info_map: BTreeMap<Str, MappingBody>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct RegisterBody {
-    topic_config_serialize_wrapper: TableBody,
-    filter_server_list: Vec<Str>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct QueueBody {
-    broker_name: Str,
-    read_queue_nums: i32,
-    write_queue_nums: i32,
-    perm: i32,
-    topic_sys_flag: i32,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct RouteBody {
-    queue_datas: Vec<QueueBody>,
-}
-
-impl From<VersionBody> for DataVersion {
-    fn from(body: VersionBody) -> Self {
-        let VersionBody {
-            counter,
-            state_version,
-            timestamp,
-        } = body;
-        Self {
-            state_version,
-            timestamp,
-            counter,
-        }
-    }
-}
-
-impl From<TopicBody> for RegisteredTopic {
-    fn from(body: TopicBody) -> Self {
-        let queues = Queues {
-            read_queue_nums: body.read_queue_nums,
-            write_queue_nums: body.write_queue_nums,
-            perm: body.perm,
-            topic_sys_flag: body.topic_sys_flag,
-        };
-        Self {
-            name: body.topic_name,
-            queues,
-        }
-    }
-}
-
-impl From<MappingBody> for QueueMapping {
-    fn from(body: MappingBody) -> Self {
-        let MappingBody {
-            topic,
-            scope,
-            total_queues,
-            bname,
-            epoch,
-            dirty,
-            curr_id_map,
-        } = body;
-        Self {
-            topic,
-            scope,
-            total_queues,
-            bname,
-            epoch,
-            dirty,
-            curr_id_map,
-        }
-    }
-}
-
-fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, JsonError> {
-    fastjson::from_slice(bytes)
+    Body(#[from] RegisterBodyError),
 }
 
 /// Reads a registration (code 103); the caller adds the connection.
 pub fn decode(request: &RemotingCommand) -> Result<Registration, RegistrationError> {
     let header: RegisterBrokerRequestHeader = request.decode_header()?;
-    if header.body_crc32 != 0 {
-        let crc = crc32fast::hash(&request.body) & 0x7fff_ffff;
-        if i64::from(crc) != i64::from(header.body_crc32) {
-            return Err(RegistrationError::Crc);
-        }
+    if header.body_crc32 != 0 && header.body_crc32 != body_crc32(&request.body) {
+        return Err(RegistrationError::Crc);
     }
     let timeout_ms = header
         .heartbeat_timeout_millis
@@ -206,6 +51,7 @@ pub fn decode(request: &RemotingCommand) -> Result<Registration, RegistrationErr
         enable_acting_master: header.enable_acting_master,
         ..Registration::default()
     };
+    // Brokers before 3.0.11 send the bare table and do not speak of filter servers.
     let wrapped = request.version >= version::V3_0_11;
     if wrapped {
         registration.filter_servers = Some(Vec::new());
@@ -213,95 +59,45 @@ pub fn decode(request: &RemotingCommand) -> Result<Registration, RegistrationErr
     if request.body.is_empty() {
         return Ok(registration);
     }
-    if wrapped && header.compressed {
-        inflate(&request.body, request.version, &mut registration)?;
-    } else if wrapped {
-        let body: RegisterBody = json(&request.body)?;
-        registration.filter_servers = Some(body.filter_server_list);
-        fill(&mut registration, body.topic_config_serialize_wrapper);
+    let table = if wrapped {
+        let body = RegisterBrokerBody::decode(&request.body, header.compressed, request.version)?;
+        let servers = body.filter_server_list.into_iter().map(Str::from);
+        registration.filter_servers = Some(servers.collect());
+        body.topic_config_serialize_wrapper
     } else {
-        fill(&mut registration, json(&request.body)?);
-    }
+        from_slice(&request.body).map_err(RegisterBodyError::Json)?
+    };
+    fill(&mut registration, table);
     Ok(registration)
 }
 
-fn fill(registration: &mut Registration, table: TableBody) {
-    registration.version = table.data_version.into();
+fn fill(registration: &mut Registration, table: TopicConfigAndMappingSerializeWrapper) {
+    registration.version = table.data_version;
     registration.topics = table
         .topic_config_table
         .into_values()
-        .map(Into::into)
+        .map(registered)
         .collect();
     let mappings = table.topic_queue_mapping_info_map.into_iter();
     registration.mappings = mappings
-        .map(|(topic, mapping)| QueueMapping {
-            topic,
-            ..QueueMapping::from(mapping)
+        .map(|(topic, mut mapping)| {
+            mapping.topic = topic;
+            mapping
         })
         .collect();
 }
 
-/// Reads the compressed form.
-fn inflate(
-    body: &[u8],
-    broker_version: i32,
-    registration: &mut Registration,
-) -> Result<(), RegistrationError> {
-    let mut stream = ZlibDecoder::new(body).take(INFLATED_LEN_MAX);
-    registration.version = json::<VersionBody>(&part(&mut stream)?)?.into();
-    let mut topics = BTreeMap::new();
-    for _ in 0..count(&mut stream)? {
-        let line = part(&mut stream)?;
-        let line = std::str::from_utf8(&line).map_err(|_| RegistrationError::Part("not UTF-8"))?;
-        if let Some(topic) = topic_of_line(line) {
-            topics.insert(topic.name.clone(), topic);
-        }
-    }
-    registration.topics = topics.into_values().collect();
-    registration.filter_servers = Some(json(&part(&mut stream)?).unwrap_or_default());
-    if broker_version >= version::V5_0_0 {
-        for _ in 0..count(&mut stream)? {
-            let mapping: MappingBody = json(&part(&mut stream)?)?;
-            registration.mappings.push(mapping.into());
-        }
-    }
-    Ok(())
-}
-
-/// A count. Nothing is allocated for it; what it counts has to come out of the stream.
-fn count(stream: &mut impl Read) -> Result<u32, RegistrationError> {
-    let mut bytes = [0; 4];
-    stream.read_exact(&mut bytes)?;
-    let count = i32::from_be_bytes(bytes);
-    u32::try_from(count).map_err(|_| RegistrationError::Part("a count is negative"))
-}
-
-fn part(stream: &mut impl Read) -> Result<Vec<u8>, RegistrationError> {
-    let len = count(stream)? as usize;
-    if len > PART_LEN_MAX {
-        return Err(RegistrationError::Part("a part is too long"));
-    }
-    let mut bytes = vec![0; len];
-    stream.read_exact(&mut bytes)?;
-    Ok(bytes)
-}
-
-/// `name readQueueNums writeQueueNums perm topicFilterType {attributes}`; nothing if there are
-/// fewer parts, as RocketMQ leaves such a topic empty.
-fn topic_of_line(line: &str) -> Option<RegisteredTopic> {
-    let mut parts = line.split(' ');
-    let name = detached(parts.next()?);
-    let read_queue_nums = parts.next()?.parse().ok()?;
-    let write_queue_nums = parts.next()?.parse().ok()?;
-    let perm = parts.next()?.parse().ok()?;
-    parts.next()?;
+fn registered(topic: TopicConfig) -> RegisteredTopic {
     let queues = Queues {
-        read_queue_nums,
-        write_queue_nums,
-        perm,
-        topic_sys_flag: 0,
+        read_queue_nums: topic.read_queue_nums,
+        write_queue_nums: topic.write_queue_nums,
+        perm: topic.perm,
+        topic_sys_flag: topic.topic_sys_flag,
     };
-    Some(RegisteredTopic { name, queues })
+    RegisteredTopic {
+        name: topic.topic_name.into(),
+        queues,
+    }
 }
 
 /// Reads a `DataVersion` (body of code 322); none if there is no body.
@@ -309,7 +105,7 @@ pub fn decode_version(body: &[u8]) -> Result<Option<DataVersion>, JsonError> {
     if body.is_empty() {
         return Ok(None);
     }
-    Ok(Some(json::<VersionBody>(body)?.into()))
+    from_slice(body).map(Some)
 }
 
 /// Reads the queues of a `TopicRouteData` (body of code 217).
@@ -317,7 +113,7 @@ pub fn decode_queues(body: &[u8]) -> Result<Vec<(Str, Queues)>, JsonError> {
     if body.is_empty() {
         return Ok(Vec::new());
     }
-    let route: RouteBody = json(body)?;
+    let route: TopicRouteData = from_slice(body)?;
     let queues = route.queue_datas.into_iter().map(|one| {
         let queues = Queues {
             read_queue_nums: one.read_queue_nums,
@@ -325,7 +121,84 @@ pub fn decode_queues(body: &[u8]) -> Result<Vec<(Str, Queues)>, JsonError> {
             perm: one.perm,
             topic_sys_flag: one.topic_sys_flag,
         };
-        (one.broker_name, queues)
+        (one.broker_name.into(), queues)
     });
     Ok(queues.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::RequestCode;
+    use crate::protocol::fastjson::to_vec;
+
+    fn request(body: Vec<u8>, compressed: bool) -> RemotingCommand {
+        let header = RegisterBrokerRequestHeader {
+            broker_name: "a".into(),
+            broker_addr: "m:1".into(),
+            cluster_name: "C".into(),
+            ha_server_addr: "m:2".into(),
+            compressed,
+            body_crc32: body_crc32(&body),
+            ..RegisterBrokerRequestHeader::default()
+        };
+        RemotingCommand::request(RequestCode::RegisterBroker, &header).with_body(body)
+    }
+
+    fn sample() -> RegisterBrokerBody {
+        let mut body = RegisterBrokerBody::default();
+        let table = &mut body.topic_config_serialize_wrapper;
+        table.data_version.counter = 5;
+        for name in ["T", "U"] {
+            table
+                .topic_config_table
+                .insert(name.into(), TopicConfig::new(name, 8, 6));
+        }
+        body
+    }
+
+    #[test]
+    fn all_forms_say_the_same() {
+        let body = sample();
+        let table = to_vec(&body.topic_config_serialize_wrapper).expect("encodes");
+        let plain = decode(&request(to_vec(&body).expect("encodes"), false)).expect("plain");
+        assert_eq!(plain.topics.len(), 2);
+        assert_eq!(
+            (plain.version.counter, plain.filter_servers),
+            (5, Some(Vec::new()))
+        );
+        let small = body.encode_compressed().expect("encodes");
+        let small = decode(&request(small, true)).expect("compressed");
+        assert_eq!(
+            (small.topics, small.version),
+            (plain.topics.clone(), plain.version)
+        );
+        let mut old = request(table, false);
+        old.version = version::V3_0_11 - 1;
+        let old = decode(&old).expect("the bare table");
+        assert_eq!((old.topics, old.filter_servers), (plain.topics, None));
+        let empty = decode(&request(Vec::new(), false)).expect("no body");
+        assert!(empty.topics.is_empty());
+    }
+
+    #[test]
+    fn a_wrong_checksum_is_refused() {
+        let mut bad = request(to_vec(&sample()).expect("encodes"), false);
+        bad.body = bad.body.slice(1..);
+        let error = decode(&bad).expect_err("the body is another");
+        assert_eq!(error.to_string(), "crc32 not match");
+    }
+
+    #[test]
+    fn queues_of_a_route() {
+        let body = br#"{"queueDatas":[{"brokerName":"a","perm":6,"readQueueNums":4}]}"#;
+        let queues = decode_queues(body).expect("readable");
+        assert_eq!(queues[0].0, "a");
+        assert_eq!(
+            (queues[0].1.read_queue_nums, queues[0].1.write_queue_nums),
+            (4, 0)
+        );
+        assert!(decode_queues(b"").expect("nothing").is_empty());
+        decode_queues(b"[").expect_err("no JSON");
+    }
 }

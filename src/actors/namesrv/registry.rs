@@ -179,8 +179,11 @@ fn put_topics(
     }
     if changed {
         for mapping in &registration.mappings {
-            let mut entry = tables.mappings.entry(mapping.topic.clone()).or_default();
-            Arc::make_mut(&mut entry).insert(mapping.bname.clone(), mapping.clone());
+            let mut entry = tables
+                .mappings
+                .entry(mapping.topic.clone().into())
+                .or_default();
+            Arc::make_mut(&mut entry).insert(mapping.bname.clone().into(), mapping.clone());
             tables.changed();
         }
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use actix::Handler;
 use bytes::Bytes;
 
-use super::json::{self, Form};
+use super::json;
 use super::kv_config::{Delete, KvConfig, Put, UpdateConfig};
 use super::model::{BrokerAddr, Unregistration};
 use super::registration::{self, RegistrationError, ZONE_MODE, ZONE_NAME};
@@ -19,6 +19,7 @@ use super::shared::{ORDER_TOPIC_CONFIG, Shared, take_unregistration_place};
 use super::tables::UnitTopics;
 use crate::actors::kernel::{ActorRef, PermitClass, Permits};
 use crate::actors::net::{ConnectionHandle, Responder, Service, ServiceFactory};
+use crate::protocol::fastjson::{JsonError, to_vec};
 use crate::protocol::header::namesrv as header;
 use crate::protocol::language::version;
 use crate::protocol::{
@@ -116,8 +117,16 @@ fn decode<H: CommandHeader>(request: &RemotingCommand) -> Result<H, HeaderError>
     request.decode_header()
 }
 
-fn body(responder: Responder, text: impl Into<Bytes>) -> Served {
-    responder.answer(ResponseCode::Success, None, None, &[], [text.into()]);
+/// Answers with a JSON body.
+fn body(responder: Responder, json: Result<Vec<u8>, JsonError>) -> Served {
+    match json {
+        Ok(json) => raw_body(responder, json),
+        Err(error) => refuse(responder, ResponseCode::SystemError, error.to_string()),
+    }
+}
+
+fn raw_body(responder: Responder, body: impl Into<Bytes>) -> Served {
+    responder.answer(ResponseCode::Success, None, None, &[], [body.into()]);
     Ok(())
 }
 
@@ -158,7 +167,7 @@ impl Doors {
             Some(Code::GetTopicsByCluster) => self.topics_of_cluster(request, responder),
             Some(Code::GetSystemTopicListFromNs) => {
                 let (topics, addr) = tables.system_topics();
-                body(responder, json::topic_list(&topics, addr.as_deref()))
+                body(responder, json::topic_list(&topics, addr))
             }
             Some(Code::GetUnitTopicList) => self.unit_topics(UnitTopics::Unit, responder),
             Some(Code::GetHasUnitSubTopicList) => self.unit_topics(UnitTopics::UnitSub, responder),
@@ -166,7 +175,7 @@ impl Doors {
                 self.unit_topics(UnitTopics::UnitSubNotUnit, responder)
             }
             Some(Code::UpdateNamesrvConfig) => self.update_config(request, responder),
-            Some(Code::GetNamesrvConfig) => body(responder, self.shared.config.to_properties()),
+            Some(Code::GetNamesrvConfig) => raw_body(responder, self.shared.config.to_properties()),
             _ => {
                 let remark = format!(" request type {} not supported", request.code);
                 refuse(responder, ResponseCode::RequestCodeNotSupported, remark)
@@ -209,12 +218,7 @@ impl Doors {
             .flatten();
         let standard =
             request.version >= version::V4_9_4 || header.accept_standard_json_only.unwrap_or(false);
-        let form = if standard {
-            Form::Standard
-        } else {
-            Form::Fastjson
-        };
-        body(responder, json::route(&route, order.as_deref(), form))
+        body(responder, json::route(&route, order, standard))
     }
 
     fn register(
@@ -290,15 +294,13 @@ impl Doors {
         let (changed, known) = tables.query_version(&identity, asked.unwrap_or_default(), now_ms);
         let changed = changed || asked.is_none();
         let answer = header::QueryDataVersionResponseHeader { changed };
-        let version = known
-            .map(|known| json::data_version(&known))
-            .unwrap_or_default();
+        let version = known.map(|known| to_vec(&known).unwrap_or_default());
         responder.answer(
             ResponseCode::Success,
             None,
             Some(&answer),
             &[],
-            [version.into()],
+            [version.unwrap_or_default().into()],
         );
         Ok(())
     }
@@ -382,7 +384,7 @@ impl Doors {
         let header: header::GetKvListByNamespaceRequestHeader =
             header_or_refuse!(request, responder);
         match self.shared.kv.list(&header.namespace) {
-            Some(table) => body(responder, table),
+            Some(table) => raw_body(responder, table),
             None => {
                 let remark = format!("No config item, Namespace: {}", header.namespace);
                 refuse(responder, ResponseCode::QueryNotFound, remark)

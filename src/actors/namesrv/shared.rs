@@ -6,12 +6,13 @@ use std::sync::atomic::AtomicUsize;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use serde_json::json;
+use serde::Serialize;
 
 use super::model::{Channel, Registration, Unregistration};
 use super::tables::RouteTables;
 use crate::actors::net::ConnectionHandle;
 use crate::config::{Live as LiveConfig, NamesrvConfig};
+use crate::protocol::fastjson::to_vec;
 
 /// Namespace of the order configurations of topics.
 pub const ORDER_TOPIC_CONFIG: &str = "ORDER_TOPIC_CONFIG";
@@ -62,6 +63,12 @@ pub type KvMap = BTreeMap<String, BTreeMap<String, String>>;
 #[derive(Debug, Default)]
 pub struct KvTable(ArcSwap<KvMap>);
 
+/// RocketMQ's `KVTable`.
+#[derive(Serialize)]
+struct KvListBody<'a> {
+    table: &'a BTreeMap<String, String>,
+}
+
 impl KvTable {
     /// Everything, as of now.
     pub fn load(&self) -> Arc<KvMap> {
@@ -81,7 +88,7 @@ impl KvTable {
     pub fn list(&self, namespace: &str) -> Option<Bytes> {
         let map = self.0.load();
         let table = map.get(namespace)?;
-        Some(Bytes::from(json!({ "table": table }).to_string()))
+        to_vec(&KvListBody { table }).ok().map(Bytes::from)
     }
 }
 

@@ -192,8 +192,11 @@ impl Snapshot {
             }
         }
         for mapping in self.mappings.into_iter().take(TOPICS_MAX) {
-            let mut entry = tables.mappings.entry(mapping.topic.clone()).or_default();
-            Arc::make_mut(&mut entry).insert(mapping.bname.clone(), mapping);
+            let mut entry = tables
+                .mappings
+                .entry(mapping.topic.clone().into())
+                .or_default();
+            Arc::make_mut(&mut entry).insert(mapping.bname.clone().into(), mapping);
         }
         tables.changed();
     }
