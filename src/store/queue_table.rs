@@ -89,6 +89,11 @@ pub struct QueueSlot {
     /// Differs between a deleted topic's queue and its successor of the same name.
     pub generation: u64,
     next_offset: AtomicI64,
+    reserved: AtomicI64,
+    readable_end: AtomicI64,
+    min_offset: AtomicI64,
+    complete_upto: AtomicI64,
+    last_physical: AtomicI64,
     removed: AtomicBool,
 }
 
@@ -99,6 +104,11 @@ impl QueueSlot {
             key,
             generation,
             next_offset: AtomicI64::new(next_offset),
+            reserved: AtomicI64::new(next_offset),
+            readable_end: AtomicI64::new(next_offset),
+            min_offset: AtomicI64::new(0),
+            complete_upto: AtomicI64::new(0),
+            last_physical: AtomicI64::new(-1),
             removed: AtomicBool::new(false),
         })
     }
@@ -116,6 +126,61 @@ impl QueueSlot {
     /// Raises the next offset to at least `next_offset`; only for the writer and for recovery.
     pub fn raise_next_offset(&self, next_offset: i64) {
         self.next_offset.fetch_max(next_offset, Ordering::AcqRel);
+    }
+
+    /// Takes the next `count` offsets for records that are about to be written and returns the
+    /// first; only for the writer. They count once [`set_next_offset`](Self::set_next_offset) is
+    /// called for them.
+    pub fn reserve(&self, count: i64) -> i64 {
+        let first = self.reserved.load(Ordering::Relaxed).max(self.next_offset());
+        self.reserved.store(first + count, Ordering::Relaxed);
+        first
+    }
+
+    /// Gives back what was reserved and not written; only for the writer.
+    pub fn release_reserved(&self) {
+        self.reserved.store(self.next_offset(), Ordering::Relaxed);
+    }
+
+    /// Queue offset behind the last message that consumers may see.
+    pub fn readable_end(&self) -> i64 {
+        self.readable_end.load(Ordering::Acquire)
+    }
+
+    /// Publishes the readable end; only for the queue's owner and for recovery.
+    pub fn set_readable_end(&self, offset: i64) {
+        self.readable_end.store(offset, Ordering::Release);
+    }
+
+    /// Queue offset of the first message that the log still holds, as last looked at.
+    pub fn min_offset(&self) -> i64 {
+        self.min_offset.load(Ordering::Acquire)
+    }
+
+    /// Publishes the first offset; only for the queue's owner and for recovery.
+    pub fn set_min_offset(&self, offset: i64) {
+        self.min_offset.store(offset, Ordering::Release);
+    }
+
+    /// Position in the log below which the queue's files hold all of its entries: where a restart
+    /// of its owner has to read the log again from.
+    pub fn complete_upto(&self) -> i64 {
+        self.complete_upto.load(Ordering::Acquire)
+    }
+
+    /// Publishes the complete position; only for the queue's owner and for recovery.
+    pub fn set_complete_upto(&self, physical_offset: i64) {
+        self.complete_upto.store(physical_offset, Ordering::Release);
+    }
+
+    /// End of the newest message that the queue's files know, in the log; -1 if there is none.
+    pub fn last_physical(&self) -> i64 {
+        self.last_physical.load(Ordering::Acquire)
+    }
+
+    /// Publishes the end of the newest message; only for the queue's owner and for recovery.
+    pub fn set_last_physical(&self, physical_offset: i64) {
+        self.last_physical.store(physical_offset, Ordering::Release);
     }
 
     /// Whether the topic was deleted since this slot was handed out: appends to it are refused.
@@ -145,6 +210,12 @@ impl QueueTable {
 
     /// The slot of a queue, made with next offset 0 when absent.
     pub fn get_or_create(&self, topic: &str, queue_id: i32) -> Arc<QueueSlot> {
+        self.get_or_create_at(topic, queue_id, 0)
+    }
+
+    /// As [`get_or_create`](Self::get_or_create); a new slot's files count as complete up to
+    /// `log_end`, for no record of it can lie below.
+    pub fn get_or_create_at(&self, topic: &str, queue_id: i32, log_end: i64) -> Arc<QueueSlot> {
         if let Some(slot) = self.get(topic, queue_id) {
             return slot;
         }
@@ -152,7 +223,9 @@ impl QueueTable {
         let key = QueueKey::new(Str::from(topic), queue_id);
         let entry = self.slots.entry(key.clone()).or_insert_with(|| {
             let generation = self.generations.fetch_add(1, Ordering::Relaxed);
-            QueueSlot::detached(key, generation, 0)
+            let slot = QueueSlot::detached(key, generation, 0);
+            slot.set_complete_upto(log_end);
+            slot
         });
         Arc::clone(&entry)
     }

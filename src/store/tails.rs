@@ -52,8 +52,11 @@ pub struct QueueTail {
 /// A snapshot of all queues' tails.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tails {
-    /// Where in the log it was taken. Has to be flushed before the snapshot is saved.
+    /// Where in the log it was taken.
     pub anchor: Anchor,
+    /// Which boot of the machine it was taken in, see [`boot_id`]: queue files are complete up to
+    /// the anchor in the page cache, not on disk, so that another boot cannot rely on it.
+    pub boot_id: String,
     /// The `checkpoint` pages that may be on disk beside this snapshot: the one before and the one
     /// after the checkpoint that it was taken for, so that a crash between the two files is no harm.
     pub checkpoints: Vec<Checkpoint>,
@@ -149,6 +152,10 @@ impl Tails {
             ignored("reason=unreadable");
             return None;
         };
+        if tails.boot_id != boot_id() {
+            ignored("reason=the machine was restarted");
+            return None;
+        }
         let on_disk = on_disk.copied().unwrap_or_default();
         if !tails.checkpoints.contains(&on_disk) {
             ignored("reason=other checkpoint");
@@ -156,6 +163,12 @@ impl Tails {
         }
         Some(tails)
     }
+}
+
+/// Names the current boot of this machine; empty where the system has no such name.
+pub fn boot_id() -> String {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    id.map(|id| id.trim().to_owned()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -174,6 +187,7 @@ mod tests {
                 last_record: Some(12_000),
                 last_store_timestamp: 99,
             },
+            boot_id: boot_id(),
             checkpoints: vec![page(1), page(2)],
             queues: vec![QueueTail {
                 topic: "主题".into(),

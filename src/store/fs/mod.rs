@@ -75,6 +75,11 @@ pub trait FileSystem: Send + Sync + Debug {
     fn read_dir(&self, path: &Path) -> io::Result<Vec<DirEntry>>;
     /// Makes the names in a directory durable (fsync of the directory).
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// Makes everything durable that was written to the file system that holds `path` (syncfs).
+    fn sync_all(&self, path: &Path) -> io::Result<()> {
+        let what = format!("cannot sync all of {}", path.display());
+        Err(io::Error::new(io::ErrorKind::Unsupported, what))
+    }
     /// Whether a path exists.
     fn exists(&self, path: &Path) -> bool;
     /// Size and free space of the disk that holds `path`.

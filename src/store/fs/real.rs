@@ -33,6 +33,12 @@ impl RealFs {
 }
 
 impl FileSystem for RealFs {
+    fn sync_all(&self, path: &Path) -> io::Result<()> {
+        let dir = fs::File::open(path)?;
+        rustix::fs::syncfs(&dir)?;
+        Ok(())
+    }
+
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
         fs::create_dir_all(path)
     }

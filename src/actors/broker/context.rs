@@ -1,0 +1,120 @@
+//! What every request processor and delivery actor of a broker shares: published tables, addresses
+//! of actors, positions. Cheap to clone behind an [`Arc`]; nothing in it is owned by a connection.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
+
+use super::{
+    registrar::Registrars,
+    stats::Stats,
+    tables::{offsets::Offsets, subscriptions::SubscriptionGroups, topics::Topics},
+};
+use crate::{
+    actors::{
+        delivery::schedule::Schedule,
+        groups::{ConsumerGroups, ProducerGroups},
+        kernel::{ActorRef, Permits, Tree},
+        store::{
+            commit_log_writer::CommitLogWriter,
+            index::{IndexActor, IndexMarks},
+            queues::QueueShards,
+            retention::Retention,
+            watermarks::Watermarks,
+        },
+    },
+    config::{Live, broker::BrokerConfig},
+    protocol::message::id::UniqueKeys,
+    store::{
+        deleted_topics::DeletedTopics,
+        queue_table::{QueueSlot, QueueTable},
+    },
+};
+
+/// Who this broker is; fixed at its start.
+#[derive(Debug)]
+pub struct Identity {
+    /// Name of the cluster.
+    pub cluster: String,
+    /// Name of the group of replicas.
+    pub broker_name: String,
+    /// 0 for the master.
+    pub broker_id: i64,
+    /// `ip:port` that clients are sent to.
+    pub broker_addr: String,
+    /// The same, as it stands in records and message ids.
+    pub store_host: SocketAddr,
+    /// `ip:port` of replication.
+    pub ha_server_addr: String,
+    /// `regionId`.
+    pub region: Arc<str>,
+    /// Property text that is added to every sent message: CLUSTER, MSG_REGION, TRACE_ON.
+    pub stored_properties: Box<[u8]>,
+    /// Makes unique keys for messages that come without.
+    pub unique_keys: UniqueKeys,
+}
+
+/// The store's actors and published positions.
+#[derive(Clone)]
+pub struct StoreHandles {
+    /// Positions of the log, and its reading side.
+    pub watermarks: Watermarks,
+    /// All topic queues.
+    pub table: Arc<QueueTable>,
+    /// Their actors.
+    pub shards: QueueShards,
+    /// The key index, unless it is off.
+    pub index: Option<ActorRef<IndexActor>>,
+    /// Positions of the index.
+    pub index_marks: Arc<IndexMarks>,
+    /// The one who appends.
+    pub writer: ActorRef<CommitLogWriter>,
+    /// Deletes old files.
+    pub retention: ActorRef<Retention>,
+    /// The deleted topics.
+    pub deleted: Arc<Mutex<DeletedTopics>>,
+    /// Address in records.
+    pub store_host: SocketAddr,
+    /// `maxMessageSize`, bytes.
+    pub max_message_size: usize,
+}
+
+impl StoreHandles {
+    /// The slot of a queue, made now if the queue never held a message.
+    pub fn slot(&self, topic: &str, queue_id: i32) -> Arc<QueueSlot> {
+        self.table.get_or_create_at(topic, queue_id, self.watermarks.appended())
+    }
+}
+
+/// See the module.
+pub struct BrokerContext {
+    /// Configuration, some of which may change while the broker runs.
+    pub config: Arc<Live<BrokerConfig>>,
+    /// Who this broker is.
+    pub identity: Identity,
+    /// When it started, ms.
+    pub started_at_ms: i64,
+    /// The actor tree.
+    pub tree: Tree,
+    /// The broker's budgets.
+    pub permits: Permits,
+    /// The store.
+    pub store: StoreHandles,
+    /// Topics.
+    pub topics: Topics,
+    /// Subscription groups.
+    pub subscriptions: SubscriptionGroups,
+    /// Consumer offsets.
+    pub offsets: Offsets,
+    /// Consumer groups that are online.
+    pub consumers: ConsumerGroups,
+    /// Producer groups that are online.
+    pub producers: ProducerGroups,
+    /// One registrar per NameServer.
+    pub registrars: Registrars,
+    /// Delay levels.
+    pub schedule: Schedule,
+    /// Statistics.
+    pub stats: Stats,
+}

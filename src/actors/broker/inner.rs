@@ -1,0 +1,268 @@
+//! A message on its way into the log, whoever sends it: producers, send-backs, deliveries.
+
+use std::net::SocketAddr;
+
+use bytes::BytesMut;
+use smallvec::{SmallVec, smallvec};
+use tokio::sync::oneshot;
+
+use super::{context::StoreHandles, refusal::Refusal};
+use crate::{
+    actors::{
+        kernel::Permit,
+        store::append::{
+            AppendBatch, AppendOutcome, AppendRequest, PutStatus, RecordMeta, ReplyTo, TagsCode,
+        },
+    },
+    protocol::{
+        ResponseCode, java,
+        message::{
+            batch, names, properties,
+            record::{self, NewRecord},
+            sys_flag,
+        },
+    },
+};
+
+/// Properties of one message that decide how it is stored and indexed.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct KeyProperties<'a> {
+    /// UNIQ_KEY.
+    pub unique_key: Option<&'a str>,
+    /// KEYS.
+    pub keys: Option<&'a str>,
+    /// TAGS.
+    pub tags: Option<&'a str>,
+}
+
+impl<'a> KeyProperties<'a> {
+    /// Picks them out of a property text.
+    pub fn of(text: &'a [u8]) -> Self {
+        let mut found = Self::default();
+        for (name, value) in properties::entries(text) {
+            match name {
+                properties::UNIQ_KEY => found.unique_key = Some(value),
+                properties::KEYS => found.keys = Some(value),
+                properties::TAGS => found.tags = Some(value),
+                _ => {}
+            }
+        }
+        found
+    }
+
+    /// Hashes for the key index: the unique key, each key, the tags (`IndexService.buildIndex`).
+    pub fn index_keys(&self, topic: &str) -> SmallVec<[i32; 4]> {
+        let mut hashes: SmallVec<[i32; 4]> = smallvec![];
+        if let Some(key) = self.unique_key {
+            hashes.push(java::index_key_hash(topic, key));
+        }
+        let keys = self.keys.unwrap_or_default();
+        for key in keys.split(properties::KEY_SEPARATOR).filter(|key| !key.is_empty()) {
+            hashes.push(java::index_key_hash(topic, key));
+        }
+        if let Some(tags) = self.tags.filter(|tags| !tags.is_empty()) {
+            hashes.push(java::index_tags_hash(topic, tags));
+        }
+        hashes
+    }
+
+    /// The tags code of an ordinary queue entry.
+    pub fn tags_code(&self) -> i64 {
+        self.tags.map_or(0, java::tags_code)
+    }
+}
+
+/// A single message; see the module.
+#[derive(Debug, Clone)]
+pub struct InnerMessage<'a> {
+    /// Topic.
+    pub topic: &'a str,
+    /// Queue of the topic.
+    pub queue_id: i32,
+    /// The user's flag.
+    pub flag: i32,
+    /// System flag.
+    pub sys_flag: i32,
+    /// When it was made, ms.
+    pub born_timestamp: i64,
+    /// Who made it.
+    pub born_host: SocketAddr,
+    /// How often consuming it failed.
+    pub reconsume_times: i32,
+    /// Offset of the half message of a transaction.
+    pub prepared_transaction_offset: i64,
+    /// Body.
+    pub body: &'a [u8],
+    /// Text of the properties.
+    pub properties: &'a [u8],
+}
+
+impl InnerMessage<'_> {
+    /// Encodes the message for its queue. `delay_level` above 0 sends it through
+    /// SCHEDULE_TOPIC_XXXX (`HookUtils.transformDelayLevelMessage`).
+    pub fn into_request(
+        self,
+        store: &StoreHandles,
+        delay_level: i32,
+        buf: &mut BytesMut,
+    ) -> Result<AppendRequest, Refusal> {
+        let Some(delay_ms) = store.watermarks.log().delay_levels().delay_ms(delay_level) else {
+            let keys = KeyProperties::of(self.properties);
+            let meta = (TagsCode::Hash(keys.tags_code()), keys.index_keys(self.topic));
+            return self.encode(store, meta, buf);
+        };
+        let level = delay_level.min(store.watermarks.log().delay_levels().max_level());
+        let mut edited = properties::Editor::new(self.properties);
+        edited.set(properties::REAL_TOPIC, self.topic);
+        edited.set(properties::REAL_QID, self.queue_id.to_string());
+        let text = edited.to_vec();
+        let delayed = InnerMessage {
+            topic: names::SCHEDULE_TOPIC,
+            queue_id: level - 1,
+            properties: &text,
+            ..self
+        };
+        let index_keys = KeyProperties::of(&text).index_keys(names::SCHEDULE_TOPIC);
+        delayed.encode(store, (TagsCode::DeliverAfter(delay_ms), index_keys), buf)
+    }
+
+    fn encode(
+        self,
+        store: &StoreHandles,
+        (tags_code, index_keys): (TagsCode, SmallVec<[i32; 4]>),
+        buf: &mut BytesMut,
+    ) -> Result<AppendRequest, Refusal> {
+        let record = NewRecord {
+            topic: self.topic,
+            queue_id: self.queue_id,
+            flag: self.flag,
+            sys_flag: self.sys_flag,
+            born_timestamp: self.born_timestamp,
+            born_host: self.born_host,
+            store_host: store.store_host,
+            reconsume_times: self.reconsume_times,
+            prepared_transaction_offset: self.prepared_transaction_offset,
+            body: self.body,
+            properties: self.properties,
+        };
+        let len = encode_within(&record, store, buf)?;
+        let meta = RecordMeta {
+            len: len as u32,
+            tags_code,
+            sys_flag: stored_sys_flag(&record),
+            index_keys,
+        };
+        let slot = store.slot(self.topic, self.queue_id);
+        Ok(AppendRequest::new(slot, buf.split(), smallvec![meta]))
+    }
+}
+
+/// The bits that the record's hosts add are of no use to queues; those of the sender are.
+fn stored_sys_flag(record: &NewRecord<'_>) -> i32 {
+    record.sys_flag & !(sys_flag::BORN_HOST_V6 | sys_flag::STORE_HOST_V6)
+}
+
+/// Encodes a record that keeps the limits on body and record (`maxMessageSize`, + 64 KiB).
+fn encode_within(
+    record: &NewRecord<'_>,
+    store: &StoreHandles,
+    buf: &mut BytesMut,
+) -> Result<usize, Refusal> {
+    let body_max = store.max_message_size;
+    let too_long = record.body.len() > body_max
+        || record::record_len(record) > body_max + RECORD_OVERHEAD_MAX
+        || record.properties.len() > properties::PROPERTIES_LEN_MAX;
+    if too_long {
+        return Err(message_illegal(body_max));
+    }
+    record::encode_record(record, buf).map_err(|_| message_illegal(body_max))
+}
+
+/// What a record may have beside the largest body (`MessageExtEncoder`).
+const RECORD_OVERHEAD_MAX: usize = 64 * 1024;
+
+/// RocketMQ's answer to a message that cannot be stored.
+pub fn message_illegal(body_max: usize) -> Refusal {
+    Refusal::new(
+        ResponseCode::MessageIllegal,
+        format!(
+            "the message is illegal, maybe msg body or properties length not matched. \
+             msg body length limit {body_max}B, msg properties length limit 32KB."
+        ),
+    )
+}
+
+/// Encodes a wire batch (code 320) as one request: its records follow each other in the log.
+pub fn batch_request(
+    message: InnerMessage<'_>,
+    added_properties: &[u8],
+    store: &StoreHandles,
+    buf: &mut BytesMut,
+) -> Result<AppendRequest, Refusal> {
+    let illegal = || message_illegal(store.max_message_size);
+    let mut records: SmallVec<[RecordMeta; 1]> = SmallVec::new();
+    let mut text = Vec::new();
+    if message.body.len() > store.max_message_size {
+        return Err(illegal());
+    }
+    for item in batch::messages(message.body) {
+        let item = item.map_err(|_| illegal())?;
+        text.clear();
+        text.extend_from_slice(item.properties);
+        if !text.is_empty() && text.last() != Some(&properties::ENTRY_SEPARATOR) {
+            text.push(properties::ENTRY_SEPARATOR);
+        }
+        text.extend_from_slice(added_properties);
+        let record = NewRecord {
+            topic: message.topic,
+            queue_id: message.queue_id,
+            flag: item.flag,
+            sys_flag: message.sys_flag,
+            born_timestamp: message.born_timestamp,
+            born_host: message.born_host,
+            store_host: store.store_host,
+            reconsume_times: message.reconsume_times,
+            prepared_transaction_offset: 0,
+            body: item.body,
+            properties: &text,
+        };
+        let len = encode_within(&record, store, buf)?;
+        let keys = KeyProperties::of(&text);
+        records.push(RecordMeta {
+            len: len as u32,
+            tags_code: TagsCode::Hash(keys.tags_code()),
+            sys_flag: stored_sys_flag(&record),
+            index_keys: keys.index_keys(message.topic),
+        });
+    }
+    if records.is_empty() {
+        return Err(illegal());
+    }
+    let slot = store.slot(message.topic, message.queue_id);
+    Ok(AppendRequest::new(slot, buf.split(), records))
+}
+
+impl StoreHandles {
+    /// Appends one request and waits for its outcome.
+    pub async fn append_one(
+        &self,
+        request: AppendRequest,
+        wait_store_ok: bool,
+        permit: Option<Permit>,
+    ) -> AppendOutcome {
+        let (answer, answered) = oneshot::channel();
+        self.writer.tell(AppendBatch {
+            requests: vec![request],
+            wait_store_ok,
+            permit,
+            reply: Box::new(ReplyTo(answer)),
+        });
+        answered.await.unwrap_or(AppendOutcome {
+            status: PutStatus::WriteFailed,
+            physical_offset: -1,
+            queue_offset: -1,
+            store_timestamp: 0,
+            error: Some("outcome unknown".to_owned()),
+        })
+    }
+}

@@ -1,0 +1,185 @@
+//! Queries: messages by key and by id, offsets of queues.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use super::{answer, decode, refused};
+use crate::{
+    actors::{broker::context::BrokerContext, store::index::FindKey},
+    protocol::{
+        RemotingCommand, ResponseCode,
+        header::{
+            offset::{
+                GetEarliestMsgStoretimeRequestHeader, GetEarliestMsgStoretimeResponseHeader,
+                GetMaxOffsetRequestHeader, GetMinOffsetRequestHeader, OffsetResponseHeader,
+                SearchOffsetRequestHeader,
+            },
+            query::{
+                QueryMessageRequestHeader, QueryMessageResponseHeader, ViewMessageRequestHeader,
+            },
+        },
+        java,
+        message::record::{CheckCrc, RecordView},
+    },
+    store::{consume_queue::Boundary, queue_table::QueueSlot},
+};
+
+/// Messages that a query by unique key asks for at most (`defaultQueryMaxNum`).
+const UNIQUE_KEY_MAX: usize = 32;
+
+/// Bytes that one query answers at most.
+const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024 - 64 * 1024;
+
+/// QUERY_MESSAGE (12): messages with a key.
+pub async fn query_message(ctx: &BrokerContext, request: &RemotingCommand) -> RemotingCommand {
+    let header: QueryMessageRequestHeader = match decode(request) {
+        Ok(header) => header,
+        Err(refusal) => return refused(request, &refusal),
+    };
+    let unique = header.unique_key_query == Some(true);
+    let config = ctx.config.load_full();
+    let max = if unique {
+        UNIQUE_KEY_MAX
+    } else {
+        (header.max_num.max(0) as usize).min(config.store.max_msgs_num_batch)
+    };
+    let by_tag = header.index_type.as_deref() == Some("T");
+    let hash = if by_tag {
+        java::index_tags_hash(&header.topic, &header.key)
+    } else {
+        java::index_key_hash(&header.topic, &header.key)
+    };
+    let find = FindKey { hash, max, begin: header.begin_timestamp, end: header.end_timestamp };
+    let found = match &ctx.store.index {
+        Some(index) => index.ask(find).await.unwrap_or_default(),
+        None => Default::default(),
+    };
+    let mut offsets = found.offsets;
+    offsets.sort_unstable();
+    let mut body = BytesMut::new();
+    for offset in offsets {
+        if let Some(record) = ctx.store.watermarks.log().record_at(offset)
+            && body.len() + record.len() <= ANSWER_BYTES_MAX
+        {
+            body.extend_from_slice(&record);
+        }
+    }
+    let answered = QueryMessageResponseHeader {
+        index_last_update_timestamp: found.last_timestamp,
+        index_last_update_phy_offset: found.last_physical,
+    };
+    if body.is_empty() {
+        return RemotingCommand::response(request, ResponseCode::QueryNotFound)
+            .with_header(&answered)
+            .with_remark("can not find message, maybe time range not correct");
+    }
+    answer(request).with_header(&answered).with_body(body.freeze())
+}
+
+/// VIEW_MESSAGE_BY_ID (33): the message at a place of the log.
+pub async fn view_message(ctx: &BrokerContext, request: &RemotingCommand) -> RemotingCommand {
+    let header: ViewMessageRequestHeader = match decode(request) {
+        Ok(header) => header,
+        Err(refusal) => return refused(request, &refusal),
+    };
+    match whole_record(ctx, header.offset) {
+        Some(record) => answer(request).with_body(record),
+        None => RemotingCommand::response(request, ResponseCode::SystemError)
+            .with_remark(format!("can not find message by the offset, {}", header.offset)),
+    }
+}
+
+/// The record at a physical offset, if that is where one starts: the offset comes from outside, so
+/// that the record is checked as if it came from there, too.
+pub fn whole_record(ctx: &BrokerContext, offset: i64) -> Option<Bytes> {
+    let visible = ctx.store.watermarks.visible();
+    let record = ctx.store.watermarks.log().record_at(offset)?;
+    let view = RecordView::parse(&record, CheckCrc::Body).ok()?;
+    let whole = view.physical_offset == offset && offset + record.len() as i64 <= visible;
+    whole.then_some(record)
+}
+
+/// The queue's slot, if it ever held a message.
+fn slot_of(ctx: &BrokerContext, topic: &str, queue_id: i32) -> Option<Arc<QueueSlot>> {
+    ctx.store.table.get(topic, queue_id)
+}
+
+/// First and behind-the-last offset of a queue; zeros for one that never held a message.
+pub async fn queue_range(ctx: &BrokerContext, topic: &str, queue_id: i32) -> (i64, i64) {
+    let Some(slot) = slot_of(ctx, topic, queue_id) else { return (0, 0) };
+    let known = (slot.min_offset(), slot.readable_end());
+    ctx.store.shards.inspect(slot, |view| view.range()).await.unwrap_or(known)
+}
+
+/// Store time (ms) of the message at an offset of a queue.
+pub async fn store_time(
+    ctx: &BrokerContext,
+    topic: &str,
+    queue_id: i32,
+    offset: i64,
+) -> Option<i64> {
+    let slot = slot_of(ctx, topic, queue_id)?;
+    ctx.store.shards.inspect(slot, move |view| view.store_time(offset)).await.ok().flatten()
+}
+
+/// The offset whose message was stored around a time (ms); 0 for a queue without messages.
+pub async fn offset_by_time(
+    ctx: &BrokerContext,
+    topic: &str,
+    queue_id: i32,
+    timestamp: i64,
+    boundary: Boundary,
+) -> i64 {
+    let Some(slot) = slot_of(ctx, topic, queue_id) else { return 0 };
+    let looked =
+        ctx.store.shards.inspect(slot, move |view| view.offset_by_time(timestamp, boundary));
+    looked.await.ok().and_then(Result::ok).unwrap_or(0)
+}
+
+/// SEARCH_OFFSET_BY_TIMESTAMP (29).
+pub async fn search_offset(ctx: &BrokerContext, request: &RemotingCommand) -> RemotingCommand {
+    let header: SearchOffsetRequestHeader = match decode(request) {
+        Ok(header) => header,
+        Err(refusal) => return refused(request, &refusal),
+    };
+    let upper = header.boundary_type.as_deref().is_some_and(|b| b.eq_ignore_ascii_case("upper"));
+    let boundary = if upper { Boundary::Upper } else { Boundary::Lower };
+    let offset =
+        offset_by_time(ctx, &header.topic, header.queue_id, header.timestamp, boundary).await;
+    answer(request).with_header(&OffsetResponseHeader { offset })
+}
+
+/// GET_MAX_OFFSET (30).
+pub async fn max_offset(ctx: &BrokerContext, request: &RemotingCommand) -> RemotingCommand {
+    let header: GetMaxOffsetRequestHeader = match decode(request) {
+        Ok(header) => header,
+        Err(refusal) => return refused(request, &refusal),
+    };
+    let (_, offset) = queue_range(ctx, &header.topic, header.queue_id).await;
+    answer(request).with_header(&OffsetResponseHeader { offset })
+}
+
+/// GET_MIN_OFFSET (31).
+pub async fn min_offset(ctx: &BrokerContext, request: &RemotingCommand) -> RemotingCommand {
+    let header: GetMinOffsetRequestHeader = match decode(request) {
+        Ok(header) => header,
+        Err(refusal) => return refused(request, &refusal),
+    };
+    let (offset, _) = queue_range(ctx, &header.topic, header.queue_id).await;
+    answer(request).with_header(&OffsetResponseHeader { offset })
+}
+
+/// GET_EARLIEST_MSG_STORETIME (32).
+pub async fn earliest_store_time(
+    ctx: &BrokerContext,
+    request: &RemotingCommand,
+) -> RemotingCommand {
+    let header: GetEarliestMsgStoretimeRequestHeader = match decode(request) {
+        Ok(header) => header,
+        Err(refusal) => return refused(request, &refusal),
+    };
+    let (min, _) = queue_range(ctx, &header.topic, header.queue_id).await;
+    let timestamp = store_time(ctx, &header.topic, header.queue_id, min).await.unwrap_or(-1);
+    answer(request).with_header(&GetEarliestMsgStoretimeResponseHeader { timestamp })
+}

@@ -1,0 +1,273 @@
+//! Pulls: the checks of a pull request on the connection's thread, against published tables, before
+//! it goes to its queue. The rules and their order are RocketMQ's (`PullMessageProcessor`).
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use smallvec::SmallVec;
+
+use super::{
+    context::BrokerContext,
+    refusal::{Refusal, SEE_FAQ},
+    tables::offsets::Commit,
+};
+use crate::{
+    actors::{
+        kernel::PermitClass,
+        net::{ConnectionHandle, Responder},
+        store::{
+            pull::{Pull, Suggestion},
+            queue::Serve,
+        },
+    },
+    protocol::{
+        RemotingCommand, RequestCode, ResponseCode,
+        body::{heartbeat::SubscriptionData, subscription_group::SubscriptionGroupConfig},
+        header::pull::{PullMessageRequestHeader, PullMessageResponseHeader},
+        message::{
+            perm,
+            sys_flag::pull::{COMMIT_OFFSET, SUBSCRIPTION, SUSPEND},
+        },
+    },
+    store::get_message::{EntryFilter, GetRequest, GetResult, GetStatus, PULL_BYTES_MAX},
+};
+
+/// The longest that a pull is held, whatever it asks for.
+const HOLD_MAX: Duration = Duration::from_secs(300);
+
+/// The most messages that one pull may ask for; more are taken as this many.
+const MESSAGES_MAX: usize = 1 << 16;
+
+/// Who is forbidden to read (`ForbiddenType`).
+#[derive(Debug, Clone, Copy)]
+enum Forbidden {
+    Broker = 1,
+    Group = 2,
+    Topic = 3,
+    Broadcasting = 4,
+    Subscription = 5,
+}
+
+/// A refusal of a pull.
+struct Refused {
+    refusal: Refusal,
+    forbidden: Option<Forbidden>,
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self { refusal, forbidden: None }
+    }
+}
+
+fn refuse<T>(code: ResponseCode, remark: impl Into<String>) -> Result<T, Refused> {
+    Err(Refusal::new(code, remark).into())
+}
+
+fn forbid<T>(forbidden: Forbidden, remark: impl Into<String>) -> Result<T, Refused> {
+    let refusal = Refusal::new(ResponseCode::NoPermission, remark);
+    Err(Refused { refusal, forbidden: Some(forbidden) })
+}
+
+/// Checks a pull and sends it to its queue; refuses it here otherwise.
+pub fn pull(ctx: &Arc<BrokerContext>, request: RemotingCommand, conn: &Arc<ConnectionHandle>) {
+    let mut responder = conn.responder(&request);
+    let Some(permit) = ctx.permits.try_acquire(PermitClass::HeldPulls, 1, 0) else {
+        let remark = "[OVERLOAD]system busy, start flow control for a while";
+        return responder.fail(ResponseCode::SystemBusy, remark);
+    };
+    responder.set_permit(permit);
+    let header = match PullMessageRequestHeader::decode(&request.ext_fields) {
+        Ok(header) => header,
+        Err(error) => return responder.fail(ResponseCode::SystemError, &error.to_string()),
+    };
+    if ctx.subscriptions.get(&header.consumer_group).is_none() {
+        // The rare road: the group is made first, where that is allowed.
+        let ctx = Arc::clone(ctx);
+        actix_rt::spawn(async move {
+            ctx.subscriptions.find_or_create(&header.consumer_group).await;
+            check_and_serve(&ctx, &request, header, responder);
+        });
+        return;
+    }
+    check_and_serve(ctx, &request, header, responder);
+}
+
+fn check_and_serve(
+    ctx: &BrokerContext,
+    request: &RemotingCommand,
+    header: PullMessageRequestHeader,
+    responder: Responder,
+) {
+    match check(ctx, request, &header, &responder) {
+        Ok(checked) => serve(ctx, header, checked, responder),
+        Err(Refused { refusal, forbidden }) => {
+            let header = forbidden.map(|who| PullMessageResponseHeader {
+                forbidden_type: Some(who as i32),
+                ..PullMessageResponseHeader::default()
+            });
+            let header = header.as_ref().map(|header| header as _);
+            responder.answer(refusal.code, Some(&refusal.remark), header, &[], []);
+        }
+    }
+}
+
+/// What the checks found out.
+struct Checked {
+    group: Arc<SubscriptionGroupConfig>,
+    filter: EntryFilter,
+    topic_sys_flag: i32,
+}
+
+fn check(
+    ctx: &BrokerContext,
+    request: &RemotingCommand,
+    header: &PullMessageRequestHeader,
+    responder: &Responder,
+) -> Result<Checked, Refused> {
+    let config = ctx.config.load();
+    let ip = &config.broker.broker_ip1;
+    let (group_name, topic_name) = (&header.consumer_group, &header.topic);
+    if !perm::is_readable(config.broker.broker_permission) {
+        return forbid(Forbidden::Broker, format!("the broker[{ip}] pulling message is forbidden"));
+    }
+    let lite = request.request_code() == Some(RequestCode::LitePullMessage);
+    if lite && !config.broker.lite_pull_message_enable {
+        let remark = format!("the broker[{ip}] for lite pull consumer is forbidden");
+        return forbid(Forbidden::Broker, remark);
+    }
+    let Some(group) = ctx.subscriptions.get(group_name) else {
+        let remark = format!("subscription group [{group_name}] does not exist, {SEE_FAQ}");
+        return refuse(ResponseCode::SubscriptionGroupNotExist, remark);
+    };
+    if !group.consume_enable {
+        let remark = format!("subscription group no permission, {group_name}");
+        return forbid(Forbidden::Group, remark);
+    }
+    let Some(topic) = ctx.topics.get(topic_name) else {
+        let remark = format!("topic[{topic_name}] not exist, apply first please! {SEE_FAQ}");
+        return refuse(ResponseCode::TopicNotExist, remark);
+    };
+    if !perm::is_readable(topic.perm) {
+        let remark = format!("the topic[{topic_name}] pulling message is forbidden");
+        return forbid(Forbidden::Topic, remark);
+    }
+    if header.queue_id < 0 || header.queue_id >= topic.read_queue_nums {
+        let remark = format!(
+            "queueId[{}] is illegal, topic:[{topic_name}] topicConfig.readQueueNums:[{}] consumer:[{}]",
+            header.queue_id, topic.read_queue_nums, responder.conn().peer
+        );
+        return refuse(ResponseCode::InvalidParameter, remark);
+    }
+    let filter = if header.sys_flag & SUBSCRIPTION != 0 {
+        let text = header.subscription.as_deref().unwrap_or_default();
+        let kind = header.expression_type.as_deref();
+        let parsed = SubscriptionData::build(topic_name.clone(), text, kind);
+        let Ok(data) = parsed else {
+            let remark = "parse the consumer's subscription failed";
+            return refuse(ResponseCode::SubscriptionParseFailed, remark);
+        };
+        entry_filter(&data)?
+    } else {
+        entry_filter(&*subscription(ctx, header, &group)?)?
+    };
+    Ok(Checked { group, filter, topic_sys_flag: topic.topic_sys_flag })
+}
+
+/// The subscription that the group's heartbeats told.
+fn subscription(
+    ctx: &BrokerContext,
+    header: &PullMessageRequestHeader,
+    group: &SubscriptionGroupConfig,
+) -> Result<Arc<SubscriptionData>, Refused> {
+    let (group_name, topic_name) = (&header.consumer_group, &header.topic);
+    let Some(online) = ctx.consumers.get(group_name) else {
+        let remark = format!("the consumer's group info not exist{SEE_FAQ}");
+        return refuse(ResponseCode::SubscriptionNotExist, remark);
+    };
+    if !group.consume_broadcast_enable && online.is_broadcasting() {
+        let remark = format!("the consumer group[{group_name}] can not consume by broadcast way");
+        return forbid(Forbidden::Broadcasting, remark);
+    }
+    if ctx.subscriptions.is_forbidden(group_name, topic_name) {
+        let remark =
+            format!("the consumer group[{group_name}] is forbidden for topic[{topic_name}]");
+        return forbid(Forbidden::Subscription, remark);
+    }
+    let Some(data) = online.subscription(topic_name).cloned() else {
+        let remark = format!("the consumer's subscription not exist{SEE_FAQ}");
+        return refuse(ResponseCode::SubscriptionNotExist, remark);
+    };
+    if data.sub_version < header.sub_version {
+        let remark = "the consumer's subscription not latest";
+        return refuse(ResponseCode::SubscriptionNotLatest, remark);
+    }
+    Ok(data)
+}
+
+/// The filter on queue entries that a subscription asks for.
+fn entry_filter(data: &SubscriptionData) -> Result<EntryFilter, Refused> {
+    if !data.is_tag_type() {
+        let kind = &data.expression_type;
+        let remark = format!("The broker does not support consumer to filter message by {kind}");
+        return refuse(ResponseCode::SystemError, remark);
+    }
+    if data.is_all() {
+        return Ok(EntryFilter::All);
+    }
+    Ok(EntryFilter::Tags(data.code_set.iter().copied().collect::<SmallVec<[i32; 4]>>()))
+}
+
+fn serve(
+    ctx: &BrokerContext,
+    header: PullMessageRequestHeader,
+    checked: Checked,
+    responder: Responder,
+) {
+    let config = ctx.config.load();
+    let suspend = header.sys_flag & SUSPEND != 0;
+    if suspend && header.sys_flag & COMMIT_OFFSET != 0 {
+        ctx.offsets.commit(Commit {
+            group: &header.consumer_group,
+            topic: &header.topic,
+            queue_id: header.queue_id,
+            offset: header.commit_offset,
+        });
+    }
+    let hold = if config.broker.long_polling_enable {
+        Duration::from_millis(header.suspend_timeout_millis.max(0) as u64).min(HOLD_MAX)
+    } else {
+        Duration::from_millis(config.broker.short_polling_time_ms.max(0) as u64)
+    };
+    let slot = ctx.store.slot(&header.topic, header.queue_id);
+    let bytes = header.max_msg_bytes.filter(|&bytes| bytes > 0);
+    let pull = Pull {
+        request: GetRequest {
+            offset: header.queue_offset,
+            max_messages: (header.max_msg_nums.max(1) as usize).min(MESSAGES_MAX),
+            max_bytes: bytes.map_or(PULL_BYTES_MAX, |bytes| bytes as usize),
+            filter: checked.filter,
+        },
+        slot: Arc::clone(&slot),
+        wait_until: suspend.then(|| Instant::now() + hold),
+        suggestion: Suggestion {
+            slave_read: config.broker.slave_read_enable,
+            normally: checked.group.broker_id,
+            when_slow: checked.group.which_broker_when_consume_slowly,
+        },
+        topic_sys_flag: checked.topic_sys_flag,
+        group_sys_flag: checked.group.group_sys_flag,
+        warmed: false,
+        responder,
+        group: header.consumer_group.clone(),
+    };
+    let reset = ctx.offsets.take_reset(&header.topic, &header.consumer_group, header.queue_id);
+    if let Some(reset) = reset {
+        let (min, max) = (slot.min_offset(), slot.readable_end());
+        let result = GetResult::empty(GetStatus::OffsetReset, reset, min, max);
+        return pull.answer(result, &ctx.stats);
+    }
+    ctx.store.shards.to_queue(slot, Serve(Box::new(pull)));
+}

@@ -1,0 +1,24 @@
+//! Why a request is refused: a response code and a text for people.
+
+use crate::protocol::ResponseCode;
+
+/// A refusal of a request.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{code:?}: {remark}")]
+pub struct Refusal {
+    /// The code of the answer.
+    pub code: ResponseCode,
+    /// Its remark.
+    pub remark: String,
+}
+
+impl Refusal {
+    /// A refusal with a text.
+    pub fn new(code: ResponseCode, remark: impl Into<String>) -> Self {
+        Self { code, remark: remark.into() }
+    }
+}
+
+/// The sentence that RocketMQ puts behind some remarks (`FAQUrl.suggestTodo`).
+pub const SEE_FAQ: &str =
+    "\nSee https://rocketmq.apache.org/docs/bestPractice/06FAQ for further details.";

@@ -1,0 +1,460 @@
+//! Sends: from request frames to one batch for the commit log writer, and its answers.
+//!
+//! The rules and their order are RocketMQ's (`SendMessageProcessor`, `HookUtils`). Everything here
+//! runs on the connection's thread, against published tables; only a topic that has to be made
+//! first takes a turn of the topics actor.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use bytes::BytesMut;
+
+use super::{
+    context::BrokerContext,
+    inner::{InnerMessage, batch_request, message_illegal},
+    refusal::{Refusal, SEE_FAQ},
+    tables::topics::CreateForSend,
+};
+use crate::{
+    actors::{
+        kernel::PermitClass,
+        net::{ConnectionHandle, Responder},
+        store::append::{AppendBatch, AppendReply, AppendRequest, Appended, PutStatus},
+    },
+    protocol::{
+        RemotingCommand, RequestCode, ResponseCode, Str,
+        body::topic_config::TopicConfig,
+        header::send::{SendMessageRequestHeader, SendMessageResponseHeader},
+        language::version,
+        message::{id, names, perm, properties, sys_flag},
+    },
+    store::now_ms,
+};
+
+/// All sends of one read of a connection.
+#[derive(Default)]
+pub struct SendBatch {
+    requests: Vec<AppendRequest>,
+    items: Vec<SendItem>,
+    wait_store_ok: bool,
+    buf: BytesMut,
+}
+
+/// A send that waits for its answer.
+#[derive(Debug)]
+struct SendItem {
+    responder: Responder,
+    queue_id: i32,
+    unique_key: Option<Str>,
+    is_batch: bool,
+}
+
+/// Answers the sends of one batch. Responders that are dropped answer by themselves.
+#[derive(Debug)]
+struct SendReplies {
+    items: Vec<SendItem>,
+    store_host: SocketAddr,
+    region: Arc<str>,
+    trace_on: bool,
+}
+
+impl SendBatch {
+    /// Checks a send and adds it; answers it here when it is refused.
+    pub fn push(
+        &mut self,
+        ctx: &Arc<BrokerContext>,
+        request: RemotingCommand,
+        conn: &Arc<ConnectionHandle>,
+    ) {
+        let mut responder = conn.responder(&request);
+        let Some(permit) = ctx.permits.try_acquire(PermitClass::Sends, 1, request.body.len()) else {
+            return responder.fail(
+                ResponseCode::SystemBusy,
+                "[OVERLOAD]system busy, start flow control for a while",
+            );
+        };
+        responder.set_permit(permit);
+        let header = match decode(&request) {
+            Ok(header) => header,
+            Err(refusal) => return responder.fail(refusal.code, &refusal.remark),
+        };
+        if ctx.topics.get(&header.topic).is_none() {
+            return create_topic_and_send(ctx, request, header, responder);
+        }
+        self.add(ctx, &request, header, responder);
+    }
+
+    fn add(
+        &mut self,
+        ctx: &BrokerContext,
+        request: &RemotingCommand,
+        header: SendMessageRequestHeader,
+        responder: Responder,
+    ) {
+        let sender = Sender { ctx, request, peer: responder.conn().peer };
+        let prepared = match sender.prepare(header, &mut self.buf) {
+            Ok(prepared) => prepared,
+            Err(refusal) => return responder.fail(refusal.code, &refusal.remark),
+        };
+        if prepared.wait_store_ok != self.wait_store_ok && !self.items.is_empty() {
+            // Those that wait for the disk shall not delay those that do not.
+            self.submit(ctx);
+        }
+        self.wait_store_ok = prepared.wait_store_ok;
+        self.requests.push(prepared.request);
+        self.items.push(SendItem {
+            responder,
+            queue_id: prepared.queue_id,
+            unique_key: prepared.unique_key,
+            is_batch: prepared.is_batch,
+        });
+    }
+
+    /// Hands the batch to the writer.
+    pub fn submit(&mut self, ctx: &BrokerContext) {
+        if self.items.is_empty() {
+            return;
+        }
+        let config = ctx.config.load();
+        let reply = SendReplies {
+            items: std::mem::take(&mut self.items),
+            store_host: ctx.identity.store_host,
+            region: ctx.identity.region.clone(),
+            trace_on: config.broker.trace_on,
+        };
+        ctx.store.writer.tell(AppendBatch {
+            requests: std::mem::take(&mut self.requests),
+            wait_store_ok: self.wait_store_ok,
+            permit: None,
+            reply: Box::new(reply),
+        });
+    }
+}
+
+/// The rare road: the topic does not exist yet.
+fn create_topic_and_send(
+    ctx: &Arc<BrokerContext>,
+    request: RemotingCommand,
+    header: SendMessageRequestHeader,
+    responder: Responder,
+) {
+    let ctx = Arc::clone(ctx);
+    actix_rt::spawn(async move {
+        let made = ctx.topics.create_for_send(CreateForSend {
+            topic: &header.topic,
+            default_topic: &header.default_topic,
+            queue_nums: header.default_topic_queue_nums,
+            unit_mode: header.unit_mode == Some(true),
+        });
+        match made.await {
+            Ok(_) => {
+                let mut batch = SendBatch::default();
+                batch.add(&ctx, &request, header, responder);
+                batch.submit(&ctx);
+            }
+            Err(error) => responder.fail(error.code(), &error.to_string()),
+        }
+    });
+}
+
+/// Reads the header of any of the send codes: Java's short names, Go's and old clients' long ones.
+fn decode(request: &RemotingCommand) -> Result<SendMessageRequestHeader, Refusal> {
+    let code = request.request_code().unwrap_or(RequestCode::SendMessage);
+    SendMessageRequestHeader::of_request(code, &request.ext_fields)
+        .map_err(|error| Refusal::new(ResponseCode::SystemError, error.to_string()))
+}
+
+/// A send that passed all checks.
+struct Prepared {
+    request: AppendRequest,
+    queue_id: i32,
+    unique_key: Option<Str>,
+    wait_store_ok: bool,
+    is_batch: bool,
+}
+
+/// What the properties of a sent message decide, and whether they have to be edited.
+#[derive(Default)]
+struct Wishes<'a> {
+    unique_key: Option<&'a str>,
+    wait_store_ok: bool,
+    delay_level: i32,
+    half_message: bool,
+    timer: bool,
+    inner_batch: bool,
+    /// One of the properties that the broker sets or removes is there already.
+    needs_editing: bool,
+}
+
+impl<'a> Wishes<'a> {
+    fn of(text: &'a [u8]) -> Self {
+        let mut wishes = Self { wait_store_ok: true, ..Self::default() };
+        for (name, value) in properties::entries(text) {
+            match name {
+                properties::UNIQ_KEY => wishes.unique_key = Some(value),
+                properties::WAIT => wishes.wait_store_ok = !value.eq_ignore_ascii_case("false"),
+                properties::DELAY => wishes.delay_level = value.parse().unwrap_or(0),
+                properties::TRAN_MSG => wishes.half_message = value.eq_ignore_ascii_case("true"),
+                properties::TIMER_DELAY_SEC
+                | properties::TIMER_DELAY_MS
+                | properties::TIMER_DELIVER_MS => wishes.timer = true,
+                properties::INNER_NUM => wishes.inner_batch = true,
+                properties::POP_CK
+                | properties::CLUSTER
+                | properties::MSG_REGION
+                | properties::TRACE_ON => wishes.needs_editing = true,
+                _ => {}
+            }
+        }
+        wishes
+    }
+}
+
+struct Sender<'a> {
+    ctx: &'a BrokerContext,
+    request: &'a RemotingCommand,
+    peer: SocketAddr,
+}
+
+impl Sender<'_> {
+    /// Checks a send whose topic exists and encodes its record or records.
+    fn prepare(
+        &self,
+        header: SendMessageRequestHeader,
+        buf: &mut BytesMut,
+    ) -> Result<Prepared, Refusal> {
+        let topic = self.check(&header)?;
+        let mut queue_id = header.queue_id;
+        if queue_id < 0 {
+            queue_id = rand::random_range(0..topic.write_queue_nums.max(1));
+        }
+        let text = header.properties.as_ref().map_or(&b""[..], |text| text.as_bytes());
+        let wishes = Wishes::of(text);
+        let is_batch = self.request.request_code() == Some(RequestCode::SendBatchMessage)
+            || header.batch == Some(true);
+        self.check_kind(&header, &wishes, is_batch)?;
+        let (stored_topic, stored_queue, delay_level) =
+            self.place(&header, queue_id, wishes.delay_level)?;
+        let (text, unique_key) = self.stored_properties(&header, &wishes, is_batch);
+        let mut sys_flag = header.sys_flag;
+        if topic.topic_filter_type.is_multi_tag() {
+            sys_flag |= sys_flag::MULTI_TAGS;
+        }
+        let message = InnerMessage {
+            topic: &stored_topic,
+            queue_id: stored_queue,
+            flag: header.flag,
+            sys_flag,
+            born_timestamp: header.born_timestamp,
+            born_host: self.peer,
+            reconsume_times: header.reconsume_times.unwrap_or(0),
+            prepared_transaction_offset: 0,
+            body: &self.request.body,
+            properties: &text,
+        };
+        let store = &self.ctx.store;
+        let request = if is_batch {
+            batch_request(message, &text, store, buf)?
+        } else {
+            message.into_request(store, delay_level, buf)?
+        };
+        let wait_store_ok = wishes.wait_store_ok;
+        Ok(Prepared { request, queue_id, unique_key, wait_store_ok, is_batch })
+    }
+
+    /// `AbstractSendMessageProcessor.msgCheck`, for a topic that exists.
+    fn check(&self, header: &SendMessageRequestHeader) -> Result<Arc<TopicConfig>, Refusal> {
+        let config = self.ctx.config.load();
+        let name = &header.topic;
+        let opens_at = config.broker.start_accept_send_request_timestamp_ms;
+        if opens_at > 0 && now_ms() < opens_at {
+            let remark = format!("broker unable to service, until {opens_at}");
+            return Err(Refusal::new(ResponseCode::SystemError, remark));
+        }
+        let Some(topic) = self.ctx.topics.get(name) else {
+            return Err(topic_not_exist(name));
+        };
+        if !perm::is_writable(config.broker.broker_permission) && topic.order {
+            let ip = &config.broker.broker_ip1;
+            let remark = format!("the broker[{ip}] sending message is forbidden");
+            return Err(Refusal::new(ResponseCode::NoPermission, remark));
+        }
+        if names::is_forbidden_to_send(name) {
+            let remark = format!("Sending message to topic[{name}] is forbidden.");
+            return Err(Refusal::new(ResponseCode::NoPermission, remark));
+        }
+        if header.queue_id >= topic.write_queue_nums.max(topic.read_queue_nums) {
+            let remark = format!(
+                "request queueId[{}] is illegal, {topic} Producer: {}",
+                header.queue_id, self.peer
+            );
+            return Err(Refusal::new(ResponseCode::InvalidParameter, remark));
+        }
+        Ok(topic)
+    }
+
+    /// Refuses what a plain broker cannot do with a message, rather than storing it as something else.
+    fn check_kind(
+        &self,
+        header: &SendMessageRequestHeader,
+        wishes: &Wishes<'_>,
+        is_batch: bool,
+    ) -> Result<(), Refusal> {
+        let retried = header.reconsume_times.unwrap_or(0) > 0 && wishes.delay_level > 0;
+        if wishes.half_message && !retried {
+            let config = self.ctx.config.load();
+            let ip = &config.broker.broker_ip1;
+            let remark = format!("the broker[{ip}] sending transaction message is forbidden");
+            return Err(Refusal::new(ResponseCode::NoPermission, remark));
+        }
+        if wishes.timer && wishes.delay_level <= 0 {
+            let remark = "accurate timer message is not enabled, timerWheelEnable is false";
+            return Err(Refusal::new(ResponseCode::SystemError, remark));
+        }
+        let refused_in_batch = wishes.delay_level > 0 || names::is_retry_topic(&header.topic);
+        let is_inner_batch = wishes.inner_batch || header.sys_flag & sys_flag::INNER_BATCH != 0;
+        if (is_batch && refused_in_batch) || is_inner_batch {
+            return Err(message_illegal(self.ctx.store.max_message_size));
+        }
+        Ok(())
+    }
+
+    /// Topic, queue and delay level that the message is stored with: a message that a client sends
+    /// to a retry topic by itself may belong into the dead letter queue (`handleRetryAndDLQ`).
+    fn place(
+        &self,
+        header: &SendMessageRequestHeader,
+        queue_id: i32,
+        delay_level: i32,
+    ) -> Result<(Str, i32, i32), Refusal> {
+        let Some(group) = header.topic.strip_prefix(names::RETRY_PREFIX) else {
+            return Ok((header.topic.clone(), queue_id, delay_level));
+        };
+        let Some(config) = self.ctx.subscriptions.get(group) else {
+            let remark = format!("subscription group not exist, {group} {SEE_FAQ}");
+            return Err(Refusal::new(ResponseCode::SubscriptionGroupNotExist, remark));
+        };
+        let requested = (self.request.version >= version::V3_4_9)
+            .then_some(header.max_reconsume_times)
+            .flatten();
+        let max = requested.unwrap_or(config.retry_max_times);
+        let ordered = self.ctx.consumers.holds_queue_locks(group);
+        if header.reconsume_times.unwrap_or(0) > max || ordered {
+            return Ok((names::dlq_topic(group).into(), 0, 0));
+        }
+        Ok((header.topic.clone(), queue_id, delay_level))
+    }
+
+    /// The properties as they are stored, and the message's unique key.
+    ///
+    /// Appending to the text is the common road; only a message that was here before has properties
+    /// that would otherwise be there twice. For a batch: what is added to each of its messages.
+    fn stored_properties(
+        &self,
+        header: &SendMessageRequestHeader,
+        wishes: &Wishes<'_>,
+        is_batch: bool,
+    ) -> (Vec<u8>, Option<Str>) {
+        let identity = &self.ctx.identity;
+        let given = header.properties.clone().unwrap_or_default();
+        let added: &[u8] = &identity.stored_properties;
+        let mut text = Vec::with_capacity(given.len() + added.len() + 80);
+        if wishes.needs_editing {
+            let mut editor = properties::Editor::new(given.as_bytes());
+            for name in
+                [properties::POP_CK, properties::CLUSTER, properties::MSG_REGION, properties::TRACE_ON]
+            {
+                editor.remove(name);
+            }
+            text.extend_from_slice(&editor.to_vec());
+        } else {
+            text.extend_from_slice(given.as_bytes());
+        }
+        if !text.is_empty() && text.last() != Some(&properties::ENTRY_SEPARATOR) {
+            text.push(properties::ENTRY_SEPARATOR);
+        }
+        text.extend_from_slice(added);
+        if is_batch {
+            return (text, None);
+        }
+        let unique_key = match wishes.unique_key {
+            Some(key) => given.slice_ref(key),
+            None => {
+                let key = identity.unique_keys.next(now_ms());
+                properties::append(&mut text, properties::UNIQ_KEY, &key);
+                key.into()
+            }
+        };
+        (text, Some(unique_key))
+    }
+}
+
+/// RocketMQ's answer where a topic is missing and may not be made.
+pub fn topic_not_exist(topic: &str) -> Refusal {
+    let remark = format!("topic[{topic}] not exist, apply first please!{SEE_FAQ}");
+    Refusal::new(ResponseCode::TopicNotExist, remark)
+}
+
+impl AppendReply for SendReplies {
+    fn answer(self: Box<Self>, outcome: &Appended) {
+        let Self { items, store_host, region, trace_on } = *self;
+        let trace_on = if trace_on { "true" } else { "false" };
+        let extra =
+            [(properties::MSG_REGION, &*region), (properties::TRACE_ON, trace_on)];
+        for (item, request) in items.into_iter().zip(&outcome.requests) {
+            let (code, remark) = response_of(request.status, outcome.error.as_deref());
+            if !request.status.is_stored() {
+                item.responder.answer(code, remark.as_deref(), None, &extra, []);
+                continue;
+            }
+            let header = SendMessageResponseHeader {
+                msg_id: message_ids(&item, request, store_host),
+                queue_id: item.queue_id,
+                queue_offset: request.queue_offset,
+                transaction_id: item.unique_key,
+                batch_uniq_id: None,
+                recall_handle: None,
+            };
+            item.responder.answer(code, None, Some(&header), &extra, []);
+        }
+    }
+}
+
+/// The offset id of a message, or those of a batch with commas between.
+fn message_ids(item: &SendItem, request: &AppendRequest, store_host: SocketAddr) -> Str {
+    if !item.is_batch {
+        return id::offset_id(store_host, request.physical_offset).into();
+    }
+    let ids: Vec<String> =
+        request.physical_offsets().map(|offset| id::offset_id(store_host, offset)).collect();
+    ids.join(",").into()
+}
+
+/// Response code and remark of a put status (`SendMessageProcessor.handlePutMessageResult`).
+pub fn response_of(status: PutStatus, error: Option<&str>) -> (ResponseCode, Option<String>) {
+    let why = error.unwrap_or("unknown");
+    match status {
+        PutStatus::PutOk => (ResponseCode::Success, None),
+        PutStatus::FlushDiskTimeout => (ResponseCode::FlushDiskTimeout, None),
+        PutStatus::FlushSlaveTimeout => (ResponseCode::FlushSlaveTimeout, None),
+        PutStatus::ServiceNotAvailable => (
+            ResponseCode::ServiceNotAvailable,
+            Some(format!(
+                "service not available now. It may be caused by one of the following reasons: \
+                 the broker's disk is full, messages are put to the slave, message store has been \
+                 shut down, etc. [{why}]"
+            )),
+        ),
+        PutStatus::MessageIllegal => (
+            ResponseCode::MessageIllegal,
+            Some(format!("the message is illegal: {why}")),
+        ),
+        PutStatus::TopicDeleted => (
+            ResponseCode::TopicNotExist,
+            Some(format!("the topic was deleted, apply first please!{SEE_FAQ}")),
+        ),
+        PutStatus::WriteFailed => (
+            ResponseCode::SystemError,
+            Some(format!("create mapped file failed, server is busy or broken. [{why}]")),
+        ),
+    }
+}

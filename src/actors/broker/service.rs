@@ -1,0 +1,70 @@
+//! What a broker does with the requests of one connection.
+//!
+//! Sends and pulls go straight to the store's actors; everything else is a task of its own on the
+//! connection's thread, under a permit of the control class, so that it never waits behind sends.
+
+use std::sync::Arc;
+
+use super::{context::BrokerContext, processor, pull, send::SendBatch};
+use crate::{
+    actors::{
+        kernel::PermitClass,
+        net::{ConnectionHandle, Service, ServiceFactory},
+    },
+    protocol::{RemotingCommand, RequestCode, ResponseCode},
+};
+
+/// The service of one connection.
+pub struct BrokerService {
+    ctx: Arc<BrokerContext>,
+    sends: SendBatch,
+}
+
+impl BrokerService {
+    /// Makes services for new connections.
+    pub fn factory(ctx: Arc<BrokerContext>) -> ServiceFactory {
+        Arc::new(move |_| {
+            Box::new(Self { ctx: Arc::clone(&ctx), sends: SendBatch::default() })
+        })
+    }
+
+    fn control(&self, code: RequestCode, request: RemotingCommand, conn: &Arc<ConnectionHandle>) {
+        let mut responder = conn.responder(&request);
+        let permit = self.ctx.permits.try_acquire(PermitClass::Control, 1, request.body.len());
+        let Some(permit) = permit else {
+            let remark = "[OVERLOAD]system busy, start flow control for a while";
+            return responder.fail(ResponseCode::SystemBusy, remark);
+        };
+        responder.set_permit(permit);
+        let (ctx, conn) = (Arc::clone(&self.ctx), Arc::clone(conn));
+        actix_rt::spawn(async move {
+            let response = processor::process(&ctx, code, &request, &conn).await;
+            responder.respond(response);
+        });
+    }
+}
+
+impl Service for BrokerService {
+    fn frames(&mut self, frames: &mut Vec<RemotingCommand>, conn: &Arc<ConnectionHandle>) {
+        for request in frames.drain(..) {
+            match request.request_code() {
+                Some(
+                    RequestCode::SendMessage
+                    | RequestCode::SendMessageV2
+                    | RequestCode::SendBatchMessage,
+                ) => self.sends.push(&self.ctx, request, conn),
+                Some(RequestCode::PullMessage | RequestCode::LitePullMessage) => {
+                    pull::pull(&self.ctx, request, conn);
+                }
+                Some(code) => self.control(code, request, conn),
+                None => conn.responder(&request).respond(processor::not_supported(&request)),
+            }
+        }
+        self.sends.submit(&self.ctx);
+    }
+
+    fn closed(&mut self, conn: &Arc<ConnectionHandle>) {
+        self.ctx.consumers.closed(conn);
+        self.ctx.producers.closed(conn.id);
+    }
+}

@@ -1,0 +1,172 @@
+//! From RocketMQ's keys to what the broker's actors are started with.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    actors::{
+        kernel::{PermitClass, PermitLimit, Permits, ThreadPlan},
+        net::NetConfig,
+        store::{
+            acks::WaitFor, flush::FlushPolicy, retention::RetentionPolicy, start::StoreSettings,
+            watermarks::VisibleWhen,
+        },
+    },
+    config::{
+        Live,
+        broker::BrokerConfig,
+        store::{BrokerRole, FlushDiskType},
+    },
+    store::{
+        commit_log::{CommitLogConfig, DelayLevels, Preallocation},
+        error::StoreError,
+        get_message::{FILTER_SCAN_BYTES_DEFAULT, GetLimits},
+        index::IndexShape,
+        open::StoreConfig,
+    },
+};
+
+/// Memory of the machine that is assumed where the system does not tell, bytes.
+const MEMORY_DEFAULT: u64 = 8 << 30;
+
+/// Settings of the store's files.
+///
+/// # Errors
+/// [`StoreError::Invalid`] for delay levels that are not understood.
+pub fn store_config(config: &BrokerConfig) -> Result<StoreConfig, StoreError> {
+    let store = &config.store;
+    let root = store.store_path_root_dir.clone();
+    let mut commit_log = CommitLogConfig::new(config.commit_log_dir());
+    commit_log.dirs = CommitLogConfig::parse_dirs(&store.store_path_commit_log);
+    commit_log.segment_len = store.mapped_file_size_commit_log;
+    commit_log.check_crc_on_recover = store.check_crc_on_recover;
+    commit_log.preallocation = Preallocation::Sparse;
+    commit_log.delay_levels = Arc::new(delay_levels(config)?);
+    commit_log.quarantine_dir = root.join("callboard").join("quarantine");
+    let shape = IndexShape::new(store.max_hash_slot_num as u32, store.max_index_num as u32);
+    Ok(StoreConfig {
+        root,
+        commit_log,
+        queue_file_size: store.mapped_file_size_consume_queue,
+        index: store.message_index_enable.then_some(shape),
+        index_safe: store.message_index_safe,
+    })
+}
+
+fn delay_levels(config: &BrokerConfig) -> Result<DelayLevels, StoreError> {
+    let text = &config.store.message_delay_level;
+    DelayLevels::parse(text)
+        .ok_or_else(|| StoreError::invalid(format!("messageDelayLevel is not understood: {text}")))
+}
+
+/// Settings of the store's actors.
+///
+/// # Errors
+/// As [`store_config`].
+pub fn store_settings(live: &Arc<Live<BrokerConfig>>) -> Result<StoreSettings, StoreError> {
+    let config = live.load_full();
+    let store = &config.store;
+    let ms = |value: i64| Duration::from_millis(value.max(0) as u64);
+    let sync = store.flush_disk_type == FlushDiskType::Sync;
+    let replicas = usize::try_from(store.in_sync_replicas - 1).unwrap_or(0);
+    let slaves = if store.broker_role == BrokerRole::SyncMaster { replicas } else { 0 };
+    let policy = Arc::clone(live);
+    Ok(StoreSettings {
+        store: store_config(&config)?,
+        wait_for: WaitFor {
+            flush: sync.then(|| ms(store.sync_flush_timeout_ms)),
+            slaves: (slaves > 0).then(|| (slaves, ms(store.slave_timeout_ms))),
+        },
+        visible_when: VisibleWhen {
+            flushed: sync && !store.read_uncommitted,
+            slaves: if config.own.visible_without_replicas { 0 } else { slaves },
+        },
+        flush: FlushPolicy {
+            sync,
+            interval: ms(store.flush_interval_commit_log_ms.max(10)),
+            least_pages: i64::from(store.flush_commit_log_least_pages),
+            thorough_interval: ms(store.flush_commit_log_thorough_interval_ms),
+        },
+        limits: get_limits(&config),
+        retention: Arc::new(move || retention_policy(&policy.load_full())),
+    })
+}
+
+fn get_limits(config: &BrokerConfig) -> GetLimits {
+    let store = &config.store;
+    let memory = memory_bytes() as f64;
+    let ratio = f64::from(store.access_message_in_memory_max_ratio) / 100.0;
+    let count = |value: i32| usize::try_from(value).unwrap_or(1).max(1);
+    GetLimits {
+        memory_count: count(store.max_transfer_count_on_message_in_memory),
+        memory_bytes: count(store.max_transfer_bytes_on_message_in_memory),
+        disk_count: count(store.max_transfer_count_on_message_in_disk),
+        disk_bytes: count(store.max_transfer_bytes_on_message_in_disk),
+        filter_scan_bytes: count(store.max_filter_message_size).max(FILTER_SCAN_BYTES_DEFAULT / 8),
+        memory_distance: (memory * ratio) as i64,
+    }
+}
+
+/// Memory of the machine in bytes.
+fn memory_bytes() -> u64 {
+    let info = rustix::system::sysinfo();
+    let bytes = info.totalram.saturating_mul(u64::from(info.mem_unit.max(1)));
+    if bytes == 0 { MEMORY_DEFAULT } else { bytes }
+}
+
+/// What is deleted when.
+pub fn retention_policy(config: &BrokerConfig) -> RetentionPolicy {
+    let store = &config.store;
+    let percent = |value: i32| u32::try_from(value).unwrap_or(0);
+    let hours = store.delete_when.split(';').filter_map(|hour| hour.trim().parse().ok());
+    let hours_kept = u64::try_from(store.file_reserved_time_hours).unwrap_or(0);
+    RetentionPolicy {
+        interval: Duration::from_millis(store.clean_resource_interval_ms.max(100) as u64),
+        hours: hours.collect(),
+        reserved: Duration::from_secs(hours_kept * 3600),
+        disk_max_percent: percent(store.disk_max_used_space_ratio),
+        disk_force_percent: percent(store.disk_space_clean_forcibly_ratio),
+        disk_full_percent: percent(store.disk_space_warning_level_ratio),
+        batch_max: store.delete_file_batch_max,
+        force_enabled: store.clean_file_forcibly_enable,
+    }
+}
+
+/// The broker's budgets.
+pub fn permits(config: &BrokerConfig) -> Permits {
+    let own = &config.own;
+    let both = |count_max, bytes_max| PermitLimit { count_max, bytes_max };
+    Permits::new(&[
+        (PermitClass::Sends, both(own.permit_sends, own.permit_send_bytes)),
+        (PermitClass::Control, both(own.permit_controls, own.permit_control_bytes)),
+        (PermitClass::HeldPulls, PermitLimit::count(own.permit_held_pulls)),
+        (PermitClass::Internal, PermitLimit::count(own.permit_internal_appends)),
+    ])
+}
+
+/// Limits of the network side.
+pub fn net_config(config: &BrokerConfig) -> NetConfig {
+    let own = &config.own;
+    let idle = config.server.server_channel_max_idle_time_seconds;
+    NetConfig {
+        frame_len_max: own.max_frame_bytes,
+        connections_max: own.max_connections,
+        unsent_bytes_max: own.connection_unsent_bytes,
+        in_flight_max: own.connection_requests,
+        in_flight_bytes_max: own.connection_read_bytes,
+        idle_timeout: Duration::from_secs(u64::try_from(idle).unwrap_or(120).max(1)),
+        stall_timeout: Duration::from_millis(own.connection_unsent_ms),
+        ..NetConfig::default()
+    }
+}
+
+/// Threads by kind of work.
+pub fn threads(config: &BrokerConfig) -> ThreadPlan {
+    let mut plan = ThreadPlan::for_this_machine();
+    if config.own.network_threads > 0 {
+        plan.net = config.own.network_threads;
+    }
+    if config.own.dispatch_threads > 0 {
+        plan.shards = config.own.dispatch_threads;
+    }
+    plan
+}

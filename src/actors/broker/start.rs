@@ -1,0 +1,280 @@
+//! Starting a broker, and stopping it in order.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{
+    context::{BrokerContext, Identity, StoreHandles},
+    registrar::Registrars,
+    root::Root,
+    service::BrokerService,
+    settings,
+    stats::Stats,
+    tables::{
+        file::{TableError, TableFile},
+        offsets::Offsets,
+        subscriptions::SubscriptionGroups,
+        topics::Topics,
+    },
+};
+use crate::{
+    actors::{
+        delivery::schedule::{Schedule, Scheduler, SchedulerParts},
+        groups::{ConsumerGroups, ProducerGroups},
+        kernel::{
+            Permits, RestartPolicy, Role, Shutdown, Threads, Tree, Watchdog, WatchdogConfig,
+            shutdown_in_order, spawn,
+        },
+        net::Net,
+        store::start::{StoreActors, StoreSettings},
+    },
+    config::{Live, broker::BrokerConfig},
+    protocol::message::{id::UniqueKeys, properties},
+    store::{
+        error::StoreError,
+        fs::{Fs, RealFs},
+        now_ms,
+        open::OpenStore,
+    },
+};
+
+/// Why a broker does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store cannot be opened.
+    #[error("the store cannot be opened: {0}")]
+    Store(#[from] StoreError),
+    /// A table below `config/` is unreadable.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// The system refused a thread or a port.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// An address in the configuration is none.
+    #[error("brokerIP1 is not an IP address: {0}")]
+    Address(String),
+}
+
+fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> StartError {
+    let what = what.into();
+    move |source| StartError::Io { what, source }
+}
+
+/// A running broker.
+pub struct Broker {
+    /// What its processors share.
+    pub ctx: Arc<BrokerContext>,
+    /// Where it listens.
+    pub address: SocketAddr,
+    store: StoreActors,
+    net: Net,
+    threads: Threads,
+    _watchdog: Watchdog,
+}
+
+impl Broker {
+    /// Opens the store and starts all actors in `tree`. When this returns, requests are answered.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(tree: Tree, config: Arc<Live<BrokerConfig>>) -> Result<Self, StartError> {
+        let loaded = config.load_full();
+        let fs: Fs = Arc::new(RealFs);
+        let store_settings = settings::store_settings(&config)?;
+        let open = OpenStore::open(&fs, &store_settings.store)?;
+        let threads = Threads::start(settings::threads(&loaded)).map_err(io("start threads"))?;
+        let watchdog = Watchdog::start(&tree, watchdog_config(&loaded));
+        let watchdog = watchdog.map_err(io("start the watchdog"))?;
+        let identity = identity(&loaded)?;
+        let root_tree = tree.clone();
+        let policy = RestartPolicy::default();
+        spawn(&tree, "", "broker", "broker", &threads.get(Role::Misc), policy, move |cell| {
+            Root::recover(cell, root_tree)
+        })
+        .supervise();
+
+        let builder = Builder {
+            tree: &tree,
+            threads: &threads,
+            fs: &fs,
+            config: &config,
+            permits: settings::permits(&loaded),
+        };
+        let (ctx, store) = builder.build(identity, store_settings, open)?;
+        let net = Net::start(&tree, "broker", threads.net(), settings::net_config(&loaded));
+        let address = listen(&net, &loaded, &ctx)?;
+        ctx.registrars.start();
+        let broker = Self { ctx, address, store, net, threads, _watchdog: watchdog };
+        Ok(broker)
+    }
+
+    /// Ends the broker in order: unregister, take no more, drain, flush, write everything down,
+    /// remove the `abort` file. Whatever has not ended by the deadline is left behind, and so is
+    /// `abort`.
+    pub async fn shutdown(self) {
+        let deadline = Duration::from_millis(self.ctx.config.load().own.shutdown_ms);
+        self.ctx.registrars.unregister().await;
+        self.net.stop_listening();
+        let failed = shutdown_in_order(&[self.ctx.schedule.actor.narrow::<Shutdown>()], deadline);
+        let mut clean = failed.await.is_empty();
+        self.net.close_all();
+        for ended in [
+            self.ctx.topics.shut_down().await,
+            self.ctx.subscriptions.shut_down().await,
+            self.ctx.offsets.shut_down().await,
+        ] {
+            clean &= ended.is_ok();
+        }
+        self.store.shutdown(deadline, clean).await;
+        self.threads.stop();
+    }
+}
+
+fn watchdog_config(config: &BrokerConfig) -> WatchdogConfig {
+    WatchdogConfig {
+        stuck_after: Duration::from_millis(config.own.actor_stuck_ms),
+        ..WatchdogConfig::default()
+    }
+}
+
+fn identity(config: &BrokerConfig) -> Result<Identity, StartError> {
+    let broker = &config.broker;
+    let ip: IpAddr =
+        broker.broker_ip1.parse().map_err(|_| StartError::Address(broker.broker_ip1.clone()))?;
+    let mut stored_properties = Vec::new();
+    let trace_on = if broker.trace_on { "true" } else { "false" };
+    properties::append(&mut stored_properties, properties::CLUSTER, &broker.broker_cluster_name);
+    properties::append(&mut stored_properties, properties::MSG_REGION, &broker.region_id);
+    properties::append(&mut stored_properties, properties::TRACE_ON, trace_on);
+    Ok(Identity {
+        cluster: broker.broker_cluster_name.clone(),
+        broker_name: broker.broker_name.clone(),
+        broker_id: broker.broker_id,
+        broker_addr: config.broker_addr(),
+        store_host: SocketAddr::new(ip, broker.listen_port),
+        ha_server_addr: config.ha_server_addr(),
+        region: broker.region_id.as_str().into(),
+        stored_properties: stored_properties.into_boxed_slice(),
+        unique_keys: UniqueKeys::new(ip, std::process::id(), 0),
+    })
+}
+
+/// Listens on the broker's port and on the "VIP" port beside it, as RocketMQ does.
+fn listen(
+    net: &Net,
+    config: &BrokerConfig,
+    ctx: &Arc<BrokerContext>,
+) -> Result<SocketAddr, StartError> {
+    let ip: IpAddr = config.server.bind_address.parse().unwrap_or(IpAddr::from([0, 0, 0, 0]));
+    let port = config.broker.listen_port;
+    let address = SocketAddr::new(ip, port);
+    let factory = BrokerService::factory(Arc::clone(ctx));
+    let bound = net.listen(address, factory.clone()).map_err(io(format!("listen on {address}")))?;
+    if let Some(fast) = port.checked_sub(2).filter(|&fast| fast > 0) {
+        let address = SocketAddr::new(ip, fast);
+        net.listen(address, factory).map_err(io(format!("listen on {address}")))?;
+    }
+    Ok(bound)
+}
+
+struct Builder<'a> {
+    tree: &'a Tree,
+    threads: &'a Threads,
+    fs: &'a Fs,
+    config: &'a Arc<Live<BrokerConfig>>,
+    permits: Permits,
+}
+
+impl Builder<'_> {
+    fn build(
+        &self,
+        identity: Identity,
+        settings: StoreSettings,
+        open: OpenStore,
+    ) -> Result<(Arc<BrokerContext>, StoreActors), StartError> {
+        let (tree, fs, config) = (self.tree, self.fs, self.config);
+        let loaded = config.load_full();
+        let misc = self.threads.get(Role::Misc);
+        let root = settings.store.root.clone();
+        let levels = settings.store.commit_log.delay_levels.max_level();
+        let stats = Stats::start(tree, "broker", &misc, &identity.cluster);
+        let actors =
+            StoreActors::start(tree, self.threads, fs, settings, open, stats.clone());
+        let store = StoreHandles {
+            watermarks: actors.watermarks.clone(),
+            table: Arc::clone(&actors.table),
+            shards: actors.shards.clone(),
+            index: actors.index.clone(),
+            index_marks: Arc::clone(&actors.index_marks),
+            writer: actors.writer.clone(),
+            retention: actors.retention.clone(),
+            deleted: Arc::clone(&actors.deleted),
+            store_host: identity.store_host,
+            max_message_size: usize::try_from(loaded.store.max_message_size).unwrap_or(0),
+        };
+        let cold = self.threads.get(Role::Cold);
+        let topics =
+            Topics::start(tree, "broker", &cold, fs.clone(), &root, Arc::clone(config))?;
+        let subscriptions =
+            SubscriptionGroups::start(tree, "broker", &cold, fs.clone(), &root, Arc::clone(config))?;
+        let offsets =
+            Offsets::start(tree, "broker", &cold, fs.clone(), &root, Arc::clone(config))?;
+        let producers = ProducerGroups::default();
+        let consumers =
+            ConsumerGroups::new(tree, "broker", misc.clone(), Arc::clone(config));
+        consumers.start(producers.clone());
+        let schedule = self.schedule(&store, &root, levels)?;
+        let registrars =
+            Registrars::new(tree, "broker", &misc, Arc::clone(config), topics.clone());
+        let ctx = BrokerContext {
+            config: Arc::clone(config),
+            identity,
+            started_at_ms: now_ms(),
+            tree: tree.clone(),
+            permits: self.permits.clone(),
+            store,
+            topics,
+            subscriptions,
+            offsets,
+            consumers,
+            producers,
+            registrars,
+            schedule,
+            stats,
+        };
+        Ok((Arc::new(ctx), actors))
+    }
+
+    fn schedule(
+        &self,
+        store: &StoreHandles,
+        root: &std::path::Path,
+        levels: i32,
+    ) -> Result<Schedule, StartError> {
+        let file = TableFile::new(self.fs.clone(), root, "delayOffset.json");
+        let offsets = SchedulerParts::load_offsets(&file, levels)?;
+        let every = self.config.load().store.flush_delay_offset_interval_ms.max(100);
+        let parts = SchedulerParts {
+            store: store.clone(),
+            permits: self.permits.clone(),
+            file,
+            offsets: Arc::clone(&offsets),
+            persist_every: Duration::from_millis(every as u64),
+        };
+        let arbiter = self.threads.get(Role::Misc);
+        let policy = RestartPolicy::default();
+        let (parent, kind) = ("broker/delivery", "schedule");
+        let actor = spawn(self.tree, parent, "schedule", kind, &arbiter, policy, move |cell| {
+            Scheduler::recover(cell, parts)
+        });
+        Ok(Schedule { offsets, actor })
+    }
+}

@@ -1,0 +1,273 @@
+//! Hands visible records to the queues and to the index, in the order of the log.
+//!
+//! Owns the hand-over position. The commit log writer sends it what it published, the flush actor
+//! (and later the replicators) tell it that the visible end moved. A restart loses the message that
+//! was being handled; the next one does not start where the position stands, and then that part of
+//! the log is read again. Receivers drop what they have already.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
+
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, Supervised};
+use tokio::sync::oneshot;
+
+use super::{
+    checkpoint::HandOverMarks,
+    index::{IndexActor, IndexedRecord, PutKeys},
+    queues::QueueShards,
+    rescan::Rescan,
+    shard::{self, HandOver},
+    watermarks::Watermarks,
+};
+use crate::{
+    actors::kernel::{ActorCell, ActorRef, Shutdown},
+    store::{dispatch::DispatchRecord, queue_table::{QueueSlot, QueueTable}, tails::Anchor},
+};
+
+/// Bytes of log that one turn reads again after a gap, before others get their turn.
+const CATCH_UP_BYTES: i64 = 8 * 1024 * 1024;
+
+/// A record with its queue.
+#[derive(Debug, Clone)]
+pub struct Dispatched {
+    /// The queue that it belongs to.
+    pub slot: Arc<QueueSlot>,
+    /// What queue and index need of it.
+    pub record: DispatchRecord,
+}
+
+/// Records that the writer has just published, in log order.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Dispatch {
+    /// The log's end before these records (blank fillers lie inside the range).
+    pub start: i64,
+    /// Behind the last record.
+    pub end: i64,
+    /// The records that enter a queue or the index.
+    pub records: Vec<Dispatched>,
+}
+
+/// A topic was deleted: what was written of it before is handed over first, then its queues go.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct TopicRemoved {
+    /// Its queues.
+    pub slots: Vec<Arc<QueueSlot>>,
+    /// Told the log's end as of the deletion.
+    pub done: oneshot::Sender<i64>,
+}
+
+/// The visible end moved, or somebody may have missed a hand-over: look again.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct VisibleMoved;
+
+/// Where hand-overs go.
+#[derive(Clone)]
+pub struct DispatcherParts {
+    /// Log and visible end.
+    pub watermarks: Watermarks,
+    /// All queues.
+    pub table: Arc<QueueTable>,
+    /// The queue actors' shards.
+    pub shards: QueueShards,
+    /// The index, unless `messageIndexEnable=false`.
+    pub index: Option<ActorRef<IndexActor>>,
+    /// Published: everything below was handed over.
+    pub position: Arc<AtomicI64>,
+    /// Published: where hand-overs ended.
+    pub marks: HandOverMarks,
+    /// Reads records again after a gap.
+    pub rescan: Rescan,
+}
+
+/// The actor; see the module.
+pub struct Dispatcher {
+    cell: Arc<ActorCell>,
+    parts: DispatcherParts,
+    waiting: VecDeque<Dispatch>,
+    catching_up: bool,
+    /// How far each shard was told that the log is handed over.
+    told: Vec<i64>,
+}
+
+impl Dispatcher {
+    /// State for a first start and for every restart: nothing but the published position.
+    pub fn recover(cell: Arc<ActorCell>, parts: DispatcherParts) -> Self {
+        let told = vec![-1; parts.shards.len()];
+        Self { cell, parts, waiting: VecDeque::new(), catching_up: true, told }
+    }
+
+    fn position(&self) -> i64 {
+        self.parts.position.load(Ordering::Acquire)
+    }
+
+    /// Hands over all that is visible; asks for another turn where the log has to be read again.
+    fn advance(&mut self, ctx: &mut Context<Self>) {
+        let visible = self.parts.watermarks.visible();
+        while let Some(next) = self.waiting.front() {
+            let position = self.position();
+            if next.end <= position {
+                self.waiting.pop_front();
+                continue;
+            }
+            if next.start > position {
+                // A hand-over was lost: the log has it.
+                self.read_again(next.start.min(visible), ctx);
+                if self.position() < next_start(&self.waiting, visible) {
+                    return;
+                }
+                continue;
+            }
+            if next.end > visible {
+                break;
+            }
+            let Some(next) = self.waiting.pop_front() else { break };
+            self.hand_over(next.records, next.end);
+        }
+        if self.waiting.is_empty() && self.catching_up {
+            self.read_again(visible, ctx);
+        }
+    }
+
+    /// Reads records again from the position on, in turns of [`CATCH_UP_BYTES`].
+    fn read_again(&mut self, until: i64, ctx: &mut Context<Self>) {
+        let position = self.position();
+        if position >= until {
+            self.catching_up = false;
+            return;
+        }
+        let end = until.min(position + CATCH_UP_BYTES);
+        let (records, reached) = self.parts.rescan.records(&self.parts.table, position, end);
+        log::info!(
+            "{} reads the log again: from={position} to={reached} records={}",
+            self.cell.path(),
+            records.len()
+        );
+        if reached <= position {
+            self.catching_up = false;
+            return;
+        }
+        self.hand_over(records, reached);
+        self.catching_up = reached < until;
+        if self.catching_up {
+            ctx.notify(VisibleMoved);
+        }
+    }
+
+    fn hand_over(&mut self, records: Vec<Dispatched>, end: i64) {
+        let start = self.position();
+        let last = records.last().map(|last| last.record.clone());
+        let shards = &self.parts.shards;
+        let mut by_shard: Vec<Vec<Dispatched>> = Vec::new();
+        by_shard.resize_with(shards.len(), Vec::new);
+        let mut keys = Vec::new();
+        for item in records {
+            if self.parts.index.is_some() && !item.record.index_keys.is_empty() {
+                keys.push(IndexedRecord::of(&item));
+            }
+            if item.record.in_queue() {
+                by_shard[shards.shard_of(&item.slot)].push(item);
+            }
+        }
+        if let Some(index) = &self.parts.index {
+            index.tell(PutKeys { records: keys, start, end });
+        }
+        self.cell.fail_point("mid_fan_out");
+        for (shard, items) in by_shard.into_iter().enumerate() {
+            if !items.is_empty() {
+                shards.hand_over(shard, HandOver { items, log_end: end });
+                self.told[shard] = end;
+            }
+        }
+        self.parts.position.store(end, Ordering::Release);
+        if let Some(last) = last {
+            self.parts.marks.push(Anchor {
+                log_end: end,
+                last_record: Some(last.physical_offset),
+                last_store_timestamp: last.store_timestamp,
+            });
+        }
+    }
+
+    /// Shards without records of late learn how far the log is handed over.
+    fn tick(&mut self) {
+        let log_end = self.position();
+        for (shard, told) in self.told.iter_mut().enumerate() {
+            if *told < log_end {
+                *told = log_end;
+                self.parts.shards.hand_over(shard, HandOver { items: Vec::new(), log_end });
+            }
+        }
+    }
+}
+
+fn next_start(waiting: &VecDeque<Dispatch>, visible: i64) -> i64 {
+    waiting.front().map_or(visible, |next| next.start.min(visible))
+}
+
+impl Actor for Dispatcher {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.notify(VisibleMoved);
+        ctx.run_interval(shard::TICK, |dispatcher, _| dispatcher.tick());
+    }
+}
+
+impl Supervised for Dispatcher {
+    fn restarting(&mut self, _: &mut Self::Context) {
+        *self = Self::recover(self.cell.clone(), self.parts.clone());
+    }
+}
+
+impl Handler<Dispatch> for Dispatcher {
+    type Result = ();
+
+    fn handle(&mut self, batch: Dispatch, ctx: &mut Self::Context) {
+        self.cell.begin_work();
+        self.waiting.push_back(batch);
+        self.advance(ctx);
+    }
+}
+
+impl Handler<TopicRemoved> for Dispatcher {
+    type Result = ();
+
+    fn handle(&mut self, removed: TopicRemoved, ctx: &mut Self::Context) {
+        self.cell.begin_work();
+        self.advance(ctx);
+        // Records of removed slots that still wait to become visible are dropped by the shards.
+        self.parts.shards.drop_queues(removed.slots);
+        // The asker may have gone.
+        let _ = removed.done.send(self.parts.watermarks.appended());
+    }
+}
+
+impl Handler<VisibleMoved> for Dispatcher {
+    type Result = ();
+
+    fn handle(&mut self, _: VisibleMoved, ctx: &mut Self::Context) {
+        self.cell.begin_work();
+        self.advance(ctx);
+    }
+}
+
+impl Handler<Shutdown> for Dispatcher {
+    type Result = ();
+
+    fn handle(&mut self, _: Shutdown, ctx: &mut Self::Context) {
+        self.cell.begin_work();
+        self.advance(ctx);
+        self.tick();
+        ctx.stop();
+    }
+}
+
+crate::crashable!(Dispatcher);

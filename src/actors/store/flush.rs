@@ -1,0 +1,170 @@
+//! Makes the log durable, on a thread of its own.
+//!
+//! Owns the log's [`Flusher`]. The writer wakes it; one fsync serves all who wait. It runs whenever
+//! the log's end is ahead of the flushed position, waiter or not. A restart loses nothing: the
+//! position is published, and the next tick starts from it.
+//!
+//! [`Flusher`]: crate::store::commit_log::Flusher
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, Supervised};
+
+use super::{
+    acks::MarksMoved,
+    dispatcher::VisibleMoved,
+    watermarks::Watermarks,
+};
+use crate::{
+    actors::kernel::{ActorCell, ActorRef, Shutdown, TellRef},
+    store::commit_log::Flusher,
+};
+
+/// The longest that one fsync may take before the watchdog counts it as stuck.
+const FSYNC_MAX: Duration = Duration::from_secs(60);
+
+/// When the log is flushed.
+#[derive(Debug, Clone, Copy)]
+pub struct FlushPolicy {
+    /// SYNC_FLUSH: at every wake, so that one call serves all that wait (group commit).
+    pub sync: bool,
+    /// ASYNC_FLUSH: how often (`flushIntervalCommitLog`).
+    pub interval: Duration,
+    /// ASYNC_FLUSH: pages of 4 KiB below which a round is skipped (`flushCommitLogLeastPages`)…
+    pub least_pages: i64,
+    /// …unless the last flush is this long ago (`flushCommitLogThoroughInterval`).
+    pub thorough_interval: Duration,
+}
+
+/// The log grew.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Flush;
+
+/// Collapses wakes: at most one [`Flush`] is in the mailbox.
+#[derive(Debug, Clone, Default)]
+pub struct FlushWake(Arc<AtomicBool>);
+
+impl FlushWake {
+    /// Wakes the flush actor unless that is done already.
+    pub fn wake(&self, flush: &ActorRef<FlushActor>) {
+        if !self.0.swap(true, Ordering::AcqRel) {
+            flush.tell(Flush);
+        }
+    }
+
+    fn awake(&self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+/// What a flush actor is made of.
+#[derive(Clone)]
+pub struct FlushParts {
+    /// Positions.
+    pub watermarks: Watermarks,
+    /// When.
+    pub policy: FlushPolicy,
+    /// Collapses wakes.
+    pub wake: FlushWake,
+    /// Holds the answers that wait.
+    pub acks: TellRef<MarksMoved>,
+    /// Hands over what became visible.
+    pub dispatcher: TellRef<VisibleMoved>,
+}
+
+/// The actor; see the module.
+pub struct FlushActor {
+    cell: Arc<ActorCell>,
+    parts: FlushParts,
+    flusher: Flusher,
+    last_thorough: Instant,
+}
+
+impl FlushActor {
+    /// State for a first start and for every restart.
+    pub fn recover(cell: Arc<ActorCell>, parts: FlushParts) -> Self {
+        let flusher = parts.watermarks.log().flusher();
+        Self { cell, parts, flusher, last_thorough: Instant::now() }
+    }
+
+    /// Flushes until the log's end is reached.
+    fn flush_all(&mut self) {
+        loop {
+            let end = self.parts.watermarks.appended();
+            if self.parts.watermarks.flushed() >= end || self.parts.watermarks.refuses_writes() {
+                return;
+            }
+            let flusher = &mut self.flusher;
+            let outcome = self.cell.blocking(FSYNC_MAX, || flusher.flush(end));
+            self.cell.fail_point("after_fsync");
+            match outcome {
+                Ok(_) => {
+                    self.parts.acks.tell(MarksMoved);
+                    self.parts.dispatcher.tell(VisibleMoved);
+                }
+                Err(error) => {
+                    log::error!("{} gives up on the disk: {error}", self.cell.path());
+                    self.cell.set_last_error(&error.to_string());
+                    self.parts.watermarks.refuse_writes();
+                    return;
+                }
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        let behind = self.parts.watermarks.appended() - self.parts.watermarks.flushed();
+        let thorough = self.last_thorough.elapsed() >= self.parts.policy.thorough_interval;
+        if behind >= self.parts.policy.least_pages * 4096 || (thorough && behind > 0) {
+            self.last_thorough = Instant::now();
+            self.flush_all();
+        }
+    }
+}
+
+impl Actor for FlushActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.parts.wake.awake();
+        ctx.notify(Flush);
+        ctx.run_interval(self.parts.policy.interval, |actor, _| actor.tick());
+    }
+}
+
+impl Supervised for FlushActor {
+    fn restarting(&mut self, _: &mut Self::Context) {
+        *self = Self::recover(self.cell.clone(), self.parts.clone());
+    }
+}
+
+impl Handler<Flush> for FlushActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Flush, _: &mut Self::Context) {
+        self.cell.begin_work();
+        self.parts.wake.awake();
+        if self.parts.policy.sync {
+            self.flush_all();
+        }
+    }
+}
+
+impl Handler<Shutdown> for FlushActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Shutdown, ctx: &mut Self::Context) {
+        self.cell.begin_work();
+        self.flush_all();
+        ctx.stop();
+    }
+}
+
+crate::crashable!(FlushActor);

@@ -1,0 +1,108 @@
+//! A pull on its way through the queue actor, and the answer that it ends in.
+
+use std::{sync::Arc, time::Instant};
+
+use crate::{
+    actors::{
+        broker::stats::Stats,
+        net::Responder,
+    },
+    protocol::{
+        Str,
+        ResponseCode,
+        header::pull::PullMessageResponseHeader,
+    },
+    store::{
+        get_message::{GetRequest, GetResult, GetStatus},
+        queue_table::QueueSlot,
+    },
+};
+
+/// What decides the broker that a reader is sent to next (`suggestWhichBrokerId`).
+#[derive(Debug, Clone, Copy)]
+pub struct Suggestion {
+    /// Slaves may serve reads (`slaveReadEnable`).
+    pub slave_read: bool,
+    /// The group's ordinary broker id.
+    pub normally: i64,
+    /// The group's broker id while it reads far behind (`whichBrokerWhenConsumeSlowly`).
+    pub when_slow: i64,
+}
+
+/// A pull request that passed all checks.
+#[derive(Debug)]
+pub struct Pull {
+    /// The queue that it reads.
+    pub slot: Arc<QueueSlot>,
+    /// The reading group, for statistics.
+    pub group: Str,
+    /// What it reads.
+    pub request: GetRequest,
+    /// Until when it may wait for a message; `None` answers at once.
+    pub wait_until: Option<Instant>,
+    /// See [`Suggestion`].
+    pub suggestion: Suggestion,
+    /// `topicSysFlag` and `groupSysFlag` of the answer.
+    pub topic_sys_flag: i32,
+    /// See `topic_sys_flag`.
+    pub group_sys_flag: i32,
+    /// The cold reader has brought its bytes into memory already.
+    pub warmed: bool,
+    /// Who asked.
+    pub responder: Responder,
+}
+
+impl Pull {
+    /// Answers with what was found.
+    pub fn answer(self, result: GetResult, stats: &Stats) {
+        let code = response_code(result.status, self.request.offset);
+        let header = PullMessageResponseHeader {
+            suggest_which_broker_id: self.suggest(&result),
+            next_begin_offset: result.next_begin_offset,
+            min_offset: result.min_offset,
+            max_offset: result.max_offset,
+            offset_delta: None,
+            topic_sys_flag: Some(self.topic_sys_flag),
+            group_sys_flag: Some(self.group_sys_flag),
+            forbidden_type: None,
+        };
+        if result.status == GetStatus::Found {
+            stats.pulled(&self.group, &self.slot.key, result.messages, result.bytes);
+        }
+        let remark = Some(result.status.name());
+        self.responder.answer(code, remark, Some(&header), &[], result.parts);
+    }
+
+    fn suggest(&self, result: &GetResult) -> i64 {
+        match (self.suggestion.slave_read, result.suggest_slave) {
+            (false, _) => 0,
+            (true, false) => self.suggestion.normally,
+            (true, true) => self.suggestion.when_slow,
+        }
+    }
+}
+
+/// The response code of an outcome (`PullMessageProcessor.composeResponseHeader`).
+fn response_code(status: GetStatus, requested_offset: i64) -> ResponseCode {
+    match status {
+        GetStatus::Found => ResponseCode::Success,
+        GetStatus::NoMatchedMessage | GetStatus::MessageWasRemoving => {
+            ResponseCode::PullRetryImmediately
+        }
+        GetStatus::NoMatchedLogicQueue | GetStatus::NoMessageInQueue if requested_offset != 0 => {
+            ResponseCode::PullOffsetMoved
+        }
+        GetStatus::NoMatchedLogicQueue
+        | GetStatus::NoMessageInQueue
+        | GetStatus::OffsetFoundNull
+        | GetStatus::OffsetOverflowOne => ResponseCode::PullNotFound,
+        GetStatus::OffsetOverflowBadly | GetStatus::OffsetTooSmall | GetStatus::OffsetReset => {
+            ResponseCode::PullOffsetMoved
+        }
+    }
+}
+
+/// Whether an outcome may wait for the next message.
+pub fn may_wait(result: &GetResult, requested_offset: i64) -> bool {
+    response_code(result.status, requested_offset) == ResponseCode::PullNotFound
+}

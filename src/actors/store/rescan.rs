@@ -1,0 +1,51 @@
+//! Reading records again from the log, for actors that notice a gap.
+
+use super::dispatcher::Dispatched;
+use crate::store::{
+    commit_log::CommitLogReader,
+    dispatch::DispatchRecord,
+    queue_table::{QueueSlot, QueueTable},
+};
+
+/// Reads parts of the log again; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Rescan {
+    log: CommitLogReader,
+}
+
+impl Rescan {
+    /// Reads `log`.
+    pub fn new(log: CommitLogReader) -> Self {
+        Self { log }
+    }
+
+    /// The records that start in `from..until`, with the queues of `table`, and where the scan got to.
+    pub fn records(&self, table: &QueueTable, from: i64, until: i64) -> (Vec<Dispatched>, i64) {
+        let mut found = Vec::new();
+        let mut scan = self.log.scan(from, until);
+        for item in scan.by_ref() {
+            match item {
+                Ok(scanned) => found.push(Dispatched {
+                    slot: table.get_or_create(&scanned.key.topic, scanned.key.queue_id),
+                    record: scanned.record,
+                }),
+                Err(error) => {
+                    log::error!("the log cannot be read again: {error}");
+                    break;
+                }
+            }
+        }
+        (found, scan.position())
+    }
+
+    /// The records of one queue that start in `from..until`.
+    pub fn records_of(&self, slot: &QueueSlot, from: i64, until: i64) -> Vec<DispatchRecord> {
+        let from = from.max(self.log.min_offset());
+        self.log
+            .scan(from, until)
+            .map_while(Result::ok)
+            .filter(|scanned| scanned.key == slot.key && scanned.record.in_queue())
+            .map(|scanned| scanned.record)
+            .collect()
+    }
+}

@@ -1,0 +1,304 @@
+//! One shard of the topic queues: which of its queues are awake, and the tick that serves them.
+//!
+//! Owns the map from queues to their actors. Connections, the dispatcher and request processors
+//! send to it; whether a message is forwarded to a queue or the queue is put to sleep is decided in
+//! one turn of the shard, so that no message meets a dying queue. A restart keeps the map, for the
+//! queues live on, and asks those that lack records to read them from the log.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use actix::{
+    Actor, ActorContext, ActorFutureExt, ArbiterHandle, AsyncContext, Context, Handler, Message,
+    ResponseActFuture, Supervised, WrapFuture,
+};
+
+use super::{
+    dispatcher::Dispatched,
+    queue::{Arrived, CatchUp, Destroy, LogCut, Queue, QueueParts, Sleep, Tick},
+};
+use crate::{
+    actors::kernel::{ActorCell, ActorRef, RestartPolicy, Shutdown, Tree, spawn},
+    store::queue_table::{QueueSlot, QueueTable},
+};
+
+/// How often queues with unwritten entries or waiting pulls are visited.
+pub const TICK: Duration = Duration::from_millis(250);
+
+/// An idle queue sleeps after this long: its actor goes, its files are closed.
+pub const SLEEP_AFTER: Duration = Duration::from_secs(60);
+
+/// Records for several queues of this shard, in log order.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct HandOver {
+    /// The records; none at all just moves the end.
+    pub items: Vec<Dispatched>,
+    /// Everything below this position of the log has been handed over.
+    pub log_end: i64,
+}
+
+/// A message for one queue, which is woken for it.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct ToQueue<M: Message<Result = ()> + Send> {
+    /// The queue.
+    pub slot: Arc<QueueSlot>,
+    /// What it gets.
+    pub message: M,
+}
+
+/// The topic of these queues was deleted: their files go with them.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct DropQueues {
+    /// The queues that the writer has removed from the table.
+    pub slots: Vec<Arc<QueueSlot>>,
+}
+
+/// The log was cut at its old end.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct CutQueues {
+    /// First offset of the log.
+    pub log_min: i64,
+}
+
+/// Counters that a queue shares with its shard.
+#[derive(Debug, Default)]
+pub struct QueueGauge {
+    /// Pulls that the queue holds.
+    pub held: AtomicUsize,
+}
+
+struct Awake {
+    queue: ActorRef<Queue>,
+    slot: Arc<QueueSlot>,
+    gauge: Arc<QueueGauge>,
+    used: Instant,
+    /// End of the log at the last hand-over to this queue.
+    handed: i64,
+}
+
+/// What a shard is made of.
+#[derive(Clone)]
+pub struct ShardParts {
+    /// The actor tree.
+    pub tree: Tree,
+    /// Number of this shard.
+    pub id: usize,
+    /// How many shards there are.
+    pub shards: usize,
+    /// All queues.
+    pub table: Arc<QueueTable>,
+    /// What the queues share.
+    pub queues: Arc<QueueParts>,
+    /// The shard's own thread, where its queues live, too.
+    pub arbiter: ArbiterHandle,
+    /// Published: below this position of the log every entry of this shard is in a file.
+    pub complete: Arc<AtomicI64>,
+}
+
+/// The actor; see the module.
+pub struct Shard {
+    cell: Arc<ActorCell>,
+    parts: ShardParts,
+    awake: HashMap<u64, Awake>,
+    log_end: i64,
+}
+
+impl Shard {
+    /// State for a first start and for every restart: no queue is awake.
+    pub fn recover(cell: Arc<ActorCell>, parts: ShardParts) -> Self {
+        let log_end = parts.complete.load(Ordering::Acquire);
+        Self { cell, parts, awake: HashMap::new(), log_end }
+    }
+
+    /// The actor of a queue, born now if it sleeps.
+    fn wake(&mut self, slot: &Arc<QueueSlot>) -> &mut Awake {
+        let id = slot.generation;
+        if self.awake.get(&id).is_some_and(|awake| !awake.queue.connected()) {
+            // It spent its restarts; a fresh one may fare better.
+            self.awake.remove(&id);
+        }
+        let Self { parts, awake, log_end, .. } = self;
+        let awake = awake.entry(id).or_insert_with(|| {
+            if slot.readable_end() == slot.next_offset() {
+                // Nothing is on its way to a sleeping queue: its files are complete.
+                slot.set_complete_upto((*log_end).max(slot.complete_upto()));
+            }
+            let gauge = Arc::new(QueueGauge::default());
+            Awake {
+                queue: born(parts, slot, &gauge),
+                slot: Arc::clone(slot),
+                gauge,
+                used: Instant::now(),
+                handed: slot.complete_upto(),
+            }
+        });
+        awake.used = Instant::now();
+        awake
+    }
+
+    fn hand_over(&mut self, hand_over: HandOver) {
+        let log_end = hand_over.log_end;
+        let mut by_queue: HashMap<u64, (Arc<QueueSlot>, Vec<Dispatched>)> = HashMap::new();
+        for item in hand_over.items {
+            if item.slot.is_removed() {
+                continue;
+            }
+            let entry = by_queue
+                .entry(item.slot.generation)
+                .or_insert_with(|| (Arc::clone(&item.slot), Vec::new()));
+            entry.1.push(item);
+        }
+        for (slot, items) in by_queue.into_values() {
+            let awake = self.wake(&slot);
+            awake.handed = log_end;
+            awake.queue.tell(Arrived { items, log_end });
+        }
+        self.log_end = self.log_end.max(log_end);
+    }
+
+    /// Visits queues with something to do, sends idle ones to sleep, publishes what is complete.
+    fn tick(&mut self) {
+        let log_end = self.log_end;
+        let mut complete = log_end;
+        self.awake.retain(|_, awake| {
+            let behind = awake.slot.complete_upto() < awake.handed;
+            let holding = awake.gauge.held.load(Ordering::Relaxed) > 0;
+            if behind {
+                complete = complete.min(awake.slot.complete_upto());
+            } else {
+                awake.slot.set_complete_upto(log_end);
+            }
+            if behind || holding {
+                awake.queue.tell(Tick { log_end });
+            } else if awake.used.elapsed() >= SLEEP_AFTER {
+                awake.queue.tell(Sleep);
+                return false;
+            }
+            true
+        });
+        self.parts.complete.store(complete, Ordering::Release);
+    }
+
+    fn mine(&self, slot: &QueueSlot) -> bool {
+        slot.generation as usize % self.parts.shards == self.parts.id
+    }
+
+    /// After a restart: queues that were promised records ask the log for them.
+    fn catch_up(&mut self) {
+        let log_end = self.parts.queues.watermarks.visible();
+        for slot in self.parts.table.slots() {
+            if self.mine(&slot) && slot.next_offset() > slot.readable_end() {
+                let awake = self.wake(&slot);
+                awake.handed = log_end;
+                awake.queue.tell(CatchUp { log_end });
+            }
+        }
+    }
+}
+
+/// Starts a queue's actor. Files that cannot be opened are tried again, so it may restart often.
+fn born(parts: &ShardParts, slot: &Arc<QueueSlot>, gauge: &Arc<QueueGauge>) -> ActorRef<Queue> {
+    let parent = format!("broker/store/queues/{}/{}", parts.id, slot.key.topic);
+    let name = slot.key.queue_id.to_string();
+    let (slot, gauge, queues) = (Arc::clone(slot), Arc::clone(gauge), Arc::clone(&parts.queues));
+    let policy = RestartPolicy::default();
+    spawn(&parts.tree, &parent, &name, "queue", &parts.arbiter, policy, move |cell| {
+        Queue::recover(cell, slot, queues, gauge)
+    })
+}
+
+impl Actor for Shard {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.run_interval(TICK, |shard, _| shard.tick());
+    }
+}
+
+impl Supervised for Shard {
+    fn restarting(&mut self, _: &mut Self::Context) {
+        // The queues live on; two actors for one queue's files would be worse than a torn map, and
+        // the map is only changed by calls that do not panic.
+        let awake = std::mem::take(&mut self.awake);
+        *self = Self::recover(self.cell.clone(), self.parts.clone());
+        self.awake = awake;
+        self.catch_up();
+    }
+}
+
+impl Handler<HandOver> for Shard {
+    type Result = ();
+
+    fn handle(&mut self, hand_over: HandOver, _: &mut Self::Context) {
+        self.cell.begin_work();
+        self.hand_over(hand_over);
+    }
+}
+
+impl<M> Handler<ToQueue<M>> for Shard
+where
+    M: Message<Result = ()> + Send + 'static,
+    Queue: Handler<M>,
+{
+    type Result = ();
+
+    fn handle(&mut self, to: ToQueue<M>, _: &mut Self::Context) {
+        self.cell.begin_work();
+        if !to.slot.is_removed() {
+            self.wake(&to.slot).queue.tell(to.message);
+        }
+    }
+}
+
+impl Handler<DropQueues> for Shard {
+    type Result = ();
+
+    fn handle(&mut self, gone: DropQueues, _: &mut Self::Context) {
+        self.cell.begin_work();
+        for slot in gone.slots {
+            let queue = self.wake(&slot).queue.clone();
+            self.awake.remove(&slot.generation);
+            queue.tell(Destroy);
+        }
+    }
+}
+
+impl Handler<CutQueues> for Shard {
+    type Result = ();
+
+    fn handle(&mut self, cut: CutQueues, _: &mut Self::Context) {
+        self.cell.begin_work();
+        for slot in self.parts.table.slots() {
+            if self.mine(&slot) {
+                self.wake(&slot).queue.tell(LogCut { log_min: cut.log_min });
+            }
+        }
+    }
+}
+
+impl Handler<Shutdown> for Shard {
+    type Result = ResponseActFuture<Self, ()>;
+
+    fn handle(&mut self, _: Shutdown, _: &mut Self::Context) -> Self::Result {
+        self.cell.begin_work();
+        let stopping: Vec<_> =
+            self.awake.drain().map(|(_, awake)| awake.queue.ask(Shutdown)).collect();
+        let all = futures_util::future::join_all(stopping);
+        Box::pin(all.into_actor(self).map(|_, shard, ctx| {
+            shard.parts.complete.store(shard.log_end, Ordering::Release);
+            ctx.stop();
+        }))
+    }
+}
+
+crate::crashable!(Shard);

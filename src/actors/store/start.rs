@@ -1,0 +1,359 @@
+//! Starting and stopping the store's actors.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicI64},
+    time::Duration,
+};
+
+use super::{
+    acks::{Acks, WaitFor},
+    checkpoint::{CheckpointParts, Checkpointer, HandOverMarks},
+    cold_reader::ColdReader,
+    commit_log_writer::{CommitLogWriter, WriterParts},
+    dispatcher::{Dispatcher, DispatcherParts},
+    flush::{FlushActor, FlushParts, FlushPolicy, FlushWake},
+    index::{IndexActor, IndexMarks, IndexParts},
+    queue::QueueParts,
+    queues::QueueShards,
+    rescan::Rescan,
+    retention::{Retention, RetentionParts, RetentionPolicy},
+    shard::{Shard, ShardParts},
+    watermarks::{VisibleWhen, Watermarks},
+};
+use crate::{
+    actors::{
+        broker::stats::Stats,
+        kernel::{
+            ActorCell, ActorRef, Crash, RestartPolicy, Role, Shutdown, TellRef, Threads, Tree,
+            shutdown_in_order, spawn,
+        },
+    },
+    store::{
+        abort::AbortFile,
+        deleted_topics::DeletedTopics,
+        error::StoreError,
+        fs::Fs,
+        get_message::GetLimits,
+        index::{IndexService, LastExit},
+        lock::StoreLock,
+        open::{OpenStore, StoreConfig},
+        queue_table::QueueTable,
+        tails::Anchor,
+    },
+};
+
+/// Where the store's actors stand in the tree.
+const PATH: &str = "broker/store";
+
+/// How the store's actors behave.
+#[derive(Clone)]
+pub struct StoreSettings {
+    /// Files.
+    pub store: StoreConfig,
+    /// What answers wait for.
+    pub wait_for: WaitFor,
+    /// What readers wait for.
+    pub visible_when: VisibleWhen,
+    /// When the log is flushed.
+    pub flush: FlushPolicy,
+    /// Limits of pulls.
+    pub limits: GetLimits,
+    /// What is deleted when.
+    pub retention: Arc<dyn Fn() -> RetentionPolicy + Send + Sync>,
+}
+
+/// The running store.
+pub struct StoreActors {
+    /// Positions.
+    pub watermarks: Watermarks,
+    /// All queues.
+    pub table: Arc<QueueTable>,
+    /// Their actors.
+    pub shards: QueueShards,
+    /// The index.
+    pub index: Option<ActorRef<IndexActor>>,
+    /// Positions of the index.
+    pub index_marks: Arc<IndexMarks>,
+    /// The one who appends.
+    pub writer: ActorRef<CommitLogWriter>,
+    /// Deletes old files.
+    pub retention: ActorRef<Retention>,
+    /// The deleted topics.
+    pub deleted: Arc<Mutex<DeletedTopics>>,
+    steps: Vec<TellRef<Shutdown>>,
+    abort: AbortFile,
+    _lock: StoreLock,
+}
+
+impl StoreActors {
+    /// Starts the actors of an open store.
+    pub fn start(
+        tree: &Tree,
+        threads: &Threads,
+        fs: &Fs,
+        settings: StoreSettings,
+        open: OpenStore,
+        stats: Stats,
+    ) -> Self {
+        let log = open.writer.reader();
+        let watermarks = Watermarks::new(log.clone(), settings.visible_when);
+        let start = Starter { tree, threads, watermarks, table: Arc::clone(&open.table) };
+        start.all(fs, settings, open, stats)
+    }
+
+    /// Ends the actors in order: take no more, flush, hand over, write everything down. The `abort`
+    /// file goes only if all of them, and everybody before them (`clean`), ended well.
+    pub async fn shutdown(&self, deadline: Duration, clean: bool) {
+        let failed = shutdown_in_order(&self.steps, deadline).await;
+        if !clean || !failed.is_empty() {
+            return;
+        }
+        if let Err(error) = self.abort.remove() {
+            log::warn!("{PATH} leaves its abort file: {error}");
+        }
+    }
+
+    /// Remembers that a topic was deleted when the log ended at `log_end`.
+    pub fn remember_deleted(&self, topic: &str, log_end: i64) -> Result<(), StoreError> {
+        let mut deleted = self.deleted.lock().unwrap_or_else(PoisonError::into_inner);
+        deleted.remember(topic, log_end, self.watermarks.log().min_offset())
+    }
+}
+
+struct Starter<'a> {
+    tree: &'a Tree,
+    threads: &'a Threads,
+    watermarks: Watermarks,
+    table: Arc<QueueTable>,
+}
+
+impl Starter<'_> {
+    fn all(
+        &self,
+        fs: &Fs,
+        settings: StoreSettings,
+        open: OpenStore,
+        stats: Stats,
+    ) -> StoreActors {
+        let end = self.watermarks.appended();
+        let rescan = Rescan::new(self.watermarks.log().clone());
+        let shards = QueueShards::default();
+        let index_marks = Arc::new(IndexMarks::default());
+        index_marks.taken.store(end, std::sync::atomic::Ordering::Release);
+        let marks = HandOverMarks::default();
+        if let Some(last) = open.last {
+            marks.push(Anchor { log_end: end, ..last });
+        }
+
+        let cold_reader = self.cold_reader(shards.clone());
+        let queues = Arc::new(QueueParts {
+            home: Arc::clone(&open.home),
+            watermarks: self.watermarks.clone(),
+            limits: settings.limits,
+            stats: stats.clone(),
+            rescan: rescan.clone(),
+            cold_reader: cold_reader.narrow(),
+        });
+        let complete = self.shards(&shards, queues, end);
+        let index = self.index(fs, &settings, open.index, &rescan, &index_marks);
+        let dispatcher = self.dispatcher(&shards, index.clone(), &marks, &rescan, end);
+        let acks = self.acks(settings.wait_for);
+        let wake = FlushWake::default();
+        let flush = self.flush(settings.flush, &wake, &acks, &dispatcher);
+        let log = self.watermarks.log().clone();
+        let writer_parts = WriterParts {
+            open: Arc::new(move || log.resume().map(|(writer, _)| writer)),
+            watermarks: self.watermarks.clone(),
+            table: Arc::clone(&self.table),
+            wait_for: settings.wait_for,
+            dispatcher: dispatcher.clone(),
+            acks: acks.clone(),
+            flush: flush.clone(),
+            flush_wake: wake,
+            wake_flush: settings.flush.sync,
+            stats,
+        };
+        let writer = self.writer(writer_parts, open.writer);
+        let checkpointer = self.checkpointer(CheckpointParts {
+            watermarks: self.watermarks.clone(),
+            table: Arc::clone(&self.table),
+            shards: complete,
+            index: index.as_ref().map(|_| Arc::clone(&index_marks)),
+            marks,
+            checkpoint: Arc::new(open.checkpoint),
+            page: open.page,
+            fs: fs.clone(),
+            root: settings.store.root.clone(),
+            tails_path: settings.store.tails_path(),
+        });
+        let retention = self.retention(RetentionParts {
+            watermarks: self.watermarks.clone(),
+            preparer: Arc::new(self.watermarks.log().preparer()),
+            shards: shards.clone(),
+            index: index.clone(),
+            fs: fs.clone(),
+            log_dir: settings.store.commit_log.dirs.first().cloned().unwrap_or_else(PathBuf::new),
+            policy: settings.retention,
+        });
+
+        let mut steps = vec![retention.narrow(), writer.narrow(), flush.narrow(), acks.narrow()];
+        steps.push(dispatcher.narrow());
+        steps.push(cold_reader.narrow());
+        steps.extend(shards.all().iter().map(ActorRef::narrow));
+        steps.extend(index.iter().map(ActorRef::narrow));
+        steps.push(checkpointer.narrow());
+        StoreActors {
+            watermarks: self.watermarks.clone(),
+            table: Arc::clone(&self.table),
+            shards,
+            index,
+            index_marks,
+            writer,
+            retention,
+            deleted: Arc::new(Mutex::new(open.deleted)),
+            steps,
+            abort: open.abort,
+            _lock: open.lock,
+        }
+    }
+
+    fn spawn<A>(
+        &self,
+        name: &str,
+        kind: &'static str,
+        role: Role,
+        make: impl FnOnce(Arc<ActorCell>) -> A + Send + 'static,
+    ) -> ActorRef<A>
+    where
+        A: actix::Actor<Context = actix::Context<A>>
+            + actix::Supervised
+            + actix::Handler<Crash>,
+    {
+        let policy = RestartPolicy::default().without_backoff();
+        spawn(self.tree, PATH, name, kind, &self.threads.get(role), policy, make)
+    }
+
+    fn cold_reader(&self, shards: QueueShards) -> ActorRef<ColdReader> {
+        self.spawn("cold_reader", "cold_reader", Role::Cold, move |cell| {
+            ColdReader::recover(cell, shards)
+        })
+    }
+
+    /// Starts the shards; returns their published positions.
+    fn shards(
+        &self,
+        shards: &QueueShards,
+        queues: Arc<QueueParts>,
+        end: i64,
+    ) -> Vec<Arc<AtomicI64>> {
+        let count = self.threads.shard_count();
+        let complete: Vec<_> = (0..count).map(|_| Arc::new(AtomicI64::new(end))).collect();
+        let started = complete.iter().enumerate().map(|(id, complete)| {
+            let parts = ShardParts {
+                tree: self.tree.clone(),
+                id,
+                shards: count,
+                table: Arc::clone(&self.table),
+                queues: Arc::clone(&queues),
+                arbiter: self.threads.get(Role::Shard(id)),
+                complete: Arc::clone(complete),
+            };
+            let name = format!("queues/{id}");
+            self.spawn(&name, "shard", Role::Shard(id), move |cell| Shard::recover(cell, parts))
+        });
+        shards.set(started.collect());
+        complete
+    }
+
+    fn index(
+        &self,
+        fs: &Fs,
+        settings: &StoreSettings,
+        files: Option<IndexService>,
+        rescan: &Rescan,
+        marks: &Arc<IndexMarks>,
+    ) -> Option<ActorRef<IndexActor>> {
+        let (shape, dir) = (settings.store.index?, settings.store.root.join("index"));
+        let fs = fs.clone();
+        let parts = IndexParts {
+            // Within one process the files are whole: every put goes straight into them.
+            open: Arc::new(move || {
+                IndexService::recover(fs.clone(), dir.clone(), shape, LastExit::Clean)
+            }),
+            marks: Arc::clone(marks),
+            watermarks: self.watermarks.clone(),
+            rescan: rescan.clone(),
+            table: Arc::clone(&self.table),
+        };
+        Some(self.spawn("index", "index", Role::Log, move |cell| {
+            IndexActor::recover(cell, parts, files)
+        }))
+    }
+
+    fn dispatcher(
+        &self,
+        shards: &QueueShards,
+        index: Option<ActorRef<IndexActor>>,
+        marks: &HandOverMarks,
+        rescan: &Rescan,
+        end: i64,
+    ) -> ActorRef<Dispatcher> {
+        let parts = DispatcherParts {
+            watermarks: self.watermarks.clone(),
+            table: Arc::clone(&self.table),
+            shards: shards.clone(),
+            index,
+            position: Arc::new(AtomicI64::new(end)),
+            marks: marks.clone(),
+            rescan: rescan.clone(),
+        };
+        self.spawn("dispatcher", "dispatcher", Role::Log, move |cell| {
+            Dispatcher::recover(cell, parts)
+        })
+    }
+
+    fn acks(&self, wait_for: WaitFor) -> ActorRef<Acks> {
+        let watermarks = self.watermarks.clone();
+        self.spawn("acks", "acks", Role::Log, move |cell| Acks::recover(cell, watermarks, wait_for))
+    }
+
+    fn flush(
+        &self,
+        policy: FlushPolicy,
+        wake: &FlushWake,
+        acks: &ActorRef<Acks>,
+        dispatcher: &ActorRef<Dispatcher>,
+    ) -> ActorRef<FlushActor> {
+        let parts = FlushParts {
+            watermarks: self.watermarks.clone(),
+            policy,
+            wake: wake.clone(),
+            acks: acks.narrow(),
+            dispatcher: dispatcher.narrow(),
+        };
+        self.spawn("flush", "flush", Role::Flush, move |cell| FlushActor::recover(cell, parts))
+    }
+
+    fn writer(
+        &self,
+        parts: WriterParts,
+        files: crate::store::commit_log::CommitLogWriter,
+    ) -> ActorRef<CommitLogWriter> {
+        self.spawn("commit_log_writer", "commit_log_writer", Role::Log, move |cell| {
+            CommitLogWriter::recover(cell, parts, Some(files))
+        })
+    }
+
+    fn checkpointer(&self, parts: CheckpointParts) -> ActorRef<Checkpointer> {
+        self.spawn("checkpoint", "checkpoint", Role::Cold, move |cell| {
+            Checkpointer::recover(cell, parts)
+        })
+    }
+
+    fn retention(&self, parts: RetentionParts) -> ActorRef<Retention> {
+        self.spawn("retention", "retention", Role::Cold, move |cell| {
+            Retention::recover(cell, parts)
+        })
+    }
+}

@@ -1,0 +1,121 @@
+//! Which topics were deleted, and where the log ended then.
+//!
+//! The log keeps a deleted topic's records until retention takes their segment. A start that reads
+//! the log again must not give them to a new topic of the same name: records below the remembered
+//! position belong to nobody. The file is ours (MessagePack: format version, then topic → position);
+//! a Java broker neither reads nor minds it.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    error::StoreError,
+    fs::{Fs, OpenMode},
+};
+
+/// Version of the format; another one is ignored.
+const FORMAT_VERSION: u32 = 1;
+
+/// Longest file that is read, in bytes.
+const FILE_LEN_MAX: u64 = 64 << 20;
+
+/// The deleted topics of a store.
+#[derive(Debug)]
+pub struct DeletedTopics {
+    fs: Fs,
+    path: PathBuf,
+    positions: BTreeMap<String, i64>,
+}
+
+impl DeletedTopics {
+    /// Loads the file; an absent or unreadable one is empty.
+    pub fn load(fs: &Fs, path: &Path) -> Self {
+        let content = fs.exists(path).then(|| fs.read_file(path, FILE_LEN_MAX));
+        let positions = match content {
+            None => BTreeMap::new(),
+            Some(Ok(content)) => decode(&content).unwrap_or_else(|| {
+                log::warn!("store/deleted_topics ignored file={}", path.display());
+                BTreeMap::new()
+            }),
+            Some(Err(error)) => {
+                log::warn!("store/deleted_topics ignored file={} error={error}", path.display());
+                BTreeMap::new()
+            }
+        };
+        Self { fs: fs.clone(), path: path.to_path_buf(), positions }
+    }
+
+    /// Whether a record of `topic` at `physical_offset` was written before the topic was deleted.
+    pub fn covers(&self, topic: &str, physical_offset: i64) -> bool {
+        self.positions.get(topic).is_some_and(|&position| physical_offset < position)
+    }
+
+    /// Remembers a deletion durably; those of which the log holds nothing any more are forgotten.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] or [`StoreError::Full`]; the former file is then still whole.
+    pub fn remember(
+        &mut self,
+        topic: &str,
+        log_end: i64,
+        log_min: i64,
+    ) -> Result<(), StoreError> {
+        self.positions.retain(|_, position| *position > log_min);
+        self.positions.insert(topic.to_owned(), log_end);
+        self.save().map_err(|e| StoreError::io("save", &self.path, e))
+    }
+
+    fn save(&self) -> std::io::Result<()> {
+        let content = rmp_serde::to_vec(&(FORMAT_VERSION, &self.positions))
+            .map_err(|e| std::io::Error::new(std::io::ErrorKind::InvalidData, e))?;
+        let beside = self.path.with_extension("tmp");
+        let file = self.fs.open(&beside, OpenMode::Create)?;
+        file.set_len(0)?;
+        file.write_at(&content, 0)?;
+        file.sync_data()?;
+        self.fs.rename(&beside, &self.path)?;
+        match self.path.parent() {
+            Some(dir) => self.fs.sync_dir(dir),
+            None => Ok(()),
+        }
+    }
+}
+
+fn decode(content: &[u8]) -> Option<BTreeMap<String, i64>> {
+    let (version, positions): (u32, BTreeMap<String, i64>) = rmp_serde::from_slice(content).ok()?;
+    (version == FORMAT_VERSION).then_some(positions)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::store::fs::RealFs;
+
+    #[test]
+    fn a_deletion_is_remembered_while_the_log_holds_the_records() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("deleted_topics");
+        let fs: Fs = Arc::new(RealFs);
+        let mut deleted = DeletedTopics::load(&fs, &path);
+        deleted.remember("T", 100, 0).unwrap();
+        let deleted = DeletedTopics::load(&fs, &path);
+        assert!(deleted.covers("T", 99));
+        assert!(!deleted.covers("T", 100));
+        assert!(!deleted.covers("U", 0));
+        let mut deleted = deleted;
+        deleted.remember("U", 300, 100).unwrap();
+        assert!(!DeletedTopics::load(&fs, &path).covers("T", 99));
+    }
+
+    #[test]
+    fn an_unreadable_file_is_no_deletion() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("deleted_topics");
+        std::fs::write(&path, b"\xc1garbage").unwrap();
+        assert!(!DeletedTopics::load(&(Arc::new(RealFs) as Fs), &path).covers("T", 0));
+    }
+}

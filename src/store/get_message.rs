@@ -1,0 +1,289 @@
+//! Serving a pull: from queue entries to slices of the commit log.
+//!
+//! The rules are RocketMQ's (`DefaultMessageStore.getMessage` and `isTheBatchFull`); what differs is
+//! that message bytes are never copied: neighbours in the log are answered as one slice of its mapping.
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::{commit_log::CommitLogReader, consume_queue::{ENTRY_LEN, Entry}};
+
+/// The most bytes that one pull answers, whatever the request asks (RocketMQ: `MAX_PULL_MSG_SIZE`).
+pub const PULL_BYTES_MAX: usize = 128 * 1024 * 1024;
+
+/// The most entries a filtered pull scans, in bytes of queue entries (`maxFilterMessageSize`).
+pub const FILTER_SCAN_BYTES_DEFAULT: usize = 16_000;
+
+/// What one pull found; the names and their order in the protocol are RocketMQ's `GetMessageStatus`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GetStatus {
+    /// At least one message.
+    Found,
+    /// Entries were there, none matched the filter.
+    NoMatchedMessage,
+    /// The log no longer holds the messages of these entries.
+    MessageWasRemoving,
+    /// There is no such queue on this broker.
+    NoMatchedLogicQueue,
+    /// The queue never held a message.
+    NoMessageInQueue,
+    /// The entries at this offset could not be read.
+    OffsetFoundNull,
+    /// The offset is the next one to be written.
+    OffsetOverflowOne,
+    /// The offset lies beyond the end.
+    OffsetOverflowBadly,
+    /// The offset lies before the first kept message.
+    OffsetTooSmall,
+    /// The broker moved the reader (a reset of offsets).
+    OffsetReset,
+}
+
+impl GetStatus {
+    /// The remark of the answer.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Found => "FOUND",
+            Self::NoMatchedMessage => "NO_MATCHED_MESSAGE",
+            Self::MessageWasRemoving => "MESSAGE_WAS_REMOVING",
+            Self::NoMatchedLogicQueue => "NO_MATCHED_LOGIC_QUEUE",
+            Self::NoMessageInQueue => "NO_MESSAGE_IN_QUEUE",
+            Self::OffsetFoundNull => "OFFSET_FOUND_NULL",
+            Self::OffsetOverflowOne => "OFFSET_OVERFLOW_ONE",
+            Self::OffsetOverflowBadly => "OFFSET_OVERFLOW_BADLY",
+            Self::OffsetTooSmall => "OFFSET_TOO_SMALL",
+            Self::OffsetReset => "OFFSET_RESET",
+        }
+    }
+}
+
+/// Which messages a reader wants, as far as queue entries can tell.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum EntryFilter {
+    /// Every message.
+    #[default]
+    All,
+    /// Messages whose tag hashes to one of these (`(int) tagsCode`; readers compare the text).
+    Tags(SmallVec<[i32; 4]>),
+}
+
+impl EntryFilter {
+    /// Whether an entry with this tags code passes.
+    pub fn matches(&self, tags_code: i64) -> bool {
+        match self {
+            Self::All => true,
+            Self::Tags(codes) => codes.contains(&(tags_code as i32)),
+        }
+    }
+}
+
+/// The limits of one pull, from `MessageStoreConfig`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GetLimits {
+    /// Messages, bytes near the end of the log (`maxTransfer…OnMessageInMemory`).
+    pub memory_count: usize,
+    /// See `memory_count`.
+    pub memory_bytes: usize,
+    /// Messages, bytes far from it (`maxTransfer…OnMessageInDisk`).
+    pub disk_count: usize,
+    /// See `disk_count`.
+    pub disk_bytes: usize,
+    /// Bytes of entries that a filtered pull scans.
+    pub filter_scan_bytes: usize,
+    /// Distance to the end of the log, in bytes, up to which data counts as in memory
+    /// (`accessMessageInMemoryMaxRatio` percent of the machine's memory).
+    pub memory_distance: i64,
+}
+
+/// What one reader asks of one queue.
+#[derive(Debug, Clone)]
+pub struct GetRequest {
+    /// First queue offset wanted.
+    pub offset: i64,
+    /// Most messages wanted.
+    pub max_messages: usize,
+    /// Most bytes wanted.
+    pub max_bytes: usize,
+    /// Filter on entries.
+    pub filter: EntryFilter,
+}
+
+/// What one pull answers.
+#[derive(Debug)]
+pub struct GetResult {
+    /// Outcome.
+    pub status: GetStatus,
+    /// Where the reader should go on.
+    pub next_begin_offset: i64,
+    /// First offset of the queue.
+    pub min_offset: i64,
+    /// Offset behind the last readable message of the queue.
+    pub max_offset: i64,
+    /// Slices of the log, in order.
+    pub parts: SmallVec<[Bytes; 8]>,
+    /// Sum of the slices' lengths.
+    pub bytes: usize,
+    /// How many messages the slices hold.
+    pub messages: usize,
+    /// Matching messages that the log no longer holds.
+    pub removed: usize,
+    /// The read fell so far behind that a slave should serve it.
+    pub suggest_slave: bool,
+    /// Physical range of the slices, for the check whether they are in memory.
+    pub physical: Option<(i64, i64)>,
+}
+
+impl GetResult {
+    /// An answer without messages.
+    pub fn empty(status: GetStatus, next_begin_offset: i64, min_offset: i64, max_offset: i64) -> Self {
+        Self {
+            status,
+            next_begin_offset,
+            min_offset,
+            max_offset,
+            parts: SmallVec::new(),
+            bytes: 0,
+            messages: 0,
+            removed: 0,
+            suggest_slave: false,
+            physical: None,
+        }
+    }
+}
+
+/// How many entries have to be read for a request: all it may scan.
+pub fn entries_wanted(request: &GetRequest, limits: &GetLimits) -> usize {
+    match request.filter {
+        EntryFilter::All => request.max_messages.max(1),
+        EntryFilter::Tags(_) => {
+            (limits.filter_scan_bytes / ENTRY_LEN).max(request.max_messages).max(1)
+        }
+    }
+}
+
+/// Answers without looking at entries where the offset alone decides.
+pub fn check_offset(offset: i64, min_offset: i64, max_offset: i64) -> Option<GetResult> {
+    let (status, next) = if max_offset == 0 {
+        (GetStatus::NoMessageInQueue, 0)
+    } else if offset < min_offset {
+        (GetStatus::OffsetTooSmall, min_offset)
+    } else if offset == max_offset {
+        (GetStatus::OffsetOverflowOne, offset)
+    } else if offset > max_offset {
+        (GetStatus::OffsetOverflowBadly, max_offset)
+    } else {
+        return None;
+    };
+    Some(GetResult::empty(status, next, min_offset, max_offset))
+}
+
+/// Collects the messages of `entries`, which start at `request.offset`.
+///
+/// `min_offset ≤ request.offset < max_offset` holds (see [`check_offset`]).
+pub fn collect(
+    request: &GetRequest,
+    limits: &GetLimits,
+    log: &CommitLogReader,
+    entries: impl IntoIterator<Item = Entry>,
+    min_offset: i64,
+    max_offset: i64,
+) -> GetResult {
+    let mut result =
+        GetResult::empty(GetStatus::NoMatchedMessage, request.offset, min_offset, max_offset);
+    let log_end = log.end();
+    let bytes_max = request.max_bytes.clamp(100, PULL_BYTES_MAX);
+    let mut run: Option<Run> = None;
+    let mut last_physical = log_end;
+    let mut seen_any = false;
+    for entry in entries {
+        if result.next_begin_offset >= max_offset {
+            break;
+        }
+        seen_any = true;
+        let size = entry.size.max(0) as usize;
+        let near = log_end - entry.physical_offset <= limits.memory_distance;
+        if batch_full(&result, size, near, request.max_messages, bytes_max, limits) {
+            break;
+        }
+        last_physical = entry.physical_offset;
+        result.next_begin_offset += 1;
+        if !request.filter.matches(entry.tags_code) {
+            continue;
+        }
+        match run {
+            Some(ref mut open) if open.end() == entry.physical_offset => {
+                open.len += size;
+                open.messages += 1;
+            }
+            _ => {
+                take_run(&mut result, log, run.take());
+                run = Some(Run { start: entry.physical_offset, len: size, messages: 1 });
+            }
+        }
+        result.bytes += size;
+        result.messages += 1;
+    }
+    take_run(&mut result, log, run);
+    if result.messages > 0 {
+        result.status = GetStatus::Found;
+    } else if result.removed > 0 {
+        result.status = GetStatus::MessageWasRemoving;
+    } else if !seen_any {
+        result.status = GetStatus::OffsetFoundNull;
+    }
+    result.suggest_slave = log_end - last_physical > limits.memory_distance;
+    result
+}
+
+/// Whether the next message no longer fits (`isTheBatchFull`): the first one always does.
+fn batch_full(
+    result: &GetResult,
+    size: usize,
+    near: bool,
+    max_messages: usize,
+    bytes_max: usize,
+    limits: &GetLimits,
+) -> bool {
+    if result.messages == 0 || result.bytes == 0 {
+        return false;
+    }
+    if result.messages >= max_messages || result.bytes + size > bytes_max {
+        return true;
+    }
+    let (count, bytes) = if near {
+        (limits.memory_count, limits.memory_bytes)
+    } else {
+        (limits.disk_count, limits.disk_bytes)
+    };
+    result.bytes + size > bytes || result.messages >= count
+}
+
+/// Records that lie next to each other in the log.
+struct Run {
+    start: i64,
+    len: usize,
+    messages: usize,
+}
+
+impl Run {
+    fn end(&self) -> i64 {
+        self.start + self.len as i64
+    }
+}
+
+/// Adds a run as one slice; a run that the log no longer holds is taken out of the counts.
+fn take_run(result: &mut GetResult, log: &CommitLogReader, run: Option<Run>) {
+    let Some(run) = run else { return };
+    match log.slice(run.start, run.len) {
+        Some(slice) => {
+            let (low, high) = result.physical.unwrap_or((run.start, run.start));
+            result.physical = Some((low.min(run.start), high.max(run.end())));
+            result.parts.push(slice);
+        }
+        None => {
+            result.bytes -= run.len;
+            result.messages -= run.messages;
+            result.removed += run.messages;
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! Opening a store: what every start does, on a directory of ours or of a Java broker, after a clean
+//! stop or a crash.
+//!
+//! The log is the truth. A valid `tails` snapshot says where the queues stood at some position of
+//! the log; without one the queues' own files do, by RocketMQ's procedure. From there on the log is
+//! read and handed to queues and index once more, and both drop what they have already.
+
+use std::{
+    collections::{HashMap, HashSet},
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{
+    abort::AbortFile,
+    checkpoint::{Checkpoint, CheckpointFile},
+    commit_log::{
+        CommitLogConfig, CommitLogReader, CommitLogWriter, RecoverFrom, RecoveryMode,
+        RecoveryReport,
+    },
+    consume_queue::{ConsumeQueue, ConsumeQueueError, Entry, QueueHome, QueueTail, list_queues},
+    deleted_topics::DeletedTopics,
+    dispatch::{DispatchRecord, ScannedRecord},
+    error::StoreError,
+    fs::Fs,
+    index::{IndexService, IndexShape, LastExit},
+    lock::StoreLock,
+    queue_table::{QueueSlot, QueueTable},
+    tails::{Anchor, Tails},
+};
+
+/// Queues that are open at the same time while the log is read again.
+const OPEN_QUEUES_MAX: usize = 1024;
+
+/// Settings of a store.
+#[derive(Debug, Clone)]
+pub struct StoreConfig {
+    /// `storePathRootDir`.
+    pub root: PathBuf,
+    /// The log.
+    pub commit_log: CommitLogConfig,
+    /// Length of a consume-queue file, bytes (`mappedFileSizeConsumeQueue`).
+    pub queue_file_size: u64,
+    /// Shape of index files; `None` with `messageIndexEnable=false`.
+    pub index: Option<IndexShape>,
+    /// `messageIndexSafe`.
+    pub index_safe: bool,
+}
+
+impl StoreConfig {
+    /// Directory of the files that RocketMQ does not know.
+    pub fn own_dir(&self) -> PathBuf {
+        self.root.join("callboard")
+    }
+
+    /// Our snapshot of the queues' tails.
+    pub fn tails_path(&self) -> PathBuf {
+        self.own_dir().join("tails")
+    }
+}
+
+/// An open store.
+#[derive(Debug)]
+pub struct OpenStore {
+    /// Excludes other processes while it lives.
+    pub lock: StoreLock,
+    /// Marks an unclean end until it is removed.
+    pub abort: AbortFile,
+    /// RocketMQ's checkpoint.
+    pub checkpoint: CheckpointFile,
+    /// The page that is on disk.
+    pub page: Checkpoint,
+    /// Appends to the log.
+    pub writer: CommitLogWriter,
+    /// All queues.
+    pub table: Arc<QueueTable>,
+    /// Where queue files live.
+    pub home: Arc<QueueHome>,
+    /// The index.
+    pub index: Option<IndexService>,
+    /// The deleted topics.
+    pub deleted: DeletedTopics,
+    /// The last record of the log, where one is known.
+    pub last: Option<Anchor>,
+    /// What the log's recovery found.
+    pub report: RecoveryReport,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl OpenStore {
+    /// Opens the store of `config`; an absent directory becomes an empty store.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] when another broker works on it, [`StoreError::Corrupt`] for files of
+    /// the wrong size, [`StoreError::Io`], [`StoreError::Full`].
+    pub fn open(fs: &Fs, config: &StoreConfig) -> Result<Self, StoreError> {
+        let begun = Instant::now();
+        let made = |e| StoreError::io("create", &config.root, e);
+        fs.create_dir_all(&config.own_dir()).map_err(made)?;
+        let lock = StoreLock::acquire(fs, &config.root.join("lock"))?;
+        let abort = AbortFile::new(fs, &config.root.join("abort"));
+        let clean = !abort.exists();
+        abort.create(std::process::id())?;
+        let checkpoint_path = config.root.join("checkpoint");
+        let on_disk = CheckpointFile::peek(fs, &checkpoint_path)?;
+        let tails = Tails::load(fs, &config.tails_path(), on_disk.as_ref());
+        let (checkpoint, page) = CheckpointFile::open(fs, &checkpoint_path)?;
+
+        let root = config.root.join("consumequeue");
+        let home = QueueHome::new(fs.clone(), root, config.queue_file_size);
+        let table = Arc::new(QueueTable::new());
+        let mut queues_max = None;
+        if tails.is_none() {
+            queues_max = load_queues(fs, &home, &table)?;
+        }
+        let from = RecoverFrom {
+            clean,
+            checkpoint: on_disk,
+            queues_max_offset: queues_max,
+            index_safe: config.index_safe,
+            snapshot: tails.as_ref().map(|tails| tails.anchor),
+        };
+        let (writer, report) = CommitLogWriter::recover(fs, config.commit_log.clone(), &from)?;
+        match tails {
+            Some(tails) if report.mode == RecoveryMode::Snapshot => adopt(&table, &tails),
+            Some(_) => {
+                load_queues(fs, &home, &table)?;
+            }
+            None => {}
+        }
+        let index = open_index(fs, config, clean, &page)?;
+        let deleted = DeletedTopics::load(fs, &config.own_dir().join("deleted_topics"));
+        let log = writer.reader();
+        let mut redispatch = Redispatch {
+            table: &table,
+            home: &home,
+            log: &log,
+            deleted: &deleted,
+            index,
+            open: HashMap::new(),
+            broken: HashSet::new(),
+            last: None,
+        };
+        redispatch.run(&report)?;
+        let (index, last) = (redispatch.index.take(), redispatch.last);
+        for slot in table.slots() {
+            slot.set_complete_upto(report.end);
+        }
+        let took = begun.elapsed();
+        log::info!(
+            "store opened clean={clean} mode={:?} scan_from={} end={} queues={} took_ms={}",
+            report.mode,
+            report.scan_from,
+            report.end,
+            table.len(),
+            took.as_millis()
+        );
+        Ok(Self {
+            lock,
+            abort,
+            checkpoint,
+            page,
+            writer,
+            table,
+            home,
+            index,
+            deleted,
+            last,
+            report,
+            took,
+        })
+    }
+}
+
+/// Learns the queues' ends from their files (RocketMQ's procedure). Returns the largest physical
+/// offset that any of them knows.
+fn load_queues(
+    fs: &Fs,
+    home: &Arc<QueueHome>,
+    table: &QueueTable,
+) -> Result<Option<i64>, StoreError> {
+    let begun = Instant::now();
+    let mut largest = None;
+    let queues = list_queues(fs.as_ref(), home.root())?;
+    for (topic, queue_id) in &queues {
+        let queue = ConsumeQueue::recover(Arc::clone(home), topic.clone(), *queue_id)?;
+        let slot = table.get_or_create(topic, *queue_id);
+        publish(&slot, &queue);
+        if queue.last_physical_offset() >= 0 {
+            largest = largest.max(Some(queue.last_physical_offset()));
+        }
+    }
+    log::info!("store read queues={} took_ms={}", queues.len(), begun.elapsed().as_millis());
+    Ok(largest)
+}
+
+fn publish(slot: &QueueSlot, queue: &ConsumeQueue) {
+    slot.set_next_offset(queue.max_offset());
+    slot.set_readable_end(queue.max_offset());
+    slot.set_min_offset(queue.min_offset());
+    slot.set_last_physical(queue.last_physical_offset());
+}
+
+/// Takes the queues' ends from a snapshot.
+fn adopt(table: &QueueTable, tails: &Tails) {
+    for tail in &tails.queues {
+        let slot = table.get_or_create(&tail.topic, tail.queue_id);
+        slot.set_next_offset(tail.next_offset);
+        slot.set_readable_end(tail.next_offset);
+        slot.set_last_physical(tail.last_physical_offset);
+    }
+}
+
+fn open_index(
+    fs: &Fs,
+    config: &StoreConfig,
+    clean: bool,
+    page: &Checkpoint,
+) -> Result<Option<IndexService>, StoreError> {
+    let Some(shape) = config.index else { return Ok(None) };
+    let last_exit = if clean {
+        LastExit::Clean
+    } else {
+        LastExit::Crashed { safe_timestamp: page.index_msg_timestamp }
+    };
+    IndexService::recover(fs.clone(), config.root.join("index"), shape, last_exit).map(Some)
+}
+
+/// Reads the log again and hands its records to queues and index.
+struct Redispatch<'a> {
+    table: &'a QueueTable,
+    home: &'a Arc<QueueHome>,
+    log: &'a CommitLogReader,
+    deleted: &'a DeletedTopics,
+    index: Option<IndexService>,
+    open: HashMap<u64, (Arc<QueueSlot>, ConsumeQueue)>,
+    /// Queues whose files lack entries below where the log is read from.
+    broken: HashSet<u64>,
+    last: Option<Anchor>,
+}
+
+impl Redispatch<'_> {
+    fn run(&mut self, report: &RecoveryReport) -> Result<(), StoreError> {
+        self.cut_queues(report)?;
+        let from = report.scan_from.max(report.min_offset);
+        let index_from = self.index.as_ref().map(IndexService::last_physical_offset);
+        let index_from = index_from.filter(|&at| at >= report.min_offset).unwrap_or(from);
+        for scanned in self.log.scan(index_from.min(from), report.end) {
+            let ScannedRecord { key, record } = scanned?;
+            self.last = Some(Anchor {
+                log_end: record.end(),
+                last_record: Some(record.physical_offset),
+                last_store_timestamp: record.store_timestamp,
+            });
+            if self.deleted.covers(&key.topic, record.physical_offset) {
+                continue;
+            }
+            if let Some(index) = &mut self.index {
+                let (at, time) = (record.physical_offset, record.store_timestamp);
+                index.put_record(at, time, &record.index_keys)?;
+            }
+            if record.physical_offset >= from && record.in_queue() {
+                let slot = self.table.get_or_create(&key.topic, key.queue_id);
+                self.append(&slot, &record)?;
+            }
+        }
+        self.close_queues()?;
+        self.rebuild(report)
+    }
+
+    /// Takes entries out of the queues that point behind the log's end. Only RocketMQ's procedure
+    /// can find such: a snapshot's queues end where the log did.
+    fn cut_queues(&mut self, report: &RecoveryReport) -> Result<(), StoreError> {
+        for slot in self.table.slots() {
+            let beyond = slot.last_physical() > report.end;
+            let before = report.mode != RecoveryMode::Snapshot && report.min_offset > 0;
+            if !beyond && !before {
+                continue;
+            }
+            let mut queue = self.queue_of(&slot)?;
+            queue.truncate_above(report.end)?;
+            queue.correct_min_offset(report.min_offset)?;
+            publish(&slot, &queue);
+        }
+        Ok(())
+    }
+
+    fn queue_of(&self, slot: &QueueSlot) -> Result<ConsumeQueue, StoreError> {
+        let tail = QueueTail {
+            max_offset: slot.readable_end(),
+            last_physical: slot.last_physical(),
+        };
+        let key = &slot.key;
+        ConsumeQueue::resume(Arc::clone(self.home), key.topic.clone(), key.queue_id, tail)
+    }
+
+    fn append(&mut self, slot: &Arc<QueueSlot>, record: &DispatchRecord) -> Result<(), StoreError> {
+        let id = slot.generation;
+        if self.broken.contains(&id) {
+            return Ok(());
+        }
+        if !self.open.contains_key(&id) {
+            if self.open.len() >= OPEN_QUEUES_MAX {
+                self.close_queues()?;
+            }
+            let queue = self.queue_of(slot)?;
+            self.open.insert(id, (Arc::clone(slot), queue));
+        }
+        let Some((_, queue)) = self.open.get_mut(&id) else { return Ok(()) };
+        match queue.append(record.queue_offset, &[entry_of(record)]) {
+            Ok(_) => {}
+            Err(ConsumeQueueError::Gap { .. }) => {
+                self.broken.insert(id);
+                self.open.remove(&id);
+                return Ok(());
+            }
+            Err(ConsumeQueueError::Store(error)) => return Err(error),
+        }
+        if queue.needs_flush() {
+            queue.flush()?;
+        }
+        Ok(())
+    }
+
+    fn close_queues(&mut self) -> Result<(), StoreError> {
+        for (_, (slot, mut queue)) in self.open.drain() {
+            queue.flush()?;
+            publish(&slot, &queue);
+        }
+        Ok(())
+    }
+
+    /// Makes queues that lack entries in their middle anew, out of the whole log.
+    fn rebuild(&mut self, report: &RecoveryReport) -> Result<(), StoreError> {
+        let broken = std::mem::take(&mut self.broken);
+        if broken.is_empty() {
+            return Ok(());
+        }
+        log::warn!("store builds queues anew out of the whole log queues={}", broken.len());
+        for slot in self.table.slots().iter().filter(|slot| broken.contains(&slot.generation)) {
+            let mut queue = self.queue_of(slot)?;
+            queue.destroy()?;
+            slot.set_next_offset(0);
+            slot.set_readable_end(0);
+            slot.set_last_physical(-1);
+        }
+        for scanned in self.log.scan(report.min_offset, report.end) {
+            let ScannedRecord { key, record } = scanned?;
+            let slot = self.table.get_or_create(&key.topic, key.queue_id);
+            let wanted = broken.contains(&slot.generation) && record.in_queue();
+            if wanted && !self.deleted.covers(&key.topic, record.physical_offset) {
+                self.append(&slot, &record)?;
+            }
+        }
+        self.close_queues()
+    }
+}
+
+fn entry_of(record: &DispatchRecord) -> Entry {
+    Entry {
+        physical_offset: record.physical_offset,
+        size: record.size,
+        tags_code: record.tags_code,
+    }
+}
