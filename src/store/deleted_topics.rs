@@ -40,31 +40,36 @@ impl DeletedTopics {
                 BTreeMap::new()
             }),
             Some(Err(error)) => {
-                log::warn!("store/deleted_topics ignored file={} error={error}", path.display());
+                log::warn!(
+                    "store/deleted_topics ignored file={} error={error}",
+                    path.display()
+                );
                 BTreeMap::new()
             }
         };
-        Self { fs: fs.clone(), path: path.to_path_buf(), positions }
+        Self {
+            fs: fs.clone(),
+            path: path.to_path_buf(),
+            positions,
+        }
     }
 
     /// Whether a record of `topic` at `physical_offset` was written before the topic was deleted.
     pub fn covers(&self, topic: &str, physical_offset: i64) -> bool {
-        self.positions.get(topic).is_some_and(|&position| physical_offset < position)
+        self.positions
+            .get(topic)
+            .is_some_and(|&position| physical_offset < position)
     }
 
     /// Remembers a deletion durably; those of which the log holds nothing any more are forgotten.
     ///
     /// # Errors
     /// [`StoreError::Io`] or [`StoreError::Full`]; the former file is then still whole.
-    pub fn remember(
-        &mut self,
-        topic: &str,
-        log_end: i64,
-        log_min: i64,
-    ) -> Result<(), StoreError> {
+    pub fn remember(&mut self, topic: &str, log_end: i64, log_min: i64) -> Result<(), StoreError> {
         self.positions.retain(|_, position| *position > log_min);
         self.positions.insert(topic.to_owned(), log_end);
-        self.save().map_err(|e| StoreError::io("save", &self.path, e))
+        self.save()
+            .map_err(|e| StoreError::io("save", &self.path, e))
     }
 
     fn save(&self) -> std::io::Result<()> {

@@ -6,7 +6,10 @@
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::{commit_log::CommitLogReader, consume_queue::{ENTRY_LEN, Entry}};
+use super::{
+    commit_log::CommitLogReader,
+    consume_queue::{ENTRY_LEN, Entry},
+};
 
 /// The most bytes that one pull answers, whatever the request asks (RocketMQ: `MAX_PULL_MSG_SIZE`).
 pub const PULL_BYTES_MAX: usize = 128 * 1024 * 1024;
@@ -135,7 +138,12 @@ pub struct GetResult {
 
 impl GetResult {
     /// An answer without messages.
-    pub fn empty(status: GetStatus, next_begin_offset: i64, min_offset: i64, max_offset: i64) -> Self {
+    pub fn empty(
+        status: GetStatus,
+        next_begin_offset: i64,
+        min_offset: i64,
+        max_offset: i64,
+    ) -> Self {
         Self {
             status,
             next_begin_offset,
@@ -155,9 +163,9 @@ impl GetResult {
 pub fn entries_wanted(request: &GetRequest, limits: &GetLimits) -> usize {
     match request.filter {
         EntryFilter::All => request.max_messages.max(1),
-        EntryFilter::Tags(_) => {
-            (limits.filter_scan_bytes / ENTRY_LEN).max(request.max_messages).max(1)
-        }
+        EntryFilter::Tags(_) => (limits.filter_scan_bytes / ENTRY_LEN)
+            .max(request.max_messages)
+            .max(1),
     }
 }
 
@@ -188,8 +196,12 @@ pub fn collect(
     min_offset: i64,
     max_offset: i64,
 ) -> GetResult {
-    let mut result =
-        GetResult::empty(GetStatus::NoMatchedMessage, request.offset, min_offset, max_offset);
+    let mut result = GetResult::empty(
+        GetStatus::NoMatchedMessage,
+        request.offset,
+        min_offset,
+        max_offset,
+    );
     let log_end = log.end();
     let bytes_max = request.max_bytes.clamp(100, PULL_BYTES_MAX);
     let mut run: Option<Run> = None;
@@ -217,7 +229,11 @@ pub fn collect(
             }
             _ => {
                 take_run(&mut result, log, run.take());
-                run = Some(Run { start: entry.physical_offset, len: size, messages: 1 });
+                run = Some(Run {
+                    start: entry.physical_offset,
+                    len: size,
+                    messages: 1,
+                });
             }
         }
         result.bytes += size;

@@ -23,5 +23,7 @@ pub use queue_table::{QueueKey, QueueSlot, QueueTable};
 /// Milliseconds since the Unix epoch, as store times are given.
 pub fn now_ms() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    since.map_or(0, |since| {
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    })
 }

@@ -192,7 +192,11 @@ fn load_queues(
             largest = largest.max(Some(queue.last_physical_offset()));
         }
     }
-    log::info!("store read queues={} took_ms={}", queues.len(), begun.elapsed().as_millis());
+    log::info!(
+        "store read queues={} took_ms={}",
+        queues.len(),
+        begun.elapsed().as_millis()
+    );
     Ok(largest)
 }
 
@@ -219,11 +223,15 @@ fn open_index(
     clean: bool,
     page: &Checkpoint,
 ) -> Result<Option<IndexService>, StoreError> {
-    let Some(shape) = config.index else { return Ok(None) };
+    let Some(shape) = config.index else {
+        return Ok(None);
+    };
     let last_exit = if clean {
         LastExit::Clean
     } else {
-        LastExit::Crashed { safe_timestamp: page.index_msg_timestamp }
+        LastExit::Crashed {
+            safe_timestamp: page.index_msg_timestamp,
+        }
     };
     IndexService::recover(fs.clone(), config.root.join("index"), shape, last_exit).map(Some)
 }
@@ -246,7 +254,9 @@ impl Redispatch<'_> {
         self.cut_queues(report)?;
         let from = report.scan_from.max(report.min_offset);
         let index_from = self.index.as_ref().map(IndexService::last_physical_offset);
-        let index_from = index_from.filter(|&at| at >= report.min_offset).unwrap_or(from);
+        let index_from = index_from
+            .filter(|&at| at >= report.min_offset)
+            .unwrap_or(from);
         for scanned in self.log.scan(index_from.min(from), report.end) {
             let ScannedRecord { key, record } = scanned?;
             self.last = Some(Anchor {
@@ -308,7 +318,9 @@ impl Redispatch<'_> {
             let queue = self.queue_of(slot)?;
             self.open.insert(id, (Arc::clone(slot), queue));
         }
-        let Some((_, queue)) = self.open.get_mut(&id) else { return Ok(()) };
+        let Some((_, queue)) = self.open.get_mut(&id) else {
+            return Ok(());
+        };
         match queue.append(record.queue_offset, &[entry_of(record)]) {
             Ok(_) => {}
             Err(ConsumeQueueError::Gap { .. }) => {
@@ -338,8 +350,16 @@ impl Redispatch<'_> {
         if broken.is_empty() {
             return Ok(());
         }
-        log::warn!("store builds queues anew out of the whole log queues={}", broken.len());
-        for slot in self.table.slots().iter().filter(|slot| broken.contains(&slot.generation)) {
+        log::warn!(
+            "store builds queues anew out of the whole log queues={}",
+            broken.len()
+        );
+        for slot in self
+            .table
+            .slots()
+            .iter()
+            .filter(|slot| broken.contains(&slot.generation))
+        {
             let mut queue = self.queue_of(slot)?;
             queue.destroy()?;
             slot.set_next_offset(0);

@@ -132,7 +132,10 @@ impl QueueSlot {
     /// first; only for the writer. They count once [`set_next_offset`](Self::set_next_offset) is
     /// called for them.
     pub fn reserve(&self, count: i64) -> i64 {
-        let first = self.reserved.load(Ordering::Relaxed).max(self.next_offset());
+        let first = self
+            .reserved
+            .load(Ordering::Relaxed)
+            .max(self.next_offset());
         self.reserved.store(first + count, Ordering::Relaxed);
         first
     }

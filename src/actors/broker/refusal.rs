@@ -15,7 +15,10 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal with a text.
     pub fn new(code: ResponseCode, remark: impl Into<String>) -> Self {
-        Self { code, remark: remark.into() }
+        Self {
+            code,
+            remark: remark.into(),
+        }
     }
 }
 

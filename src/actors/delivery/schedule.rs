@@ -27,7 +27,7 @@ use crate::{
             inner::InnerMessage,
             tables::file::{TableError, TableFile},
         },
-        kernel::{ActorCell, ActorRef, Permits, PermitClass, Shutdown},
+        kernel::{ActorCell, ActorRef, PermitClass, Permits, Shutdown},
         store::append::{AppendBatch, AppendReply, AppendRequest, Appended},
     },
     protocol::{
@@ -61,7 +61,9 @@ impl DelayOffsets {
     fn new(levels: i32, table: &DelayOffsetTable) -> Self {
         let offset = |level| table.offset_table.get(&level).copied().unwrap_or(0);
         Self {
-            levels: (1..=levels).map(|level| AtomicI64::new(offset(level))).collect(),
+            levels: (1..=levels)
+                .map(|level| AtomicI64::new(offset(level)))
+                .collect(),
             counter: AtomicU64::new(u64::try_from(table.data_version.counter).unwrap_or(0)),
         }
     }
@@ -72,7 +74,8 @@ impl DelayOffsets {
 
     /// The next offset to deliver of a level.
     pub fn get(&self, level: i32) -> i64 {
-        self.of(level).map_or(0, |offset| offset.load(Ordering::Acquire))
+        self.of(level)
+            .map_or(0, |offset| offset.load(Ordering::Acquire))
     }
 
     fn set(&self, level: i32, offset: i64) {
@@ -196,16 +199,21 @@ impl Scheduler {
             let due = due(&parts.store, level, from, &entries);
             deliver(&parts, level, from, due).await
         };
-        ctx.spawn(look.into_actor(self).map(move |outcome, actor, ctx| match outcome {
-            Outcome::More => {
-                actor.set_busy(level, false);
-                ctx.notify(Look);
-            }
-            Outcome::Nothing => actor.set_busy(level, false),
-            Outcome::Failed => {
-                ctx.run_later(REST_AFTER_FAILURE, move |actor, _| actor.set_busy(level, false));
-            }
-        }));
+        ctx.spawn(
+            look.into_actor(self)
+                .map(move |outcome, actor, ctx| match outcome {
+                    Outcome::More => {
+                        actor.set_busy(level, false);
+                        ctx.notify(Look);
+                    }
+                    Outcome::Nothing => actor.set_busy(level, false),
+                    Outcome::Failed => {
+                        ctx.run_later(REST_AFTER_FAILURE, move |actor, _| {
+                            actor.set_busy(level, false)
+                        });
+                    }
+                }),
+        );
     }
 
     fn persist(&self) {
@@ -226,8 +234,16 @@ enum Outcome {
 /// The entries at the front whose time has come, as appends to their topics.
 fn due(store: &StoreHandles, level: i32, from: i64, entries: &[Entry]) -> Due {
     let now = now_ms();
-    let delay_ms = store.watermarks.log().delay_levels().delay_ms(level).unwrap_or(0);
-    let mut due = Due { requests: Vec::new(), next: from };
+    let delay_ms = store
+        .watermarks
+        .log()
+        .delay_levels()
+        .delay_ms(level)
+        .unwrap_or(0);
+    let mut due = Due {
+        requests: Vec::new(),
+        next: from,
+    };
     for entry in entries {
         // A time further ahead than the level's delay is of another configuration: deliver now.
         let deliver_at = entry.tags_code;
@@ -286,7 +302,9 @@ async fn deliver(parts: &SchedulerParts, level: i32, from: i64, due: Due) -> Out
 /// Whether every request was stored. Those that were will come again with the others.
 async fn append_all(parts: &SchedulerParts, requests: Vec<AppendRequest>) -> bool {
     let bytes = requests.iter().map(|request| request.bytes.len()).sum();
-    let permit = parts.permits.try_acquire(PermitClass::Internal, requests.len(), bytes);
+    let permit = parts
+        .permits
+        .try_acquire(PermitClass::Internal, requests.len(), bytes);
     if permit.is_none() {
         return false;
     }
@@ -327,7 +345,8 @@ impl Actor for Scheduler {
         ctx.run_interval(LOOK_EVERY, |actor, ctx| actor.look(ctx));
         ctx.run_interval(self.parts.persist_every, |actor, _| actor.persist());
         let offsets = Arc::clone(&self.parts.offsets);
-        self.cell.set_detail(move || serde_json::json!(offsets.table().offset_table));
+        self.cell
+            .set_detail(move || serde_json::json!(offsets.table().offset_table));
     }
 }
 

@@ -72,7 +72,12 @@ pub struct Acks {
 impl Acks {
     /// State for a first start and for every restart: nobody waits.
     pub fn recover(cell: Arc<ActorCell>, watermarks: Watermarks, wait_for: WaitFor) -> Self {
-        Self { cell, watermarks, wait_for, waiting: VecDeque::new() }
+        Self {
+            cell,
+            watermarks,
+            wait_for,
+            waiting: VecDeque::new(),
+        }
     }
 
     /// Answers all whose conditions hold; they wait in the order of the log.
@@ -80,7 +85,9 @@ impl Acks {
         let reached = self.reached();
         while self.waiting.front().is_some_and(|w| w.hold.end <= reached) {
             self.cell.fail_point("mid_release");
-            let Some(done) = self.waiting.pop_front() else { return };
+            let Some(done) = self.waiting.pop_front() else {
+                return;
+            };
             done.hold.reply.answer(&done.hold.outcome);
         }
     }
@@ -100,8 +107,12 @@ impl Acks {
     fn expire(&mut self) {
         self.release();
         while let Some(oldest) = self.waiting.front() {
-            let Some(status) = self.timed_out(oldest) else { return };
-            let Some(mut late) = self.waiting.pop_front() else { return };
+            let Some(status) = self.timed_out(oldest) else {
+                return;
+            };
+            let Some(mut late) = self.waiting.pop_front() else {
+                return;
+            };
             late.hold.outcome.demote(status);
             late.hold.reply.answer(&late.hold.outcome);
         }
@@ -159,7 +170,10 @@ impl Handler<Hold> for Acks {
 
     fn handle(&mut self, hold: Hold, _: &mut Self::Context) {
         self.cell.begin_work();
-        self.waiting.push_back(Waiting { since: Instant::now(), hold });
+        self.waiting.push_back(Waiting {
+            since: Instant::now(),
+            hold,
+        });
         self.release();
     }
 }

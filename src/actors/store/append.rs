@@ -33,7 +33,10 @@ pub enum PutStatus {
 impl PutStatus {
     /// Whether the message is in the log.
     pub fn is_stored(self) -> bool {
-        matches!(self, Self::PutOk | Self::FlushDiskTimeout | Self::FlushSlaveTimeout)
+        matches!(
+            self,
+            Self::PutOk | Self::FlushDiskTimeout | Self::FlushSlaveTimeout
+        )
     }
 }
 
@@ -101,11 +104,13 @@ impl AppendRequest {
 
     /// Where each record was stored.
     pub fn physical_offsets(&self) -> impl Iterator<Item = i64> + '_ {
-        self.records.iter().scan(self.physical_offset, |next, record| {
-            let mine = *next;
-            *next += i64::from(record.len);
-            Some(mine)
-        })
+        self.records
+            .iter()
+            .scan(self.physical_offset, |next, record| {
+                let mine = *next;
+                *next += i64::from(record.len);
+                Some(mine)
+            })
     }
 }
 
@@ -125,7 +130,8 @@ impl AppendUnit for AppendRequest {
     fn stored(&mut self, physical_offset: i64, _store_timestamp: i64) {
         self.physical_offset = physical_offset;
         self.status = PutStatus::PutOk;
-        self.slot.set_next_offset(self.queue_offset + self.records.len() as i64);
+        self.slot
+            .set_next_offset(self.queue_offset + self.records.len() as i64);
     }
 }
 

@@ -106,7 +106,10 @@ impl CheckpointParts {
     /// Below this position of the log queues and index are in their files: that survives a process.
     fn complete(&self) -> i64 {
         let queues = self.shards.iter().map(|mark| mark.load(Ordering::Acquire));
-        let index = self.index.iter().map(|marks| marks.taken.load(Ordering::Acquire));
+        let index = self
+            .index
+            .iter()
+            .map(|marks| marks.taken.load(Ordering::Acquire));
         queues.chain(index).min().unwrap_or(0)
     }
 }
@@ -124,13 +127,21 @@ pub struct Checkpointer {
 impl Checkpointer {
     /// State for a first start and for every restart.
     pub fn recover(cell: Arc<ActorCell>, parts: CheckpointParts) -> Self {
-        Self { cell, parts, written_upto: -1, synced: 0, last_sync: Instant::now() }
+        Self {
+            cell,
+            parts,
+            written_upto: -1,
+            synced: 0,
+            last_sync: Instant::now(),
+        }
     }
 
     /// Writes both files if there is anything new to say.
     fn write(&mut self) {
         let complete = self.parts.complete();
-        let Some(anchor) = self.parts.marks.last_before(complete) else { return };
+        let Some(anchor) = self.parts.marks.last_before(complete) else {
+            return;
+        };
         if anchor.log_end == self.written_upto {
             return;
         }
@@ -168,7 +179,11 @@ impl Checkpointer {
 
     fn next_page(&self) -> Checkpoint {
         let safe = self.synced.min(self.parts.watermarks.flushed());
-        let time = self.parts.marks.last_before(safe).map_or(0, |mark| mark.last_store_timestamp);
+        let time = self
+            .parts
+            .marks
+            .last_before(safe)
+            .map_or(0, |mark| mark.last_store_timestamp);
         self.parts.marks.forget_before(safe);
         let page = &self.parts.page;
         Checkpoint {

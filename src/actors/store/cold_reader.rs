@@ -10,11 +10,7 @@ use actix::{Actor, ActorContext, Context, Handler, Message, Supervised};
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::{
-    pull::Pull,
-    queue::Serve,
-    queues::QueueShards,
-};
+use super::{pull::Pull, queue::Serve, queues::QueueShards};
 use crate::{
     actors::kernel::{ActorCell, Shutdown},
     store::mapped,

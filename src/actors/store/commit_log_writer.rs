@@ -26,11 +26,8 @@ use crate::{
     },
     protocol::Str,
     store::{
-        commit_log::CommitLogWriter as LogFiles,
-        dispatch::DispatchRecord,
-        error::StoreError,
-        now_ms,
-        queue_table::QueueTable,
+        commit_log::CommitLogWriter as LogFiles, dispatch::DispatchRecord, error::StoreError,
+        now_ms, queue_table::QueueTable,
     },
 };
 
@@ -180,7 +177,10 @@ impl CommitLogWriter {
             }
             // Requests to deleted topics are told so; those around them are stored.
             let rest = &mut requests[at..];
-            let alive = rest.iter().take_while(|request| !request.slot.is_removed()).count();
+            let alive = rest
+                .iter()
+                .take_while(|request| !request.slot.is_removed())
+                .count();
             let run = &mut rest[..alive];
             for request in run.iter_mut() {
                 request.queue_offset = request.slot.reserve(request.records.len() as i64);
@@ -213,7 +213,10 @@ impl CommitLogWriter {
     fn dispatch(&self, requests: &mut [AppendRequest], start: i64, store_timestamp: i64) {
         let mut records = Vec::with_capacity(requests.len());
         let mut end = start;
-        for request in requests.iter_mut().filter(|request| request.status.is_stored()) {
+        for request in requests
+            .iter_mut()
+            .filter(|request| request.status.is_stored())
+        {
             request.bytes = BytesMut::new();
             let mut queue_offset = request.queue_offset;
             let mut physical_offset = request.physical_offset;
@@ -236,7 +239,11 @@ impl CommitLogWriter {
             end = physical_offset;
         }
         if end > start {
-            self.parts.dispatcher.tell(Dispatch { start, end, records });
+            self.parts.dispatcher.tell(Dispatch {
+                start,
+                end,
+                records,
+            });
             if self.parts.wake_flush {
                 self.parts.flush_wake.wake(&self.parts.flush);
             }
@@ -258,12 +265,26 @@ impl CommitLogWriter {
                 let later = requests.split_off(batch.requests);
                 std::mem::replace(&mut requests, later)
             };
-            let outcome = Appended { requests: mine, store_timestamp, error: error.clone() };
-            let end = outcome.requests.iter().rev().find(|r| r.status.is_stored()).map(end_of);
+            let outcome = Appended {
+                requests: mine,
+                store_timestamp,
+                error: error.clone(),
+            };
+            let end = outcome
+                .requests
+                .iter()
+                .rev()
+                .find(|r| r.status.is_stored())
+                .map(end_of);
             match end {
                 Some(end) if batch.wait_store_ok && self.parts.wait_for.anything() => {
                     let (reply, permit) = (batch.reply, batch.permit);
-                    self.parts.acks.tell(Hold { end, outcome, reply, permit });
+                    self.parts.acks.tell(Hold {
+                        end,
+                        outcome,
+                        reply,
+                        permit,
+                    });
                 }
                 _ => batch.reply.answer(&outcome),
             }
@@ -272,7 +293,11 @@ impl CommitLogWriter {
 }
 
 fn end_of(request: &AppendRequest) -> i64 {
-    let len: i64 = request.records.iter().map(|record| i64::from(record.len)).sum();
+    let len: i64 = request
+        .records
+        .iter()
+        .map(|record| i64::from(record.len))
+        .sum();
     request.physical_offset + len
 }
 
@@ -328,7 +353,10 @@ impl Handler<RemoveTopic> for CommitLogWriter {
         self.commit();
         let slots = self.parts.table.remove_topic(&remove.topic);
         // A barrier behind everything of the topic that was handed over.
-        self.parts.dispatcher.tell(TopicRemoved { slots, done: remove.done });
+        self.parts.dispatcher.tell(TopicRemoved {
+            slots,
+            done: remove.done,
+        });
     }
 }
 

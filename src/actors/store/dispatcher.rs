@@ -26,7 +26,11 @@ use super::{
 };
 use crate::{
     actors::kernel::{ActorCell, ActorRef, Shutdown},
-    store::{dispatch::DispatchRecord, queue_table::{QueueSlot, QueueTable}, tails::Anchor},
+    store::{
+        dispatch::DispatchRecord,
+        queue_table::{QueueSlot, QueueTable},
+        tails::Anchor,
+    },
 };
 
 /// Bytes of log that one turn reads again after a gap, before others get their turn.
@@ -101,7 +105,13 @@ impl Dispatcher {
     /// State for a first start and for every restart: nothing but the published position.
     pub fn recover(cell: Arc<ActorCell>, parts: DispatcherParts) -> Self {
         let told = vec![-1; parts.shards.len()];
-        Self { cell, parts, waiting: VecDeque::new(), catching_up: true, told }
+        Self {
+            cell,
+            parts,
+            waiting: VecDeque::new(),
+            catching_up: true,
+            told,
+        }
     }
 
     fn position(&self) -> i64 {
@@ -128,7 +138,9 @@ impl Dispatcher {
             if next.end > visible {
                 break;
             }
-            let Some(next) = self.waiting.pop_front() else { break };
+            let Some(next) = self.waiting.pop_front() else {
+                break;
+            };
             self.hand_over(next.records, next.end);
         }
         if self.waiting.is_empty() && self.catching_up {
@@ -177,12 +189,22 @@ impl Dispatcher {
             }
         }
         if let Some(index) = &self.parts.index {
-            index.tell(PutKeys { records: keys, start, end });
+            index.tell(PutKeys {
+                records: keys,
+                start,
+                end,
+            });
         }
         self.cell.fail_point("mid_fan_out");
         for (shard, items) in by_shard.into_iter().enumerate() {
             if !items.is_empty() {
-                shards.hand_over(shard, HandOver { items, log_end: end });
+                shards.hand_over(
+                    shard,
+                    HandOver {
+                        items,
+                        log_end: end,
+                    },
+                );
                 self.told[shard] = end;
             }
         }
@@ -202,14 +224,22 @@ impl Dispatcher {
         for (shard, told) in self.told.iter_mut().enumerate() {
             if *told < log_end {
                 *told = log_end;
-                self.parts.shards.hand_over(shard, HandOver { items: Vec::new(), log_end });
+                self.parts.shards.hand_over(
+                    shard,
+                    HandOver {
+                        items: Vec::new(),
+                        log_end,
+                    },
+                );
             }
         }
     }
 }
 
 fn next_start(waiting: &VecDeque<Dispatch>, visible: i64) -> i64 {
-    waiting.front().map_or(visible, |next| next.start.min(visible))
+    waiting
+        .front()
+        .map_or(visible, |next| next.start.min(visible))
 }
 
 impl Actor for Dispatcher {

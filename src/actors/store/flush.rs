@@ -16,11 +16,7 @@ use std::{
 
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, Supervised};
 
-use super::{
-    acks::MarksMoved,
-    dispatcher::VisibleMoved,
-    watermarks::Watermarks,
-};
+use super::{acks::MarksMoved, dispatcher::VisibleMoved, watermarks::Watermarks};
 use crate::{
     actors::kernel::{ActorCell, ActorRef, Shutdown, TellRef},
     store::commit_log::Flusher,
@@ -91,7 +87,12 @@ impl FlushActor {
     /// State for a first start and for every restart.
     pub fn recover(cell: Arc<ActorCell>, parts: FlushParts) -> Self {
         let flusher = parts.watermarks.log().flusher();
-        Self { cell, parts, flusher, last_thorough: Instant::now() }
+        Self {
+            cell,
+            parts,
+            flusher,
+            last_thorough: Instant::now(),
+        }
     }
 
     /// Flushes until the log's end is reached.

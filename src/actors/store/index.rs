@@ -147,7 +147,10 @@ impl IndexActor {
             return;
         }
         let (records, reached) = self.parts.rescan.records(&self.parts.table, from, until);
-        log::info!("{} reads the log again: from={from} to={reached}", self.cell.path());
+        log::info!(
+            "{} reads the log again: from={from} to={reached}",
+            self.cell.path()
+        );
         for item in &records {
             self.put(&IndexedRecord::of(item));
         }
@@ -203,7 +206,9 @@ impl Handler<FindKey> for IndexActor {
 
     fn handle(&mut self, find: FindKey, _: &mut Self::Context) -> Found {
         self.cell.begin_work();
-        let Some(files) = self.files() else { return Found::default() };
+        let Some(files) = self.files() else {
+            return Found::default();
+        };
         let answer = files.query(find.hash, find.max, find.begin, find.end);
         Found {
             offsets: answer.physical_offsets,

@@ -3,15 +3,8 @@
 use std::{sync::Arc, time::Instant};
 
 use crate::{
-    actors::{
-        broker::stats::Stats,
-        net::Responder,
-    },
-    protocol::{
-        Str,
-        ResponseCode,
-        header::pull::PullMessageResponseHeader,
-    },
+    actors::{broker::stats::Stats, net::Responder},
+    protocol::{ResponseCode, Str, header::pull::PullMessageResponseHeader},
     store::{
         get_message::{GetRequest, GetResult, GetStatus},
         queue_table::QueueSlot,
@@ -70,7 +63,8 @@ impl Pull {
             stats.pulled(&self.group, &self.slot.key, result.messages, result.bytes);
         }
         let remark = Some(result.status.name());
-        self.responder.answer(code, remark, Some(&header), &[], result.parts);
+        self.responder
+            .answer(code, remark, Some(&header), &[], result.parts);
     }
 
     fn suggest(&self, result: &GetResult) -> i64 {

@@ -27,9 +27,7 @@ use crate::{
     },
     store::{
         commit_log::CommitLogReader,
-        consume_queue::{
-            Boundary, ConsumeQueue, ConsumeQueueError, Entry, QueueHome, QueueTail,
-        },
+        consume_queue::{Boundary, ConsumeQueue, ConsumeQueueError, Entry, QueueHome, QueueTail},
         error::StoreError,
         get_message::{self, GetLimits, GetResult, GetStatus},
         queue_table::QueueSlot,
@@ -133,7 +131,11 @@ impl QueueView<'_> {
     }
 
     /// The offset whose message was stored around `timestamp` (ms).
-    pub fn offset_by_time(&mut self, timestamp: i64, boundary: Boundary) -> Result<i64, StoreError> {
+    pub fn offset_by_time(
+        &mut self,
+        timestamp: i64,
+        boundary: Boundary,
+    ) -> Result<i64, StoreError> {
         let log = self.log;
         self.queue.offset_by_time(timestamp, boundary, |entry| {
             log.store_timestamp_at(entry.physical_offset)
@@ -143,7 +145,8 @@ impl QueueView<'_> {
     /// Store time (ms) of the message at an offset.
     pub fn store_time(&mut self, offset: i64) -> Option<i64> {
         let entries = self.queue.get(offset, 1).ok()?;
-        self.log.store_timestamp_at(entries.first()?.physical_offset)
+        self.log
+            .store_timestamp_at(entries.first()?.physical_offset)
     }
 }
 
@@ -174,7 +177,15 @@ impl Queue {
     ) -> Self {
         gauge.held.store(0, Ordering::Relaxed);
         let (held, entries) = (Vec::new(), Vec::new());
-        let mut queue = Self { cell, slot, parts, files: None, held, gauge, entries };
+        let mut queue = Self {
+            cell,
+            slot,
+            parts,
+            files: None,
+            held,
+            gauge,
+            entries,
+        };
         if let Err(error) = queue.open() {
             queue.report(&error);
         }
@@ -267,7 +278,9 @@ impl Queue {
     }
 
     fn flush(&mut self, log_end: i64) {
-        let Some(files) = self.files.as_mut() else { return };
+        let Some(files) = self.files.as_mut() else {
+            return;
+        };
         match files.flush() {
             Ok(()) => self.slot.set_complete_upto(log_end),
             Err(error) => self.report(&error),
@@ -288,17 +301,25 @@ impl Queue {
             return;
         }
         if !pull.warmed && self.is_cold(&result) {
-            self.parts.cold_reader.tell(Warm { pull, parts: result.parts });
+            self.parts.cold_reader.tell(Warm {
+                pull,
+                parts: result.parts,
+            });
             return;
         }
         pull.answer(result, &self.parts.stats);
     }
 
     fn is_cold(&self, result: &GetResult) -> bool {
-        let Some((low, _)) = result.physical else { return false };
+        let Some((low, _)) = result.physical else {
+            return false;
+        };
         let behind = self.parts.log().end() - low;
         behind > super::cold_reader::HOT_DISTANCE
-            && !result.parts.iter().all(|part| crate::store::mapped::resident(part))
+            && !result
+                .parts
+                .iter()
+                .all(|part| crate::store::mapped::resident(part))
     }
 
     fn get(&mut self, pull: &Pull) -> GetResult {
@@ -334,7 +355,10 @@ impl Queue {
         let mut at = 0;
         while at < self.held.len() {
             let filter = &self.held[at].pull.request.filter;
-            if items.iter().any(|item| filter.matches(item.record.tags_code)) {
+            if items
+                .iter()
+                .any(|item| filter.matches(item.record.tags_code))
+            {
                 let held = self.held.swap_remove(at);
                 self.publish_held();
                 self.serve(held.pull);
@@ -436,7 +460,10 @@ impl Handler<Inspect> for Queue {
         self.cell.begin_work();
         let parts = Arc::clone(&self.parts);
         if let Some(queue) = self.files() {
-            (message.0)(&mut QueueView { queue, log: parts.log() });
+            (message.0)(&mut QueueView {
+                queue,
+                log: parts.log(),
+            });
         }
     }
 }

@@ -85,10 +85,13 @@ impl QueueShards {
         look: impl FnOnce(&mut QueueView<'_>) -> R + Send + 'static,
     ) -> Result<R, ActorError> {
         let (answer, answered) = oneshot::channel();
-        self.to_queue(slot, Inspect(Box::new(move |view| {
-            // The asker may have gone meanwhile.
-            let _ = answer.send(look(view));
-        })));
+        self.to_queue(
+            slot,
+            Inspect(Box::new(move |view| {
+                // The asker may have gone meanwhile.
+                let _ = answer.send(look(view));
+            })),
+        );
         answered.await.map_err(|_| ActorError::Gone)
     }
 }

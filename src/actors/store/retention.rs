@@ -103,13 +103,19 @@ pub struct Retention {
 impl Retention {
     /// State for a first start and for every restart.
     pub fn recover(cell: Arc<ActorCell>, parts: RetentionParts) -> Self {
-        Self { cell, parts, manual_rounds: 0 }
+        Self {
+            cell,
+            parts,
+            manual_rounds: 0,
+        }
     }
 
     fn round(&mut self) {
         let policy = (self.parts.policy)();
         let used = self.used_percent();
-        self.parts.watermarks.set_disk_full(used > f64::from(policy.disk_full_percent));
+        self.parts
+            .watermarks
+            .set_disk_full(used > f64::from(policy.disk_full_percent));
         let cell = Arc::clone(&self.cell);
         let deleted = cell.blocking(ROUND_MAX, || self.delete(&policy, used));
         if deleted > 0 {
@@ -137,13 +143,20 @@ impl Retention {
             return 0;
         }
         let forced = policy.force_enabled && used > f64::from(policy.disk_force_percent);
-        let reason = if forced { Reason::Pressure } else { Reason::Aged };
+        let reason = if forced {
+            Reason::Pressure
+        } else {
+            Reason::Aged
+        };
         let mut deleted = 0;
         while deleted < policy.batch_max && self.delete_oldest(policy, reason) {
             deleted += 1;
         }
         if deleted > 0 {
-            log::info!("{} deleted segments={deleted} reason={reason:?}", self.cell.path());
+            log::info!(
+                "{} deleted segments={deleted} reason={reason:?}",
+                self.cell.path()
+            );
         }
         deleted
     }
@@ -160,7 +173,9 @@ impl Retention {
             }
         };
         let Some(oldest) = oldest else { return false };
-        let age = SystemTime::now().duration_since(oldest.modified).unwrap_or_default();
+        let age = SystemTime::now()
+            .duration_since(oldest.modified)
+            .unwrap_or_default();
         if reason == Reason::Aged && age < policy.reserved {
             return false;
         }
@@ -185,7 +200,10 @@ impl Retention {
     }
 
     fn prepare(&self) {
-        if let Err(error) = self.cell.blocking(ROUND_MAX, || self.parts.preparer.prepare()) {
+        if let Err(error) = self
+            .cell
+            .blocking(ROUND_MAX, || self.parts.preparer.prepare())
+        {
             // The writer tries for itself and tells the senders.
             log::debug!("{} cannot prepare a segment: {error}", self.cell.path());
         }

@@ -117,17 +117,31 @@ impl Shard {
     /// State for a first start and for every restart: no queue is awake.
     pub fn recover(cell: Arc<ActorCell>, parts: ShardParts) -> Self {
         let log_end = parts.complete.load(Ordering::Acquire);
-        Self { cell, parts, awake: HashMap::new(), log_end }
+        Self {
+            cell,
+            parts,
+            awake: HashMap::new(),
+            log_end,
+        }
     }
 
     /// The actor of a queue, born now if it sleeps.
     fn wake(&mut self, slot: &Arc<QueueSlot>) -> &mut Awake {
         let id = slot.generation;
-        if self.awake.get(&id).is_some_and(|awake| !awake.queue.connected()) {
+        if self
+            .awake
+            .get(&id)
+            .is_some_and(|awake| !awake.queue.connected())
+        {
             // It spent its restarts; a fresh one may fare better.
             self.awake.remove(&id);
         }
-        let Self { parts, awake, log_end, .. } = self;
+        let Self {
+            parts,
+            awake,
+            log_end,
+            ..
+        } = self;
         let awake = awake.entry(id).or_insert_with(|| {
             if slot.readable_end() == slot.next_offset() {
                 // Nothing is on its way to a sleeping queue: its files are complete.
@@ -210,11 +224,21 @@ impl Shard {
 fn born(parts: &ShardParts, slot: &Arc<QueueSlot>, gauge: &Arc<QueueGauge>) -> ActorRef<Queue> {
     let parent = format!("broker/store/queues/{}/{}", parts.id, slot.key.topic);
     let name = slot.key.queue_id.to_string();
-    let (slot, gauge, queues) = (Arc::clone(slot), Arc::clone(gauge), Arc::clone(&parts.queues));
+    let (slot, gauge, queues) = (
+        Arc::clone(slot),
+        Arc::clone(gauge),
+        Arc::clone(&parts.queues),
+    );
     let policy = RestartPolicy::default();
-    spawn(&parts.tree, &parent, &name, "queue", &parts.arbiter, policy, move |cell| {
-        Queue::recover(cell, slot, queues, gauge)
-    })
+    spawn(
+        &parts.tree,
+        &parent,
+        &name,
+        "queue",
+        &parts.arbiter,
+        policy,
+        move |cell| Queue::recover(cell, slot, queues, gauge),
+    )
 }
 
 impl Actor for Shard {
@@ -280,7 +304,9 @@ impl Handler<CutQueues> for Shard {
         self.cell.begin_work();
         for slot in self.parts.table.slots() {
             if self.mine(&slot) {
-                self.wake(&slot).queue.tell(LogCut { log_min: cut.log_min });
+                self.wake(&slot).queue.tell(LogCut {
+                    log_min: cut.log_min,
+                });
             }
         }
     }
@@ -291,8 +317,11 @@ impl Handler<Shutdown> for Shard {
 
     fn handle(&mut self, _: Shutdown, _: &mut Self::Context) -> Self::Result {
         self.cell.begin_work();
-        let stopping: Vec<_> =
-            self.awake.drain().map(|(_, awake)| awake.queue.ask(Shutdown)).collect();
+        let stopping: Vec<_> = self
+            .awake
+            .drain()
+            .map(|(_, awake)| awake.queue.ask(Shutdown))
+            .collect();
         let all = futures_util::future::join_all(stopping);
         Box::pin(all.into_actor(self).map(|_, shard, ctx| {
             shard.parts.complete.store(shard.log_end, Ordering::Release);

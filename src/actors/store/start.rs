@@ -98,7 +98,12 @@ impl StoreActors {
     ) -> Self {
         let log = open.writer.reader();
         let watermarks = Watermarks::new(log.clone(), settings.visible_when);
-        let start = Starter { tree, threads, watermarks, table: Arc::clone(&open.table) };
+        let start = Starter {
+            tree,
+            threads,
+            watermarks,
+            table: Arc::clone(&open.table),
+        };
         start.all(fs, settings, open, stats)
     }
 
@@ -129,21 +134,20 @@ struct Starter<'a> {
 }
 
 impl Starter<'_> {
-    fn all(
-        &self,
-        fs: &Fs,
-        settings: StoreSettings,
-        open: OpenStore,
-        stats: Stats,
-    ) -> StoreActors {
+    fn all(&self, fs: &Fs, settings: StoreSettings, open: OpenStore, stats: Stats) -> StoreActors {
         let end = self.watermarks.appended();
         let rescan = Rescan::new(self.watermarks.log().clone());
         let shards = QueueShards::default();
         let index_marks = Arc::new(IndexMarks::default());
-        index_marks.taken.store(end, std::sync::atomic::Ordering::Release);
+        index_marks
+            .taken
+            .store(end, std::sync::atomic::Ordering::Release);
         let marks = HandOverMarks::default();
         if let Some(last) = open.last {
-            marks.push(Anchor { log_end: end, ..last });
+            marks.push(Anchor {
+                log_end: end,
+                ..last
+            });
         }
 
         let cold_reader = self.cold_reader(shards.clone());
@@ -193,11 +197,22 @@ impl Starter<'_> {
             shards: shards.clone(),
             index: index.clone(),
             fs: fs.clone(),
-            log_dir: settings.store.commit_log.dirs.first().cloned().unwrap_or_else(PathBuf::new),
+            log_dir: settings
+                .store
+                .commit_log
+                .dirs
+                .first()
+                .cloned()
+                .unwrap_or_else(PathBuf::new),
             policy: settings.retention,
         });
 
-        let mut steps = vec![retention.narrow(), writer.narrow(), flush.narrow(), acks.narrow()];
+        let mut steps = vec![
+            retention.narrow(),
+            writer.narrow(),
+            flush.narrow(),
+            acks.narrow(),
+        ];
         steps.push(dispatcher.narrow());
         steps.push(cold_reader.narrow());
         steps.extend(shards.all().iter().map(ActorRef::narrow));
@@ -226,12 +241,18 @@ impl Starter<'_> {
         make: impl FnOnce(Arc<ActorCell>) -> A + Send + 'static,
     ) -> ActorRef<A>
     where
-        A: actix::Actor<Context = actix::Context<A>>
-            + actix::Supervised
-            + actix::Handler<Crash>,
+        A: actix::Actor<Context = actix::Context<A>> + actix::Supervised + actix::Handler<Crash>,
     {
         let policy = RestartPolicy::default().without_backoff();
-        spawn(self.tree, PATH, name, kind, &self.threads.get(role), policy, make)
+        spawn(
+            self.tree,
+            PATH,
+            name,
+            kind,
+            &self.threads.get(role),
+            policy,
+            make,
+        )
     }
 
     fn cold_reader(&self, shards: QueueShards) -> ActorRef<ColdReader> {
@@ -260,7 +281,9 @@ impl Starter<'_> {
                 complete: Arc::clone(complete),
             };
             let name = format!("queues/{id}");
-            self.spawn(&name, "shard", Role::Shard(id), move |cell| Shard::recover(cell, parts))
+            self.spawn(&name, "shard", Role::Shard(id), move |cell| {
+                Shard::recover(cell, parts)
+            })
         });
         shards.set(started.collect());
         complete
@@ -315,7 +338,9 @@ impl Starter<'_> {
 
     fn acks(&self, wait_for: WaitFor) -> ActorRef<Acks> {
         let watermarks = self.watermarks.clone();
-        self.spawn("acks", "acks", Role::Log, move |cell| Acks::recover(cell, watermarks, wait_for))
+        self.spawn("acks", "acks", Role::Log, move |cell| {
+            Acks::recover(cell, watermarks, wait_for)
+        })
     }
 
     fn flush(
@@ -332,7 +357,9 @@ impl Starter<'_> {
             acks: acks.narrow(),
             dispatcher: dispatcher.narrow(),
         };
-        self.spawn("flush", "flush", Role::Flush, move |cell| FlushActor::recover(cell, parts))
+        self.spawn("flush", "flush", Role::Flush, move |cell| {
+            FlushActor::recover(cell, parts)
+        })
     }
 
     fn writer(
@@ -340,9 +367,12 @@ impl Starter<'_> {
         parts: WriterParts,
         files: crate::store::commit_log::CommitLogWriter,
     ) -> ActorRef<CommitLogWriter> {
-        self.spawn("commit_log_writer", "commit_log_writer", Role::Log, move |cell| {
-            CommitLogWriter::recover(cell, parts, Some(files))
-        })
+        self.spawn(
+            "commit_log_writer",
+            "commit_log_writer",
+            Role::Log,
+            move |cell| CommitLogWriter::recover(cell, parts, Some(files)),
+        )
     }
 
     fn checkpointer(&self, parts: CheckpointParts) -> ActorRef<Checkpointer> {
