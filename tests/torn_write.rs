@@ -150,6 +150,7 @@ impl Workload {
                     .filter(|at| *at >= reader.min_offset()),
                 last_store_timestamp: reader.end_timestamp(),
             },
+            boot_id: callboard::store::tails::boot_id(),
             checkpoints: vec![before, self.checkpoint],
             queues: Vec::new(),
         };
