@@ -12,6 +12,7 @@ public class AdminLoop {
   static final String END = "--end--";
 
   public static void main(String[] args) throws Exception {
+    System.setErr(System.out); // a command's error is part of what is compared
     BufferedReader in = new BufferedReader(new InputStreamReader(System.in));
     for (String line = in.readLine(); line != null; line = in.readLine()) {
       MQAdminStartup.SUB_COMMANDS.clear();

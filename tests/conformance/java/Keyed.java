@@ -91,6 +91,7 @@ public class Keyed {
     p.setNamesrvAddr(NS);
     p.setSendMsgTimeout(10_000);
     p.setRetryTimesWhenSendFailed(0);
+    p.setHeartbeatBrokerInterval(1_000);
     p.start();
     return p;
   }
