@@ -70,8 +70,6 @@ pub struct Attribute {
 
 /// Name of the attribute that says which kind of messages a topic takes.
 pub const MESSAGE_TYPE: &str = "message.type";
-/// Name of the attribute that only tiered stores know.
-pub const RESERVE_TIME: &str = "reserve.time";
 
 /// What topics may have.
 pub const OF_TOPICS: &[Attribute] = &[
@@ -98,7 +96,7 @@ pub const OF_TOPICS: &[Attribute] = &[
         ]),
     },
     Attribute {
-        name: RESERVE_TIME,
+        name: "reserve.time",
         changeable: true,
         values: Values::Between(-1, i64::MAX),
     },

@@ -4,4 +4,12 @@
 //! their actors alone; offsets are written by whoever received them, see [`offset_table`].
 
 pub mod attributes;
+pub mod file;
 pub mod offset_table;
+pub mod system_topics;
+pub mod topics;
+
+pub use topics::Topics;
+
+#[cfg(test)]
+mod topics_tests;

@@ -1,0 +1,145 @@
+//! The table of topics with its actor.
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+};
+
+use actix::{Arbiter, System};
+
+use super::topics::{CreateForSend, TopicError, Topics};
+use crate::{
+    actors::kernel::{ActorError, Tree, lock},
+    config::{BrokerConfig, Live, test_env},
+    protocol::{ResponseCode, body::topic_config::TopicConfig, fastjson},
+    store::fs::RealFs,
+};
+
+fn start(tree: &Tree, dir: &Path, settings: &[(&str, &str)]) -> Topics {
+    let mut all = vec![("listenPort", "20911"), ("brokerName", "broker-a")];
+    all.extend(settings);
+    let config = Live::new(BrokerConfig::load(None, &all, &test_env(dir)).unwrap());
+    Topics::start(tree, "broker", &Arbiter::current(), Arc::new(RealFs), dir, config).unwrap()
+}
+
+fn send<'a>(topic: &'a str, queue_nums: i32) -> CreateForSend<'a> {
+    CreateForSend { topic, default_topic: "TBW102", queue_nums, unit_mode: false }
+}
+
+#[test]
+fn a_topic_is_made_after_the_default_one_and_kept() {
+    System::new().block_on(async {
+        let dir = tempfile::tempdir().unwrap();
+        let topics = start(&Tree::new("t"), dir.path(), &[]);
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let ears = told.clone();
+        topics.on_change(move |changed| lock(&ears).push(changed.clone()));
+        let made = topics.create_for_send(send("T", 4)).await.unwrap();
+        assert_eq!((made.read_queue_nums, made.write_queue_nums, made.perm), (4, 4, 6));
+        let many = topics.create_for_send(send("U", 40)).await.unwrap();
+        assert_eq!(many.write_queue_nums, 8);
+        assert_eq!(topics.create_for_send(send("U", 1)).await.unwrap().write_queue_nums, 8);
+        let retry = topics.create_retry("%RETRY%G", 1, false, 0).await.unwrap();
+        assert_eq!((retry.read_queue_nums, retry.perm), (1, 6));
+        assert_eq!(topics.version().counter, 3);
+        {
+            let told = lock(&told);
+            assert_eq!(told.len(), 3);
+            assert_eq!((told[0].version.counter, &*told[0].topics[0].topic_name), (1, "T"));
+        }
+        assert!(topics.delete("U").await.unwrap() && !topics.delete("U").await.unwrap());
+        assert_eq!(lock(&told)[3].deleted, ["U"]);
+        // Another broker process on the same folder.
+        let again = start(&Tree::new("t2"), dir.path(), &[]);
+        assert_eq!(again.version(), topics.version());
+        assert!(again.contains("T") && !again.contains("U"));
+        assert_eq!(again.len(), topics.len());
+    });
+}
+
+#[test]
+fn without_permission_the_answer_is_that_of_the_reference() {
+    System::new().block_on(async {
+        let dir = tempfile::tempdir().unwrap();
+        let topics = start(&Tree::new("t"), dir.path(), &[("autoCreateTopicEnable", "false")]);
+        let refused = topics.create_for_send(send("T", 4)).await.unwrap_err();
+        assert_eq!(refused.code(), ResponseCode::TopicNotExist);
+        assert_eq!(
+            refused.to_string(),
+            "topic[T] not exist, apply first please!\nSee \
+             https://rocketmq.apache.org/docs/bestPractice/06FAQ for further details."
+        );
+        let not_inherited = CreateForSend { default_topic: "BenchmarkTest", ..send("T", 4) };
+        assert!(topics.create_for_send(not_inherited).await.is_err());
+        let retry = topics.create_for_send(send("%RETRY%G", 4)).await.unwrap();
+        assert_eq!(retry.write_queue_nums, 1);
+        let bad = topics.create_for_send(send("a b", 4)).await.unwrap_err();
+        assert_eq!(bad.code(), ResponseCode::InvalidParameter);
+    });
+}
+
+#[test]
+fn updates_merge_attributes() {
+    System::new().block_on(async {
+        let dir = tempfile::tempdir().unwrap();
+        let topics = start(&Tree::new("t"), dir.path(), &[]);
+        let with = |key: &str, value: &str| {
+            let mut config = TopicConfig::new("T", 4, 6);
+            config.attributes.insert(key.into(), value.into());
+            vec![config]
+        };
+        topics.update(with("+message.type", "FIFO")).await.unwrap();
+        assert_eq!(topics.get("T").unwrap().attributes["message.type"], "FIFO");
+        let error = topics.update(with("+queue.type", "BatchCQ")).await.unwrap_err();
+        assert!(matches!(error, TopicError::Attribute(_)));
+        assert_eq!(error.code(), ResponseCode::SystemError);
+        topics.update(vec![TopicConfig::new("T", 8, 6)]).await.unwrap();
+        let now = topics.get("T").unwrap();
+        assert_eq!((now.write_queue_nums, now.attributes.len()), (8, 1));
+        topics.mark_ordered(["T".to_owned(), "nowhere".to_owned()]);
+        topics.shut_down().await.unwrap();
+        assert!(topics.is_order("T") && !topics.contains("nowhere"));
+        assert!(start(&Tree::new("t2"), dir.path(), &[]).is_order("T"));
+    });
+}
+
+#[test]
+fn a_crash_leaves_the_table_and_writes_it_down() {
+    System::new().block_on(async {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = Tree::new("t");
+        let topics = start(&tree, dir.path(), &[]);
+        let cell = tree.get("broker/topics").unwrap();
+        cell.arm("after_change");
+        let lost = topics.create_for_send(send("T", 4)).await.unwrap_err();
+        assert!(matches!(lost, TopicError::Actor(ActorError::Gone)));
+        assert!(topics.contains("T"));
+        topics.create_for_send(send("U", 4)).await.unwrap();
+        assert_eq!(cell.restarts(), 1);
+        let again = start(&Tree::new("t2"), dir.path(), &[]);
+        assert!(again.contains("T") && again.contains("U"));
+    });
+}
+
+#[test]
+fn a_file_of_the_reference_is_read_and_wins_over_the_defaults() {
+    System::new().block_on(async {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("config")).unwrap();
+        let text = "{\n\t\"dataVersion\":{\n\t\t\"counter\":13,\n\t\t\"stateVersion\":0,\n\t\t\
+            \"timestamp\":1795389402859\n\t},\n\t\"topicConfigTable\":{\n\t\t\"TBW102\":{\n\t\t\t\
+            \"attributes\":{\n\t\t\t\t\n\t\t\t},\n\t\t\t\"order\":false,\n\t\t\t\"perm\":7,\n\t\t\t\
+            \"readQueueNums\":3,\n\t\t\t\"topicFilterType\":\"SINGLE_TAG\",\n\t\t\t\
+            \"topicName\":\"TBW102\",\n\t\t\t\"topicSysFlag\":0,\n\t\t\t\"writeQueueNums\":3\n\t\t}\
+            \n\t}\n}";
+        std::fs::write(dir.path().join("config/topics.json"), text).unwrap();
+        let topics = start(&Tree::new("t"), dir.path(), &[]);
+        assert_eq!(topics.version().counter, 13);
+        assert_eq!(topics.get("TBW102").unwrap().write_queue_nums, 3);
+        assert!(topics.contains("BenchmarkTest") && topics.is_system("broker-a"));
+        let mut one = topics.snapshot();
+        one.topic_config_table.retain(|name, _| name == "TBW102");
+        let written = fastjson::to_vec_pretty(&one).unwrap();
+        assert_eq!(String::from_utf8(written).unwrap(), text);
+    });
+}
