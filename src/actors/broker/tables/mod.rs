@@ -6,9 +6,13 @@
 pub mod attributes;
 pub mod file;
 pub mod offset_table;
+pub mod offsets;
+pub mod subscriptions;
 pub mod system_topics;
 pub mod topics;
 
+pub use offsets::Offsets;
+pub use subscriptions::SubscriptionGroups;
 pub use topics::Topics;
 
 #[cfg(test)]
