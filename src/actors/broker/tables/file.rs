@@ -58,7 +58,10 @@ pub struct TableFile {
 impl TableFile {
     /// The file `name` in the folder `config` of a store.
     pub fn new(fs: Fs, store_root: &Path, name: &str) -> Self {
-        Self { fs, path: store_root.join("config").join(name) }
+        Self {
+            fs,
+            path: store_root.join("config").join(name),
+        }
     }
 
     /// Where it is.
@@ -100,7 +103,10 @@ impl TableFile {
         }
         fastjson::from_slice(&content)
             .map(Some)
-            .map_err(|source| TableError::Malformed { file: path.to_owned(), source })
+            .map_err(|source| TableError::Malformed {
+                file: path.to_owned(),
+                source,
+            })
     }
 
     /// Writes the table: it is on disk when this returns.
@@ -108,10 +114,14 @@ impl TableFile {
     /// # Errors
     /// When it cannot be written; then the last one is in the file or in its `.bak`.
     pub fn save<T: Serialize>(&self, table: &T) -> Result<(), TableError> {
-        let text = fastjson::to_vec_pretty(table)
-            .map_err(|source| TableError::Unwritable { file: self.path.clone(), source })?;
+        let text = fastjson::to_vec_pretty(table).map_err(|source| TableError::Unwritable {
+            file: self.path.clone(),
+            source,
+        })?;
         let dir = self.path.parent().unwrap_or(Path::new("."));
-        self.fs.create_dir_all(dir).map_err(io_error("create", dir))?;
+        self.fs
+            .create_dir_all(dir)
+            .map_err(io_error("create", dir))?;
         if self.fs.exists(&self.path) {
             let renamed = self.fs.rename(&self.path, &self.bak());
             renamed.map_err(io_error("rename", &self.path))?;
@@ -161,6 +171,9 @@ mod tests {
             assert_eq!(file.load::<Table>().unwrap().unwrap()["a"], 2);
         }
         std::fs::remove_file(file.bak()).unwrap();
-        assert!(matches!(file.load::<Table>(), Err(TableError::Malformed { .. })));
+        assert!(matches!(
+            file.load::<Table>(),
+            Err(TableError::Malformed { .. })
+        ));
     }
 }

@@ -126,7 +126,12 @@ impl Offsets {
     /// off.
     pub fn pending_reset(&self, group: &str, topic: &str, queue_id: i32) -> Option<i64> {
         let reset = self.shared.table.reset(topic, group, queue_id)?;
-        let enabled = self.shared.config.load().broker.use_server_side_reset_offset;
+        let enabled = self
+            .shared
+            .config
+            .load()
+            .broker
+            .use_server_side_reset_offset;
         enabled.then_some(reset)
     }
 
@@ -219,7 +224,10 @@ impl Shared {
             data_version: *lock(&self.version),
             group_topic_map: group_topics
                 .map(|(group, topics)| {
-                    (group.to_string(), topics.iter().map(ToString::to_string).collect())
+                    (
+                        group.to_string(),
+                        topics.iter().map(ToString::to_string).collect(),
+                    )
                 })
                 .collect(),
             offset_table: all
@@ -259,7 +267,9 @@ impl OffsetsActor {
         }
         self.cell.fail_point("before_save");
         let table = self.shared.snapshot();
-        let saved = self.cell.blocking(WRITE_LIMIT, || self.shared.file.save(&table));
+        let saved = self
+            .cell
+            .blocking(WRITE_LIMIT, || self.shared.file.save(&table));
         if let Err(error) = saved {
             log::error!("{} not written error={error}", self.cell.path());
             self.cell.set_last_error(&error.to_string());
@@ -272,7 +282,12 @@ impl Actor for OffsetsActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let every = self.shared.config.load().broker.flush_consumer_offset_interval_ms;
+        let every = self
+            .shared
+            .config
+            .load()
+            .broker
+            .flush_consumer_offset_interval_ms;
         let every = Duration::from_millis(u64::try_from(every).unwrap_or(0).max(100));
         ctx.run_interval(every, |act, _| act.save());
     }
@@ -315,7 +330,10 @@ mod tests {
     use crate::{config::test_env, protocol::fastjson, store::fs::RealFs};
 
     fn start(tree: &Tree, dir: &Path) -> Offsets {
-        let settings = [("listenPort", "20911"), ("consumerOffsetUpdateVersionStep", "3")];
+        let settings = [
+            ("listenPort", "20911"),
+            ("consumerOffsetUpdateVersionStep", "3"),
+        ];
         let config = BrokerConfig::load(None, &settings, &test_env(dir)).unwrap();
         let (arbiter, fs) = (Arbiter::current(), Arc::new(RealFs));
         Offsets::start(tree, "broker", &arbiter, fs, dir, Live::new(config)).unwrap()

@@ -172,7 +172,11 @@ impl SubscriptionGroups {
         if self.shared.forbidden_len.load(Relaxed) == 0 {
             return 0;
         }
-        let bits = self.shared.forbidden.get(group).and_then(|topics| topics.get(topic).copied());
+        let bits = self
+            .shared
+            .forbidden
+            .get(group)
+            .and_then(|topics| topics.get(topic).copied());
         bits.unwrap_or(0).max(0)
     }
 
@@ -202,9 +206,17 @@ impl SubscriptionGroups {
     }
 
     /// How a group gets the messages of a topic, if somebody has set it.
-    pub fn request_mode(&self, topic: &str, group: &str) -> Option<SetMessageRequestModeRequestBody> {
+    pub fn request_mode(
+        &self,
+        topic: &str,
+        group: &str,
+    ) -> Option<SetMessageRequestModeRequestBody> {
         let modes = self.shared.modes.load();
-        modes.message_request_mode_map.get(topic)?.get(group).cloned()
+        modes
+            .message_request_mode_map
+            .get(topic)?
+            .get(group)
+            .cloned()
     }
 
     /// All modes that somebody has set (code 402).
@@ -241,7 +253,13 @@ impl SubscriptionGroups {
         on: bool,
     ) -> Result<(), GroupError> {
         let (group, topic) = (group.to_owned(), topic.to_owned());
-        self.change(Change::Forbid { group, topic, bits: 1 << bit, on }).await
+        self.change(Change::Forbid {
+            group,
+            topic,
+            bits: 1 << bit,
+            on,
+        })
+        .await
     }
 
     /// Sets how a group gets the messages of a topic.
@@ -285,7 +303,9 @@ impl SubscriptionGroups {
     async fn change(&self, change: Change) -> Result<(), GroupError> {
         let (reply, answer) = oneshot::channel();
         self.actor.tell(ChangeGroups { change, reply });
-        answer.await.unwrap_or(Err(GroupError::Actor(ActorError::Gone)))
+        answer
+            .await
+            .unwrap_or(Err(GroupError::Actor(ActorError::Gone)))
     }
 }
 
@@ -314,7 +334,9 @@ impl Shared {
         };
         for group in names::GROUPS_AT_START {
             let config = SubscriptionGroupConfig::new(group);
-            shared.groups.insert(Str::from_static(group), Arc::new(config));
+            shared
+                .groups
+                .insert(Str::from_static(group), Arc::new(config));
         }
         if let Some(loaded) = loaded {
             shared.take(loaded);
@@ -369,7 +391,12 @@ enum Change {
     Create(String),
     Update(Vec<SubscriptionGroupConfig>),
     Delete(String),
-    Forbid { group: String, topic: String, bits: i32, on: bool },
+    Forbid {
+        group: String,
+        topic: String,
+        bits: i32,
+        on: bool,
+    },
     SetMode(SetMessageRequestModeRequestBody),
     Mirror(SubscriptionGroupWrapper),
     MirrorModes(MessageRequestModeSerializeWrapper),
@@ -402,7 +429,11 @@ impl SubscriptionsActor {
                 "unwritten": shown.dirty.load(Relaxed),
             })
         });
-        Self { cell, shared, waiting: Vec::new() }
+        Self {
+            cell,
+            shared,
+            waiting: Vec::new(),
+        }
     }
 
     fn apply(&mut self, change: Change) -> Changed {
@@ -413,9 +444,9 @@ impl SubscriptionsActor {
                 log::info!("{} makes group={group}", self.cell.path());
                 shared.put(SubscriptionGroupConfig::new(&group))
             }
-            Change::Update(configs) => {
-                configs.into_iter().try_for_each(|config| self.update(config))
-            }
+            Change::Update(configs) => configs
+                .into_iter()
+                .try_for_each(|config| self.update(config)),
             Change::Delete(group) => {
                 if shared.forbidden.remove(group.as_str()).is_some() {
                     shared.forbidden_len.store(shared.forbidden.len(), Relaxed);
@@ -427,19 +458,29 @@ impl SubscriptionsActor {
                 shared.count_change();
                 Ok(())
             }
-            Change::Forbid { group, topic, bits, on } => {
+            Change::Forbid {
+                group,
+                topic,
+                bits,
+                on,
+            } => {
                 self.forbid(group, topic, bits, on);
                 Ok(())
             }
             Change::SetMode(mode) => {
                 let mut modes = (*shared.modes.load_full()).clone();
-                let groups = modes.message_request_mode_map.entry(mode.topic.clone()).or_default();
+                let groups = modes
+                    .message_request_mode_map
+                    .entry(mode.topic.clone())
+                    .or_default();
                 groups.insert(mode.consumer_group.clone(), mode);
                 self.set_modes(modes);
                 Ok(())
             }
             Change::Mirror(table) => {
-                shared.groups.retain(|name, _| table.subscription_group_table.contains_key(&**name));
+                shared
+                    .groups
+                    .retain(|name, _| table.subscription_group_table.contains_key(&**name));
                 shared.forbidden.clear();
                 shared.take(table);
                 shared.dirty.store(true, Relaxed);
@@ -453,10 +494,13 @@ impl SubscriptionsActor {
     }
 
     fn update(&self, mut config: SubscriptionGroupConfig) -> Changed {
-        let known = self.shared.groups.get(config.group_name.as_str()).map(|known| known.clone());
+        let known = self
+            .shared
+            .groups
+            .get(config.group_name.as_str())
+            .map(|known| known.clone());
         let current = known.as_ref().map(|known| &known.attributes);
-        config.attributes =
-            attributes::alter(attributes::OF_GROUPS, current, &config.attributes)?;
+        config.attributes = attributes::alter(attributes::OF_GROUPS, current, &config.attributes)?;
         log::info!(
             "{} {} group={}",
             self.cell.path(),
@@ -494,7 +538,10 @@ impl SubscriptionsActor {
         }
         if self.shared.modes_dirty.swap(false, Relaxed) {
             let modes = self.shared.modes.load_full();
-            self.save(|shared| shared.modes_file.save(&*modes), |shared| &shared.modes_dirty);
+            self.save(
+                |shared| shared.modes_file.save(&*modes),
+                |shared| &shared.modes_dirty,
+            );
         }
         for (reply, answer) in self.waiting.drain(..) {
             let _ = reply.send(answer);
@@ -567,13 +614,14 @@ mod tests {
 
     use super::*;
     use crate::{
-        config::test_env,
-        protocol::body::assignment::MessageRequestMode,
-        store::fs::RealFs,
+        config::test_env, protocol::body::assignment::MessageRequestMode, store::fs::RealFs,
     };
 
     fn start(tree: &Tree, dir: &Path, auto_create: &str) -> SubscriptionGroups {
-        let settings = [("listenPort", "20911"), ("autoCreateSubscriptionGroup", auto_create)];
+        let settings = [
+            ("listenPort", "20911"),
+            ("autoCreateSubscriptionGroup", auto_create),
+        ];
         let config = BrokerConfig::load(None, &settings, &test_env(dir)).unwrap();
         let (arbiter, fs) = (Arbiter::current(), Arc::new(RealFs));
         SubscriptionGroups::start(tree, "broker", &arbiter, fs, dir, Live::new(config)).unwrap()
@@ -590,7 +638,10 @@ mod tests {
             assert!(groups.find("a b").await.is_none());
             assert_eq!(groups.version().counter, 1);
             groups.delete("G").await.unwrap();
-            assert!(matches!(groups.delete("G").await, Err(GroupError::NotExist(_))));
+            assert!(matches!(
+                groups.delete("G").await,
+                Err(GroupError::NotExist(_))
+            ));
             groups.find("H").await.unwrap();
             let strict = start(&Tree::new("t2"), dir.path(), "false");
             assert!(strict.contains("H") && !strict.contains("G"));
@@ -611,10 +662,21 @@ mod tests {
             config.attributes.insert("+a".into(), "b".into());
             let refused = groups.update(vec![config]).await.unwrap_err();
             assert_eq!(refused.to_string(), "unsupported key: a");
-            groups.set_forbidden("G", "T", FORBIDDEN_READ, true).await.unwrap();
-            groups.set_forbidden("G", "U", FORBIDDEN_READ, true).await.unwrap();
-            groups.set_forbidden("G", "U", FORBIDDEN_READ, false).await.unwrap();
-            tree.get("broker/subscriptions").unwrap().arm("after_change");
+            groups
+                .set_forbidden("G", "T", FORBIDDEN_READ, true)
+                .await
+                .unwrap();
+            groups
+                .set_forbidden("G", "U", FORBIDDEN_READ, true)
+                .await
+                .unwrap();
+            groups
+                .set_forbidden("G", "U", FORBIDDEN_READ, false)
+                .await
+                .unwrap();
+            tree.get("broker/subscriptions")
+                .unwrap()
+                .arm("after_change");
             assert!(groups.find("lost").await.is_none());
             groups.shut_down().await.unwrap();
             let again = start(&Tree::new("t2"), dir.path(), "true");

@@ -43,7 +43,8 @@ pub fn at_start(config: &BrokerConfig) -> Vec<TopicConfig> {
     ];
     if broker.auto_create_topic_enable {
         let queues = broker.default_topic_queue_nums;
-        let inherited = TopicConfig::new(names::AUTO_CREATE_TOPIC, queues, READ_WRITE | perm::INHERIT);
+        let inherited =
+            TopicConfig::new(names::AUTO_CREATE_TOPIC, queues, READ_WRITE | perm::INHERIT);
         topics.push(inherited);
     }
     if broker.trace_topic_enable {
@@ -75,12 +76,24 @@ mod tests {
         let config = BrokerConfig::load(None, &settings, &test_env(Path::new("/h"))).unwrap();
         let names = names_of(&config);
         let seen = [
-            "RMQ_SYS_TRANS_HALF_TOPIC", "BenchmarkTest", "TRANS_CHECK_MAX_TIME_TOPIC",
-            "OFFSET_MOVED_EVENT", "TBW102", "RMQ_SYS_ROCKSDB_TRANS_HALF_TOPIC",
-            "rmq_sys_REVIVE_LOG_DefaultCluster", "SELF_TEST_TOPIC", "DefaultCluster",
-            "SCHEDULE_TOPIC_XXXX", "RMQ_SYS_TRACE_TOPIC", "DefaultCluster_REPLY_TOPIC",
-            "rmq_sys_wheel_timer", "CHECKPOINT_TOPIC", "rmq_sys_SYNC_BROKER_MEMBER_broker-a",
-            "RMQ_SYS_TRANS_OP_HALF_TOPIC", "RMQ_SYS_ROCKSDB_TRANS_OP_HALF_TOPIC", "broker-a",
+            "RMQ_SYS_TRANS_HALF_TOPIC",
+            "BenchmarkTest",
+            "TRANS_CHECK_MAX_TIME_TOPIC",
+            "OFFSET_MOVED_EVENT",
+            "TBW102",
+            "RMQ_SYS_ROCKSDB_TRANS_HALF_TOPIC",
+            "rmq_sys_REVIVE_LOG_DefaultCluster",
+            "SELF_TEST_TOPIC",
+            "DefaultCluster",
+            "SCHEDULE_TOPIC_XXXX",
+            "RMQ_SYS_TRACE_TOPIC",
+            "DefaultCluster_REPLY_TOPIC",
+            "rmq_sys_wheel_timer",
+            "CHECKPOINT_TOPIC",
+            "rmq_sys_SYNC_BROKER_MEMBER_broker-a",
+            "RMQ_SYS_TRANS_OP_HALF_TOPIC",
+            "RMQ_SYS_ROCKSDB_TRANS_OP_HALF_TOPIC",
+            "broker-a",
         ];
         let seen: BTreeSet<String> = seen.iter().map(|&name| name.to_owned()).collect();
         assert_eq!(names, seen);

@@ -178,7 +178,10 @@ impl Topics {
 
     /// Whether the topic exists and its messages are ordered.
     pub fn is_order(&self, topic: &str) -> bool {
-        self.shared.topics.get(topic).is_some_and(|config| config.order)
+        self.shared
+            .topics
+            .get(topic)
+            .is_some_and(|config| config.order)
     }
 
     /// Whether the topic belongs to the system.
@@ -198,7 +201,11 @@ impl Topics {
 
     /// All topics, in no order.
     pub fn all(&self) -> Vec<Arc<TopicConfig>> {
-        self.shared.topics.iter().map(|config| config.clone()).collect()
+        self.shared
+            .topics
+            .iter()
+            .map(|config| config.clone())
+            .collect()
     }
 
     /// All topics by name with the table's version.
@@ -246,7 +253,8 @@ impl Topics {
         };
         match self.change(change).await {
             Err(TopicError::NotExist(_)) if is_retry => {
-                self.create_retry(request.topic, 1, false, topic_sys_flag).await
+                self.create_retry(request.topic, 1, false, topic_sys_flag)
+                    .await
             }
             made => one(made?, request.topic),
         }
@@ -311,7 +319,10 @@ impl Topics {
     /// # Errors
     /// [`TopicError::Actor`].
     pub async fn delete(&self, topic: &str) -> Result<bool, TopicError> {
-        Ok(!self.change(Change::Delete(topic.to_owned())).await?.is_empty())
+        Ok(!self
+            .change(Change::Delete(topic.to_owned()))
+            .await?
+            .is_empty())
     }
 
     /// Marks topics as ordered, as the NameServer's order configuration has them.
@@ -321,7 +332,10 @@ impl Topics {
             .filter(|topic| self.get(topic).is_some_and(|config| !config.order))
             .collect();
         if !news.is_empty() {
-            self.actor.tell(ChangeTopics { change: Change::MarkOrdered(news), reply: None });
+            self.actor.tell(ChangeTopics {
+                change: Change::MarkOrdered(news),
+                reply: None,
+            });
         }
     }
 
@@ -335,17 +349,29 @@ impl Topics {
 
     async fn change(&self, change: Change) -> Result<Vec<Arc<TopicConfig>>, TopicError> {
         let (reply, answer) = oneshot::channel();
-        self.actor.tell(ChangeTopics { change, reply: Some(reply) });
-        answer.await.unwrap_or(Err(TopicError::Actor(ActorError::Gone)))
+        self.actor.tell(ChangeTopics {
+            change,
+            reply: Some(reply),
+        });
+        answer
+            .await
+            .unwrap_or(Err(TopicError::Actor(ActorError::Gone)))
     }
 }
 
 fn one(changed: Vec<Arc<TopicConfig>>, topic: &str) -> Result<Arc<TopicConfig>, TopicError> {
-    changed.into_iter().next().ok_or_else(|| TopicError::NotExist(topic.to_owned()))
+    changed
+        .into_iter()
+        .next()
+        .ok_or_else(|| TopicError::NotExist(topic.to_owned()))
 }
 
 impl Shared {
-    fn load(fs: Fs, store_root: &Path, config: Arc<Live<BrokerConfig>>) -> Result<Self, TableError> {
+    fn load(
+        fs: Fs,
+        store_root: &Path,
+        config: Arc<Live<BrokerConfig>>,
+    ) -> Result<Self, TableError> {
         let file = TableFile::new(fs, store_root, "topics.json");
         let loaded: Option<TopicConfigSerializeWrapper> = file.load()?;
         let topics = DashMap::new();
@@ -407,8 +433,12 @@ impl Shared {
         let auto_create = self.config.load().broker.auto_create_topic_enable;
         if default_topic == names::AUTO_CREATE_TOPIC && !auto_create {
             // A file of earlier days may have it inheritable.
-            parent = Arc::new(TopicConfig { perm: perm::READ | perm::WRITE, ..(*parent).clone() });
-            self.topics.insert(default_topic.to_owned().into(), parent.clone());
+            parent = Arc::new(TopicConfig {
+                perm: perm::READ | perm::WRITE,
+                ..(*parent).clone()
+            });
+            self.topics
+                .insert(default_topic.to_owned().into(), parent.clone());
         }
         perm::is_inherited(parent.perm).then_some(parent)
     }
@@ -417,7 +447,12 @@ impl Shared {
 /// A change of the table. The answer holds what was changed, and comes once that is on disk.
 #[derive(Debug)]
 enum Change {
-    CreateForSend { topic: String, default_topic: String, queue_nums: i32, topic_sys_flag: i32 },
+    CreateForSend {
+        topic: String,
+        default_topic: String,
+        queue_nums: i32,
+        topic_sys_flag: i32,
+    },
     CreateRetry(TopicConfig),
     CreateIfAbsent(TopicConfig),
     Update(Vec<TopicConfig>),
@@ -456,13 +491,24 @@ impl TopicsActor {
                 "unwritten": shown.dirty.load(Relaxed),
             })
         });
-        Self { cell, shared, waiting: Vec::new(), changed: BTreeMap::new(), deleted: BTreeSet::new() }
+        Self {
+            cell,
+            shared,
+            waiting: Vec::new(),
+            changed: BTreeMap::new(),
+            deleted: BTreeSet::new(),
+        }
     }
 
     fn apply(&mut self, change: Change) -> Changed {
         let shared = self.shared.clone();
         match change {
-            Change::CreateForSend { topic, default_topic, queue_nums, topic_sys_flag } => {
+            Change::CreateForSend {
+                topic,
+                default_topic,
+                queue_nums,
+                topic_sys_flag,
+            } => {
                 if let Some(known) = shared.topics.get(topic.as_str()) {
                     return Ok(vec![known.clone()]);
                 }
@@ -478,11 +524,17 @@ impl TopicsActor {
                 self.put(config).map(|made| vec![made])
             }
             Change::CreateRetry(config) => {
-                let known = shared.topics.get(config.topic_name.as_str()).map(|known| known.clone());
+                let known = shared
+                    .topics
+                    .get(config.topic_name.as_str())
+                    .map(|known| known.clone());
                 match known {
                     Some(known) if known.order == config.order => Ok(vec![known]),
                     Some(known) => {
-                        let config = TopicConfig { order: config.order, ..(*known).clone() };
+                        let config = TopicConfig {
+                            order: config.order,
+                            ..(*known).clone()
+                        };
                         self.put(config).map(|made| vec![made])
                     }
                     None => self.put(config).map(|made| vec![made]),
@@ -494,9 +546,10 @@ impl TopicsActor {
                 }
                 self.put(config).map(|made| vec![made])
             }
-            Change::Update(configs) => {
-                configs.into_iter().map(|config| self.update(config)).collect()
-            }
+            Change::Update(configs) => configs
+                .into_iter()
+                .map(|config| self.update(config))
+                .collect(),
             Change::Mirror(table) => self.mirror(table),
             Change::Delete(topic) => Ok(self.delete(&topic).into_iter().collect()),
             Change::MarkOrdered(topics) => self.mark_ordered(&topics),
@@ -506,12 +559,17 @@ impl TopicsActor {
     fn put(&mut self, config: TopicConfig) -> Result<Arc<TopicConfig>, TopicError> {
         let config = self.shared.put(config)?;
         self.deleted.remove(&config.topic_name);
-        self.changed.insert(config.topic_name.clone(), config.clone());
+        self.changed
+            .insert(config.topic_name.clone(), config.clone());
         Ok(config)
     }
 
     fn update(&mut self, mut config: TopicConfig) -> Result<Arc<TopicConfig>, TopicError> {
-        let known = self.shared.topics.get(config.topic_name.as_str()).map(|known| known.clone());
+        let known = self
+            .shared
+            .topics
+            .get(config.topic_name.as_str())
+            .map(|known| known.clone());
         let current = known.as_ref().map(|known| &known.attributes);
         let after = attributes::alter(attributes::OF_TOPICS, current, &config.attributes)?;
         config.attributes = after;
@@ -538,7 +596,9 @@ impl TopicsActor {
 
     fn mirror(&mut self, table: TopicConfigSerializeWrapper) -> Changed {
         let shared = &self.shared;
-        shared.topics.retain(|name, _| table.topic_config_table.contains_key(&**name));
+        shared
+            .topics
+            .retain(|name, _| table.topic_config_table.contains_key(&**name));
         for (name, config) in table.topic_config_table {
             shared.topics.insert(name.into(), Arc::new(config));
         }
@@ -548,13 +608,21 @@ impl TopicsActor {
     }
 
     fn mark_ordered(&mut self, topics: &[String]) -> Changed {
-        let known = topics.iter().filter_map(|topic| self.shared.topics.get(topic.as_str()));
+        let known = topics
+            .iter()
+            .filter_map(|topic| self.shared.topics.get(topic.as_str()));
         let plain = known.filter(|config| !config.order);
-        let ordered: Vec<TopicConfig> =
-            plain.map(|config| TopicConfig { order: true, ..(**config).clone() }).collect();
+        let ordered: Vec<TopicConfig> = plain
+            .map(|config| TopicConfig {
+                order: true,
+                ..(**config).clone()
+            })
+            .collect();
         // The NameServer knows already: nobody has to be told, and all of them are one change.
         for config in &ordered {
-            self.shared.topics.insert(config.topic_name.clone().into(), Arc::new(config.clone()));
+            self.shared
+                .topics
+                .insert(config.topic_name.clone().into(), Arc::new(config.clone()));
         }
         if !ordered.is_empty() {
             self.shared.count_change();
@@ -570,7 +638,10 @@ impl TopicsActor {
         if !self.changed.is_empty() || !self.deleted.is_empty() {
             let changed = TopicsChanged {
                 topics: std::mem::take(&mut self.changed).into_values().collect(),
-                deleted: std::mem::take(&mut self.deleted).into_iter().map(Str::from).collect(),
+                deleted: std::mem::take(&mut self.deleted)
+                    .into_iter()
+                    .map(Str::from)
+                    .collect(),
                 version: *lock(&self.shared.version),
             };
             for listener in lock(&self.shared.listeners).iter() {
@@ -587,7 +658,9 @@ impl TopicsActor {
         self.cell.fail_point("before_save");
         self.shared.dirty.store(false, Relaxed);
         let table = self.shared.snapshot();
-        let saved = self.cell.blocking(WRITE_LIMIT, || self.shared.file.save(&table));
+        let saved = self
+            .cell
+            .blocking(WRITE_LIMIT, || self.shared.file.save(&table));
         if let Err(error) = saved {
             // As RocketMQ: the topic works, and the next change or tick writes it down.
             log::error!("{} not written error={error}", self.cell.path());

@@ -19,11 +19,24 @@ fn start(tree: &Tree, dir: &Path, settings: &[(&str, &str)]) -> Topics {
     let mut all = vec![("listenPort", "20911"), ("brokerName", "broker-a")];
     all.extend(settings);
     let config = Live::new(BrokerConfig::load(None, &all, &test_env(dir)).unwrap());
-    Topics::start(tree, "broker", &Arbiter::current(), Arc::new(RealFs), dir, config).unwrap()
+    Topics::start(
+        tree,
+        "broker",
+        &Arbiter::current(),
+        Arc::new(RealFs),
+        dir,
+        config,
+    )
+    .unwrap()
 }
 
 fn send<'a>(topic: &'a str, queue_nums: i32) -> CreateForSend<'a> {
-    CreateForSend { topic, default_topic: "TBW102", queue_nums, unit_mode: false }
+    CreateForSend {
+        topic,
+        default_topic: "TBW102",
+        queue_nums,
+        unit_mode: false,
+    }
 }
 
 #[test]
@@ -35,17 +48,30 @@ fn a_topic_is_made_after_the_default_one_and_kept() {
         let ears = told.clone();
         topics.on_change(move |changed| lock(&ears).push(changed.clone()));
         let made = topics.create_for_send(send("T", 4)).await.unwrap();
-        assert_eq!((made.read_queue_nums, made.write_queue_nums, made.perm), (4, 4, 6));
+        assert_eq!(
+            (made.read_queue_nums, made.write_queue_nums, made.perm),
+            (4, 4, 6)
+        );
         let many = topics.create_for_send(send("U", 40)).await.unwrap();
         assert_eq!(many.write_queue_nums, 8);
-        assert_eq!(topics.create_for_send(send("U", 1)).await.unwrap().write_queue_nums, 8);
+        assert_eq!(
+            topics
+                .create_for_send(send("U", 1))
+                .await
+                .unwrap()
+                .write_queue_nums,
+            8
+        );
         let retry = topics.create_retry("%RETRY%G", 1, false, 0).await.unwrap();
         assert_eq!((retry.read_queue_nums, retry.perm), (1, 6));
         assert_eq!(topics.version().counter, 3);
         {
             let told = lock(&told);
             assert_eq!(told.len(), 3);
-            assert_eq!((told[0].version.counter, &*told[0].topics[0].topic_name), (1, "T"));
+            assert_eq!(
+                (told[0].version.counter, &*told[0].topics[0].topic_name),
+                (1, "T")
+            );
         }
         assert!(topics.delete("U").await.unwrap() && !topics.delete("U").await.unwrap());
         assert_eq!(lock(&told)[3].deleted, ["U"]);
@@ -61,7 +87,11 @@ fn a_topic_is_made_after_the_default_one_and_kept() {
 fn without_permission_the_answer_is_that_of_the_reference() {
     System::new().block_on(async {
         let dir = tempfile::tempdir().unwrap();
-        let topics = start(&Tree::new("t"), dir.path(), &[("autoCreateTopicEnable", "false")]);
+        let topics = start(
+            &Tree::new("t"),
+            dir.path(),
+            &[("autoCreateTopicEnable", "false")],
+        );
         let refused = topics.create_for_send(send("T", 4)).await.unwrap_err();
         assert_eq!(refused.code(), ResponseCode::TopicNotExist);
         assert_eq!(
@@ -69,7 +99,10 @@ fn without_permission_the_answer_is_that_of_the_reference() {
             "topic[T] not exist, apply first please!\nSee \
              https://rocketmq.apache.org/docs/bestPractice/06FAQ for further details."
         );
-        let not_inherited = CreateForSend { default_topic: "BenchmarkTest", ..send("T", 4) };
+        let not_inherited = CreateForSend {
+            default_topic: "BenchmarkTest",
+            ..send("T", 4)
+        };
         assert!(topics.create_for_send(not_inherited).await.is_err());
         let retry = topics.create_for_send(send("%RETRY%G", 4)).await.unwrap();
         assert_eq!(retry.write_queue_nums, 1);
@@ -90,10 +123,16 @@ fn updates_merge_attributes() {
         };
         topics.update(with("+message.type", "FIFO")).await.unwrap();
         assert_eq!(topics.get("T").unwrap().attributes["message.type"], "FIFO");
-        let error = topics.update(with("+queue.type", "BatchCQ")).await.unwrap_err();
+        let error = topics
+            .update(with("+queue.type", "BatchCQ"))
+            .await
+            .unwrap_err();
         assert!(matches!(error, TopicError::Attribute(_)));
         assert_eq!(error.code(), ResponseCode::SystemError);
-        topics.update(vec![TopicConfig::new("T", 8, 6)]).await.unwrap();
+        topics
+            .update(vec![TopicConfig::new("T", 8, 6)])
+            .await
+            .unwrap();
         let now = topics.get("T").unwrap();
         assert_eq!((now.write_queue_nums, now.attributes.len()), (8, 1));
         topics.mark_ordered(["T".to_owned(), "nowhere".to_owned()]);
