@@ -14,6 +14,7 @@ pub mod lock;
 pub mod mapped;
 pub mod open;
 pub mod queue_table;
+pub mod tables;
 pub mod tails;
 
 pub use dispatch::{DispatchRecord, ScannedRecord};
