@@ -17,5 +17,6 @@ pub mod admin;
 pub mod client;
 pub mod config;
 pub mod console;
+pub mod program;
 pub mod protocol;
 pub mod store;

@@ -39,7 +39,7 @@ impl<'a> KeyProperties<'a> {
     /// Picks them out of a property text.
     pub fn of(text: &'a [u8]) -> Self {
         let mut found = Self::default();
-        for (name, value) in properties::entries(text) {
+        for (name, value) in properties::texts(text) {
             match name {
                 properties::UNIQ_KEY => found.unique_key = Some(value),
                 properties::KEYS => found.keys = Some(value),

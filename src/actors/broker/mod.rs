@@ -1,5 +1,15 @@
 //! The broker: its root actor, what its processors share, and the processors.
 
+pub mod context;
+pub mod inner;
+pub mod processor;
+pub mod pull;
 pub mod refusal;
+pub mod registrar;
+pub mod root;
+pub mod send;
+pub mod service;
+pub mod settings;
+pub mod start;
 pub mod stats;
 pub mod tables;

@@ -11,7 +11,6 @@ use smallvec::SmallVec;
 use super::{
     context::BrokerContext,
     refusal::{Refusal, SEE_FAQ},
-    tables::offsets::Commit,
 };
 use crate::{
     actors::{
@@ -23,7 +22,7 @@ use crate::{
         },
     },
     protocol::{
-        RemotingCommand, RequestCode, ResponseCode,
+        CommandHeader, RemotingCommand, RequestCode, ResponseCode,
         body::{heartbeat::SubscriptionData, subscription_group::SubscriptionGroupConfig},
         header::pull::{PullMessageRequestHeader, PullMessageResponseHeader},
         message::{
@@ -87,7 +86,7 @@ pub fn pull(ctx: &Arc<BrokerContext>, request: RemotingCommand, conn: &Arc<Conne
         // The rare road: the group is made first, where that is allowed.
         let ctx = Arc::clone(ctx);
         actix_rt::spawn(async move {
-            ctx.subscriptions.find_or_create(&header.consumer_group).await;
+            ctx.subscriptions.find(&header.consumer_group).await;
             check_and_serve(&ctx, &request, header, responder);
         });
         return;
@@ -164,7 +163,8 @@ fn check(
     let filter = if header.sys_flag & SUBSCRIPTION != 0 {
         let text = header.subscription.as_deref().unwrap_or_default();
         let kind = header.expression_type.as_deref();
-        let parsed = SubscriptionData::build(topic_name.clone(), text, kind);
+        let version = header.sub_version;
+        let parsed = SubscriptionData::build(topic_name, text, kind, version);
         let Ok(data) = parsed else {
             let remark = "parse the consumer's subscription failed";
             return refuse(ResponseCode::SubscriptionParseFailed, remark);
@@ -191,7 +191,7 @@ fn subscription(
         let remark = format!("the consumer group[{group_name}] can not consume by broadcast way");
         return forbid(Forbidden::Broadcasting, remark);
     }
-    if ctx.subscriptions.is_forbidden(group_name, topic_name) {
+    if ctx.subscriptions.is_read_forbidden(group_name, topic_name) {
         let remark =
             format!("the consumer group[{group_name}] is forbidden for topic[{topic_name}]");
         return forbid(Forbidden::Subscription, remark);
@@ -229,12 +229,8 @@ fn serve(
     let config = ctx.config.load();
     let suspend = header.sys_flag & SUSPEND != 0;
     if suspend && header.sys_flag & COMMIT_OFFSET != 0 {
-        ctx.offsets.commit(Commit {
-            group: &header.consumer_group,
-            topic: &header.topic,
-            queue_id: header.queue_id,
-            offset: header.commit_offset,
-        });
+        let (group, topic) = (&header.consumer_group, &header.topic);
+        ctx.offsets.commit(group, topic, header.queue_id, header.commit_offset);
     }
     let hold = if config.broker.long_polling_enable {
         Duration::from_millis(header.suspend_timeout_millis.max(0) as u64).min(HOLD_MAX)
@@ -263,7 +259,7 @@ fn serve(
         responder,
         group: header.consumer_group.clone(),
     };
-    let reset = ctx.offsets.take_reset(&header.topic, &header.consumer_group, header.queue_id);
+    let reset = ctx.offsets.take_reset(&header.consumer_group, &header.topic, header.queue_id);
     if let Some(reset) = reset {
         let (min, max) = (slot.min_offset(), slot.readable_end());
         let result = GetResult::empty(GetStatus::OffsetReset, reset, min, max);

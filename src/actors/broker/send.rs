@@ -30,6 +30,9 @@ use crate::{
     store::now_ms,
 };
 
+/// `TopicFilterType` of a topic whose messages have several tags.
+const MULTI_TAG: &str = "MULTI_TAG";
+
 /// All sends of one read of a connection.
 #[derive(Default)]
 pub struct SendBatch {
@@ -188,7 +191,7 @@ struct Wishes<'a> {
 impl<'a> Wishes<'a> {
     fn of(text: &'a [u8]) -> Self {
         let mut wishes = Self { wait_store_ok: true, ..Self::default() };
-        for (name, value) in properties::entries(text) {
+        for (name, value) in properties::texts(text) {
             match name {
                 properties::UNIQ_KEY => wishes.unique_key = Some(value),
                 properties::WAIT => wishes.wait_store_ok = !value.eq_ignore_ascii_case("false"),
@@ -236,7 +239,7 @@ impl Sender<'_> {
             self.place(&header, queue_id, wishes.delay_level)?;
         let (text, unique_key) = self.stored_properties(&header, &wishes, is_batch);
         let mut sys_flag = header.sys_flag;
-        if topic.topic_filter_type.is_multi_tag() {
+        if topic.topic_filter_type == MULTI_TAG {
             sys_flag |= sys_flag::MULTI_TAGS;
         }
         let message = InnerMessage {
@@ -284,8 +287,10 @@ impl Sender<'_> {
         }
         if header.queue_id >= topic.write_queue_nums.max(topic.read_queue_nums) {
             let remark = format!(
-                "request queueId[{}] is illegal, {topic} Producer: {}",
-                header.queue_id, self.peer
+                "request queueId[{}] is illegal, {} Producer: {}",
+                header.queue_id,
+                topic.describe(),
+                self.peer
             );
             return Err(Refusal::new(ResponseCode::InvalidParameter, remark));
         }
@@ -337,7 +342,7 @@ impl Sender<'_> {
             .then_some(header.max_reconsume_times)
             .flatten();
         let max = requested.unwrap_or(config.retry_max_times);
-        let ordered = self.ctx.consumers.holds_queue_locks(group);
+        let ordered = self.ctx.consumers.holds_locks(group);
         if header.reconsume_times.unwrap_or(0) > max || ordered {
             return Ok((names::dlq_topic(group).into(), 0, 0));
         }

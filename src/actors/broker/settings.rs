@@ -41,7 +41,6 @@ pub fn store_config(config: &BrokerConfig) -> Result<StoreConfig, StoreError> {
     commit_log.check_crc_on_recover = store.check_crc_on_recover;
     commit_log.preallocation = Preallocation::Sparse;
     commit_log.delay_levels = Arc::new(delay_levels(config)?);
-    commit_log.quarantine_dir = root.join("callboard").join("quarantine");
     let shape = IndexShape::new(store.max_hash_slot_num as u32, store.max_index_num as u32);
     Ok(StoreConfig {
         root,
@@ -78,7 +77,7 @@ pub fn store_settings(live: &Arc<Live<BrokerConfig>>) -> Result<StoreSettings, S
         },
         visible_when: VisibleWhen {
             flushed: sync && !store.read_uncommitted,
-            slaves: if config.own.visible_without_replicas { 0 } else { slaves },
+            slaves: if config.own_broker.visible_without_replicas { 0 } else { slaves },
         },
         flush: FlushPolicy {
             sync,
@@ -133,27 +132,28 @@ pub fn retention_policy(config: &BrokerConfig) -> RetentionPolicy {
 
 /// The broker's budgets.
 pub fn permits(config: &BrokerConfig) -> Permits {
-    let own = &config.own;
+    let (own, broker) = (&config.own, &config.own_broker);
     let both = |count_max, bytes_max| PermitLimit { count_max, bytes_max };
     Permits::new(&[
-        (PermitClass::Sends, both(own.permit_sends, own.permit_send_bytes)),
+        (PermitClass::Sends, both(broker.permit_sends, broker.permit_send_bytes)),
         (PermitClass::Control, both(own.permit_controls, own.permit_control_bytes)),
-        (PermitClass::HeldPulls, PermitLimit::count(own.permit_held_pulls)),
-        (PermitClass::Internal, PermitLimit::count(own.permit_internal_appends)),
+        (PermitClass::HeldPulls, PermitLimit::count(broker.permit_held_pulls)),
+        (PermitClass::Internal, PermitLimit::count(broker.permit_internal_appends)),
     ])
 }
 
 /// Limits of the network side.
 pub fn net_config(config: &BrokerConfig) -> NetConfig {
     let own = &config.own;
-    let idle = config.server.server_channel_max_idle_time_seconds;
+    let idle = config.server.server_channel_max_idle_time_s;
     NetConfig {
         frame_len_max: own.max_frame_bytes,
         connections_max: own.max_connections,
         unsent_bytes_max: own.connection_unsent_bytes,
         in_flight_max: own.connection_requests,
         in_flight_bytes_max: own.connection_read_bytes,
-        idle_timeout: Duration::from_secs(u64::try_from(idle).unwrap_or(120).max(1)),
+        idle_timeout: Duration::from_secs(idle.max(1)),
+        backlog: config.server.server_socket_backlog,
         stall_timeout: Duration::from_millis(own.connection_unsent_ms),
         ..NetConfig::default()
     }
@@ -165,8 +165,8 @@ pub fn threads(config: &BrokerConfig) -> ThreadPlan {
     if config.own.network_threads > 0 {
         plan.net = config.own.network_threads;
     }
-    if config.own.dispatch_threads > 0 {
-        plan.shards = config.own.dispatch_threads;
+    if config.own_broker.dispatch_threads > 0 {
+        plan.shards = config.own_broker.dispatch_threads;
     }
     plan
 }

@@ -122,9 +122,9 @@ impl Broker {
     pub async fn shutdown(self) {
         let deadline = Duration::from_millis(self.ctx.config.load().own.shutdown_ms);
         self.ctx.registrars.unregister().await;
-        self.net.stop_listening();
-        let failed = shutdown_in_order(&[self.ctx.schedule.actor.narrow::<Shutdown>()], deadline);
-        let mut clean = failed.await.is_empty();
+        self.net.stop_listening().await;
+        let deliveries = [self.ctx.schedule.actor.narrow::<Shutdown>()];
+        let mut clean = shutdown_in_order(&deliveries, deadline).await.is_empty();
         self.net.close_all();
         for ended in [
             self.ctx.topics.shut_down().await,

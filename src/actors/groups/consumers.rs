@@ -296,6 +296,16 @@ impl ConsumerGroups {
         holder
     }
 
+    /// Whether a client of the group holds a queue lock: then its messages are ordered.
+    pub fn holds_locks(&self, group: &str) -> bool {
+        let Some(entry) = self.0.groups.get(group) else {
+            return false;
+        };
+        let mut locks = lock(&entry.published.locks);
+        locks.expire(now_ms());
+        !locks.is_empty()
+    }
+
     fn ask<M>(
         &self,
         group: &str,

@@ -46,6 +46,24 @@ impl TopicConfig {
         }
     }
 
+    /// The topic as RocketMQ's remarks name it (`TopicConfig.toString`).
+    pub fn describe(&self) -> String {
+        let attributes: Vec<String> =
+            self.attributes.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        format!(
+            "TopicConfig [topicName={}, readQueueNums={}, writeQueueNums={}, perm={}, \
+             topicFilterType={}, topicSysFlag={}, order={}, attributes={{{}}}]",
+            self.topic_name,
+            self.read_queue_nums,
+            self.write_queue_nums,
+            perm::text(self.perm),
+            self.topic_filter_type,
+            self.topic_sys_flag,
+            self.order,
+            attributes.join(", ")
+        )
+    }
+
     /// The line of a compressed register body. It loses `order` and `topic_sys_flag`.
     pub fn to_line(&self) -> Result<String, JsonError> {
         let Self {

@@ -186,6 +186,13 @@ impl<'a> Iterator for Entries<'a> {
     }
 }
 
+/// As [`entries`], as texts; entries that are not UTF-8 are left out.
+pub fn texts(properties: &[u8]) -> impl Iterator<Item = (&str, &str)> {
+    entries(properties).filter_map(|(name, value)| {
+        Some((std::str::from_utf8(name).ok()?, std::str::from_utf8(value).ok()?))
+    })
+}
+
 /// The value of a property; none if it is absent or not UTF-8.
 pub fn get<'a>(properties: &'a [u8], name: &str) -> Option<&'a str> {
     let found = entries(properties)

@@ -49,7 +49,7 @@ struct Destination {
 async fn try_send_back(ctx: &BrokerContext, request: &RemotingCommand) -> Result<(), Refusal> {
     let header: ConsumerSendMsgBackRequestHeader = decode(request)?;
     let group = &header.group;
-    let Some(config) = ctx.subscriptions.find_or_create(group).await else {
+    let Some(config) = ctx.subscriptions.find(group).await else {
         let remark = format!("subscription group not exist, {group} {SEE_FAQ}");
         return Err(Refusal::new(ResponseCode::SubscriptionGroupNotExist, remark));
     };
