@@ -30,8 +30,11 @@ struct Flags {
 fn main() -> ExitCode {
     program::init_logging();
     let flags = Flags::parse();
-    let overrides: Vec<(&str, &str)> =
-        flags.namesrv_addr.iter().map(|addrs| ("namesrvAddr", addrs.as_str())).collect();
+    let overrides: Vec<(&str, &str)> = flags
+        .namesrv_addr
+        .iter()
+        .map(|addrs| ("namesrvAddr", addrs.as_str()))
+        .collect();
     let file = flags.config_file.as_deref();
     let config = match BrokerConfig::load(file, &overrides, &Env::of_process()) {
         Ok(config) => config,

@@ -18,7 +18,10 @@ pub fn init_logging() {
 pub fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
     if limit.current != limit.maximum && setrlimit(Resource::Nofile, raised).is_err() {
         log::warn!("the limit of open files cannot be raised");
     }
@@ -44,9 +47,10 @@ impl End {
     /// Waits for the end. An actor that gave up makes the exit code non-zero: the store is made to
     /// be recovered at a start.
     pub async fn wait(&mut self) -> ExitCode {
-        let (Ok(mut terminate), Ok(mut interrupt)) =
-            (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-        else {
+        let (Ok(mut terminate), Ok(mut interrupt)) = (
+            signal(SignalKind::terminate()),
+            signal(SignalKind::interrupt()),
+        ) else {
             log::error!("signals cannot be received");
             return ExitCode::FAILURE;
         };

@@ -83,7 +83,8 @@ pub struct StoreHandles {
 impl StoreHandles {
     /// The slot of a queue, made now if the queue never held a message.
     pub fn slot(&self, topic: &str, queue_id: i32) -> Arc<QueueSlot> {
-        self.table.get_or_create_at(topic, queue_id, self.watermarks.appended())
+        self.table
+            .get_or_create_at(topic, queue_id, self.watermarks.appended())
     }
 }
 

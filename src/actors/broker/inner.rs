@@ -57,7 +57,10 @@ impl<'a> KeyProperties<'a> {
             hashes.push(java::index_key_hash(topic, key));
         }
         let keys = self.keys.unwrap_or_default();
-        for key in keys.split(properties::KEY_SEPARATOR).filter(|key| !key.is_empty()) {
+        for key in keys
+            .split(properties::KEY_SEPARATOR)
+            .filter(|key| !key.is_empty())
+        {
             hashes.push(java::index_key_hash(topic, key));
         }
         if let Some(tags) = self.tags.filter(|tags| !tags.is_empty()) {
@@ -108,7 +111,10 @@ impl InnerMessage<'_> {
     ) -> Result<AppendRequest, Refusal> {
         let Some(delay_ms) = store.watermarks.log().delay_levels().delay_ms(delay_level) else {
             let keys = KeyProperties::of(self.properties);
-            let meta = (TagsCode::Hash(keys.tags_code()), keys.index_keys(self.topic));
+            let meta = (
+                TagsCode::Hash(keys.tags_code()),
+                keys.index_keys(self.topic),
+            );
             return self.encode(store, meta, buf);
         };
         let level = delay_level.min(store.watermarks.log().delay_levels().max_level());

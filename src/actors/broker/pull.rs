@@ -57,7 +57,10 @@ struct Refused {
 
 impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
-        Self { refusal, forbidden: None }
+        Self {
+            refusal,
+            forbidden: None,
+        }
     }
 }
 
@@ -67,7 +70,10 @@ fn refuse<T>(code: ResponseCode, remark: impl Into<String>) -> Result<T, Refused
 
 fn forbid<T>(forbidden: Forbidden, remark: impl Into<String>) -> Result<T, Refused> {
     let refusal = Refusal::new(ResponseCode::NoPermission, remark);
-    Err(Refused { refusal, forbidden: Some(forbidden) })
+    Err(Refused {
+        refusal,
+        forbidden: Some(forbidden),
+    })
 }
 
 /// Checks a pull and sends it to its queue; refuses it here otherwise.
@@ -130,7 +136,10 @@ fn check(
     let ip = &config.broker.broker_ip1;
     let (group_name, topic_name) = (&header.consumer_group, &header.topic);
     if !perm::is_readable(config.broker.broker_permission) {
-        return forbid(Forbidden::Broker, format!("the broker[{ip}] pulling message is forbidden"));
+        return forbid(
+            Forbidden::Broker,
+            format!("the broker[{ip}] pulling message is forbidden"),
+        );
     }
     let lite = request.request_code() == Some(RequestCode::LitePullMessage);
     if lite && !config.broker.lite_pull_message_enable {
@@ -156,7 +165,9 @@ fn check(
     if header.queue_id < 0 || header.queue_id >= topic.read_queue_nums {
         let remark = format!(
             "queueId[{}] is illegal, topic:[{topic_name}] topicConfig.readQueueNums:[{}] consumer:[{}]",
-            header.queue_id, topic.read_queue_nums, responder.conn().peer
+            header.queue_id,
+            topic.read_queue_nums,
+            responder.conn().peer
         );
         return refuse(ResponseCode::InvalidParameter, remark);
     }
@@ -173,7 +184,11 @@ fn check(
     } else {
         entry_filter(&*subscription(ctx, header, &group)?)?
     };
-    Ok(Checked { group, filter, topic_sys_flag: topic.topic_sys_flag })
+    Ok(Checked {
+        group,
+        filter,
+        topic_sys_flag: topic.topic_sys_flag,
+    })
 }
 
 /// The subscription that the group's heartbeats told.
@@ -217,7 +232,12 @@ fn entry_filter(data: &SubscriptionData) -> Result<EntryFilter, Refused> {
     if data.is_all() {
         return Ok(EntryFilter::All);
     }
-    Ok(EntryFilter::Tags(data.code_set.iter().copied().collect::<SmallVec<[i32; 4]>>()))
+    Ok(EntryFilter::Tags(
+        data.code_set
+            .iter()
+            .copied()
+            .collect::<SmallVec<[i32; 4]>>(),
+    ))
 }
 
 fn serve(
@@ -230,7 +250,8 @@ fn serve(
     let suspend = header.sys_flag & SUSPEND != 0;
     if suspend && header.sys_flag & COMMIT_OFFSET != 0 {
         let (group, topic) = (&header.consumer_group, &header.topic);
-        ctx.offsets.commit(group, topic, header.queue_id, header.commit_offset);
+        ctx.offsets
+            .commit(group, topic, header.queue_id, header.commit_offset);
     }
     let hold = if config.broker.long_polling_enable {
         Duration::from_millis(header.suspend_timeout_millis.max(0) as u64).min(HOLD_MAX)
@@ -259,7 +280,9 @@ fn serve(
         responder,
         group: header.consumer_group.clone(),
     };
-    let reset = ctx.offsets.take_reset(&header.consumer_group, &header.topic, header.queue_id);
+    let reset = ctx
+        .offsets
+        .take_reset(&header.consumer_group, &header.topic, header.queue_id);
     if let Some(reset) = reset {
         let (min, max) = (slot.min_offset(), slot.readable_end());
         let result = GetResult::empty(GetStatus::OffsetReset, reset, min, max);

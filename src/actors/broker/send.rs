@@ -69,7 +69,10 @@ impl SendBatch {
         conn: &Arc<ConnectionHandle>,
     ) {
         let mut responder = conn.responder(&request);
-        let Some(permit) = ctx.permits.try_acquire(PermitClass::Sends, 1, request.body.len()) else {
+        let Some(permit) = ctx
+            .permits
+            .try_acquire(PermitClass::Sends, 1, request.body.len())
+        else {
             return responder.fail(
                 ResponseCode::SystemBusy,
                 "[OVERLOAD]system busy, start flow control for a while",
@@ -93,7 +96,11 @@ impl SendBatch {
         header: SendMessageRequestHeader,
         responder: Responder,
     ) {
-        let sender = Sender { ctx, request, peer: responder.conn().peer };
+        let sender = Sender {
+            ctx,
+            request,
+            peer: responder.conn().peer,
+        };
         let prepared = match sender.prepare(header, &mut self.buf) {
             Ok(prepared) => prepared,
             Err(refusal) => return responder.fail(refusal.code, &refusal.remark),
@@ -190,7 +197,10 @@ struct Wishes<'a> {
 
 impl<'a> Wishes<'a> {
     fn of(text: &'a [u8]) -> Self {
-        let mut wishes = Self { wait_store_ok: true, ..Self::default() };
+        let mut wishes = Self {
+            wait_store_ok: true,
+            ..Self::default()
+        };
         for (name, value) in properties::texts(text) {
             match name {
                 properties::UNIQ_KEY => wishes.unique_key = Some(value),
@@ -230,7 +240,10 @@ impl Sender<'_> {
         if queue_id < 0 {
             queue_id = rand::random_range(0..topic.write_queue_nums.max(1));
         }
-        let text = header.properties.as_ref().map_or(&b""[..], |text| text.as_bytes());
+        let text = header
+            .properties
+            .as_ref()
+            .map_or(&b""[..], |text| text.as_bytes());
         let wishes = Wishes::of(text);
         let is_batch = self.request.request_code() == Some(RequestCode::SendBatchMessage)
             || header.batch == Some(true);
@@ -261,7 +274,13 @@ impl Sender<'_> {
             message.into_request(store, delay_level, buf)?
         };
         let wait_store_ok = wishes.wait_store_ok;
-        Ok(Prepared { request, queue_id, unique_key, wait_store_ok, is_batch })
+        Ok(Prepared {
+            request,
+            queue_id,
+            unique_key,
+            wait_store_ok,
+            is_batch,
+        })
     }
 
     /// `AbstractSendMessageProcessor.msgCheck`, for a topic that exists.
@@ -336,7 +355,10 @@ impl Sender<'_> {
         };
         let Some(config) = self.ctx.subscriptions.get(group) else {
             let remark = format!("subscription group not exist, {group} {SEE_FAQ}");
-            return Err(Refusal::new(ResponseCode::SubscriptionGroupNotExist, remark));
+            return Err(Refusal::new(
+                ResponseCode::SubscriptionGroupNotExist,
+                remark,
+            ));
         };
         let requested = (self.request.version >= version::V3_4_9)
             .then_some(header.max_reconsume_times)
@@ -365,9 +387,12 @@ impl Sender<'_> {
         let mut text = Vec::with_capacity(given.len() + added.len() + 80);
         if wishes.needs_editing {
             let mut editor = properties::Editor::new(given.as_bytes());
-            for name in
-                [properties::POP_CK, properties::CLUSTER, properties::MSG_REGION, properties::TRACE_ON]
-            {
+            for name in [
+                properties::POP_CK,
+                properties::CLUSTER,
+                properties::MSG_REGION,
+                properties::TRACE_ON,
+            ] {
                 editor.remove(name);
             }
             text.extend_from_slice(&editor.to_vec());
@@ -401,14 +426,22 @@ pub fn topic_not_exist(topic: &str) -> Refusal {
 
 impl AppendReply for SendReplies {
     fn answer(self: Box<Self>, outcome: &Appended) {
-        let Self { items, store_host, region, trace_on } = *self;
+        let Self {
+            items,
+            store_host,
+            region,
+            trace_on,
+        } = *self;
         let trace_on = if trace_on { "true" } else { "false" };
-        let extra =
-            [(properties::MSG_REGION, &*region), (properties::TRACE_ON, trace_on)];
+        let extra = [
+            (properties::MSG_REGION, &*region),
+            (properties::TRACE_ON, trace_on),
+        ];
         for (item, request) in items.into_iter().zip(&outcome.requests) {
             let (code, remark) = response_of(request.status, outcome.error.as_deref());
             if !request.status.is_stored() {
-                item.responder.answer(code, remark.as_deref(), None, &extra, []);
+                item.responder
+                    .answer(code, remark.as_deref(), None, &extra, []);
                 continue;
             }
             let header = SendMessageResponseHeader {
@@ -429,8 +462,10 @@ fn message_ids(item: &SendItem, request: &AppendRequest, store_host: SocketAddr)
     if !item.is_batch {
         return id::offset_id(store_host, request.physical_offset).into();
     }
-    let ids: Vec<String> =
-        request.physical_offsets().map(|offset| id::offset_id(store_host, offset)).collect();
+    let ids: Vec<String> = request
+        .physical_offsets()
+        .map(|offset| id::offset_id(store_host, offset))
+        .collect();
     ids.join(",").into()
 }
 
@@ -455,11 +490,15 @@ pub fn response_of(status: PutStatus, error: Option<&str>) -> (ResponseCode, Opt
         ),
         PutStatus::TopicDeleted => (
             ResponseCode::TopicNotExist,
-            Some(format!("the topic was deleted, apply first please!{SEE_FAQ}")),
+            Some(format!(
+                "the topic was deleted, apply first please!{SEE_FAQ}"
+            )),
         ),
         PutStatus::WriteFailed => (
             ResponseCode::SystemError,
-            Some(format!("create mapped file failed, server is busy or broken. [{why}]")),
+            Some(format!(
+                "create mapped file failed, server is busy or broken. [{why}]"
+            )),
         ),
     }
 }

@@ -24,13 +24,19 @@ impl BrokerService {
     /// Makes services for new connections.
     pub fn factory(ctx: Arc<BrokerContext>) -> ServiceFactory {
         Arc::new(move |_| {
-            Box::new(Self { ctx: Arc::clone(&ctx), sends: SendBatch::default() })
+            Box::new(Self {
+                ctx: Arc::clone(&ctx),
+                sends: SendBatch::default(),
+            })
         })
     }
 
     fn control(&self, code: RequestCode, request: RemotingCommand, conn: &Arc<ConnectionHandle>) {
         let mut responder = conn.responder(&request);
-        let permit = self.ctx.permits.try_acquire(PermitClass::Control, 1, request.body.len());
+        let permit = self
+            .ctx
+            .permits
+            .try_acquire(PermitClass::Control, 1, request.body.len());
         let Some(permit) = permit else {
             let remark = "[OVERLOAD]system busy, start flow control for a while";
             return responder.fail(ResponseCode::SystemBusy, remark);
@@ -57,7 +63,9 @@ impl Service for BrokerService {
                     pull::pull(&self.ctx, request, conn);
                 }
                 Some(code) => self.control(code, request, conn),
-                None => conn.responder(&request).respond(processor::not_supported(&request)),
+                None => conn
+                    .responder(&request)
+                    .respond(processor::not_supported(&request)),
             }
         }
         self.sends.submit(&self.ctx);

@@ -67,7 +67,11 @@ pub fn store_settings(live: &Arc<Live<BrokerConfig>>) -> Result<StoreSettings, S
     let ms = |value: i64| Duration::from_millis(value.max(0) as u64);
     let sync = store.flush_disk_type == FlushDiskType::Sync;
     let replicas = usize::try_from(store.in_sync_replicas - 1).unwrap_or(0);
-    let slaves = if store.broker_role == BrokerRole::SyncMaster { replicas } else { 0 };
+    let slaves = if store.broker_role == BrokerRole::SyncMaster {
+        replicas
+    } else {
+        0
+    };
     let policy = Arc::clone(live);
     Ok(StoreSettings {
         store: store_config(&config)?,
@@ -77,7 +81,11 @@ pub fn store_settings(live: &Arc<Live<BrokerConfig>>) -> Result<StoreSettings, S
         },
         visible_when: VisibleWhen {
             flushed: sync && !store.read_uncommitted,
-            slaves: if config.own_broker.visible_without_replicas { 0 } else { slaves },
+            slaves: if config.own_broker.visible_without_replicas {
+                0
+            } else {
+                slaves
+            },
         },
         flush: FlushPolicy {
             sync,
@@ -108,7 +116,9 @@ fn get_limits(config: &BrokerConfig) -> GetLimits {
 /// Memory of the machine in bytes.
 fn memory_bytes() -> u64 {
     let info = rustix::system::sysinfo();
-    let bytes = info.totalram.saturating_mul(u64::from(info.mem_unit.max(1)));
+    let bytes = info
+        .totalram
+        .saturating_mul(u64::from(info.mem_unit.max(1)));
     if bytes == 0 { MEMORY_DEFAULT } else { bytes }
 }
 
@@ -116,7 +126,10 @@ fn memory_bytes() -> u64 {
 pub fn retention_policy(config: &BrokerConfig) -> RetentionPolicy {
     let store = &config.store;
     let percent = |value: i32| u32::try_from(value).unwrap_or(0);
-    let hours = store.delete_when.split(';').filter_map(|hour| hour.trim().parse().ok());
+    let hours = store
+        .delete_when
+        .split(';')
+        .filter_map(|hour| hour.trim().parse().ok());
     let hours_kept = u64::try_from(store.file_reserved_time_hours).unwrap_or(0);
     RetentionPolicy {
         interval: Duration::from_millis(store.clean_resource_interval_ms.max(100) as u64),
@@ -133,12 +146,27 @@ pub fn retention_policy(config: &BrokerConfig) -> RetentionPolicy {
 /// The broker's budgets.
 pub fn permits(config: &BrokerConfig) -> Permits {
     let (own, broker) = (&config.own, &config.own_broker);
-    let both = |count_max, bytes_max| PermitLimit { count_max, bytes_max };
+    let both = |count_max, bytes_max| PermitLimit {
+        count_max,
+        bytes_max,
+    };
     Permits::new(&[
-        (PermitClass::Sends, both(broker.permit_sends, broker.permit_send_bytes)),
-        (PermitClass::Control, both(own.permit_controls, own.permit_control_bytes)),
-        (PermitClass::HeldPulls, PermitLimit::count(broker.permit_held_pulls)),
-        (PermitClass::Internal, PermitLimit::count(broker.permit_internal_appends)),
+        (
+            PermitClass::Sends,
+            both(broker.permit_sends, broker.permit_send_bytes),
+        ),
+        (
+            PermitClass::Control,
+            both(own.permit_controls, own.permit_control_bytes),
+        ),
+        (
+            PermitClass::HeldPulls,
+            PermitLimit::count(broker.permit_held_pulls),
+        ),
+        (
+            PermitClass::Internal,
+            PermitLimit::count(broker.permit_internal_appends),
+        ),
     ])
 }
 

@@ -96,9 +96,15 @@ impl Broker {
         let identity = identity(&loaded)?;
         let root_tree = tree.clone();
         let policy = RestartPolicy::default();
-        spawn(&tree, "", "broker", "broker", &threads.get(Role::Misc), policy, move |cell| {
-            Root::recover(cell, root_tree)
-        })
+        spawn(
+            &tree,
+            "",
+            "broker",
+            "broker",
+            &threads.get(Role::Misc),
+            policy,
+            move |cell| Root::recover(cell, root_tree),
+        )
         .supervise();
 
         let builder = Builder {
@@ -109,10 +115,22 @@ impl Broker {
             permits: settings::permits(&loaded),
         };
         let (ctx, store) = builder.build(identity, store_settings, open)?;
-        let net = Net::start(&tree, "broker", threads.net(), settings::net_config(&loaded));
+        let net = Net::start(
+            &tree,
+            "broker",
+            threads.net(),
+            settings::net_config(&loaded),
+        );
         let address = listen(&net, &loaded, &ctx)?;
         ctx.registrars.start();
-        let broker = Self { ctx, address, store, net, threads, _watchdog: watchdog };
+        let broker = Self {
+            ctx,
+            address,
+            store,
+            net,
+            threads,
+            _watchdog: watchdog,
+        };
         Ok(broker)
     }
 
@@ -147,12 +165,22 @@ fn watchdog_config(config: &BrokerConfig) -> WatchdogConfig {
 
 fn identity(config: &BrokerConfig) -> Result<Identity, StartError> {
     let broker = &config.broker;
-    let ip: IpAddr =
-        broker.broker_ip1.parse().map_err(|_| StartError::Address(broker.broker_ip1.clone()))?;
+    let ip: IpAddr = broker
+        .broker_ip1
+        .parse()
+        .map_err(|_| StartError::Address(broker.broker_ip1.clone()))?;
     let mut stored_properties = Vec::new();
     let trace_on = if broker.trace_on { "true" } else { "false" };
-    properties::append(&mut stored_properties, properties::CLUSTER, &broker.broker_cluster_name);
-    properties::append(&mut stored_properties, properties::MSG_REGION, &broker.region_id);
+    properties::append(
+        &mut stored_properties,
+        properties::CLUSTER,
+        &broker.broker_cluster_name,
+    );
+    properties::append(
+        &mut stored_properties,
+        properties::MSG_REGION,
+        &broker.region_id,
+    );
     properties::append(&mut stored_properties, properties::TRACE_ON, trace_on);
     Ok(Identity {
         cluster: broker.broker_cluster_name.clone(),
@@ -173,14 +201,21 @@ fn listen(
     config: &BrokerConfig,
     ctx: &Arc<BrokerContext>,
 ) -> Result<SocketAddr, StartError> {
-    let ip: IpAddr = config.server.bind_address.parse().unwrap_or(IpAddr::from([0, 0, 0, 0]));
+    let ip: IpAddr = config
+        .server
+        .bind_address
+        .parse()
+        .unwrap_or(IpAddr::from([0, 0, 0, 0]));
     let port = config.broker.listen_port;
     let address = SocketAddr::new(ip, port);
     let factory = BrokerService::factory(Arc::clone(ctx));
-    let bound = net.listen(address, factory.clone()).map_err(io(format!("listen on {address}")))?;
+    let bound = net
+        .listen(address, factory.clone())
+        .map_err(io(format!("listen on {address}")))?;
     if let Some(fast) = port.checked_sub(2).filter(|&fast| fast > 0) {
         let address = SocketAddr::new(ip, fast);
-        net.listen(address, factory).map_err(io(format!("listen on {address}")))?;
+        net.listen(address, factory)
+            .map_err(io(format!("listen on {address}")))?;
     }
     Ok(bound)
 }
@@ -206,8 +241,7 @@ impl Builder<'_> {
         let root = settings.store.root.clone();
         let levels = settings.store.commit_log.delay_levels.max_level();
         let stats = Stats::start(tree, "broker", &misc, &identity.cluster);
-        let actors =
-            StoreActors::start(tree, self.threads, fs, settings, open, stats.clone());
+        let actors = StoreActors::start(tree, self.threads, fs, settings, open, stats.clone());
         let store = StoreHandles {
             watermarks: actors.watermarks.clone(),
             table: Arc::clone(&actors.table),
@@ -221,19 +255,21 @@ impl Builder<'_> {
             max_message_size: usize::try_from(loaded.store.max_message_size).unwrap_or(0),
         };
         let cold = self.threads.get(Role::Cold);
-        let topics =
-            Topics::start(tree, "broker", &cold, fs.clone(), &root, Arc::clone(config))?;
-        let subscriptions =
-            SubscriptionGroups::start(tree, "broker", &cold, fs.clone(), &root, Arc::clone(config))?;
-        let offsets =
-            Offsets::start(tree, "broker", &cold, fs.clone(), &root, Arc::clone(config))?;
+        let topics = Topics::start(tree, "broker", &cold, fs.clone(), &root, Arc::clone(config))?;
+        let subscriptions = SubscriptionGroups::start(
+            tree,
+            "broker",
+            &cold,
+            fs.clone(),
+            &root,
+            Arc::clone(config),
+        )?;
+        let offsets = Offsets::start(tree, "broker", &cold, fs.clone(), &root, Arc::clone(config))?;
         let producers = ProducerGroups::default();
-        let consumers =
-            ConsumerGroups::new(tree, "broker", misc.clone(), Arc::clone(config));
+        let consumers = ConsumerGroups::new(tree, "broker", misc.clone(), Arc::clone(config));
         consumers.start(producers.clone());
         let schedule = self.schedule(&store, &root, levels)?;
-        let registrars =
-            Registrars::new(tree, "broker", &misc, Arc::clone(config), topics.clone());
+        let registrars = Registrars::new(tree, "broker", &misc, Arc::clone(config), topics.clone());
         let ctx = BrokerContext {
             config: Arc::clone(config),
             identity,
@@ -261,7 +297,12 @@ impl Builder<'_> {
     ) -> Result<Schedule, StartError> {
         let file = TableFile::new(self.fs.clone(), root, "delayOffset.json");
         let offsets = SchedulerParts::load_offsets(&file, levels)?;
-        let every = self.config.load().store.flush_delay_offset_interval_ms.max(100);
+        let every = self
+            .config
+            .load()
+            .store
+            .flush_delay_offset_interval_ms
+            .max(100);
         let parts = SchedulerParts {
             store: store.clone(),
             permits: self.permits.clone(),
@@ -272,9 +313,15 @@ impl Builder<'_> {
         let arbiter = self.threads.get(Role::Misc);
         let policy = RestartPolicy::default();
         let (parent, kind) = ("broker/delivery", "schedule");
-        let actor = spawn(self.tree, parent, "schedule", kind, &arbiter, policy, move |cell| {
-            Scheduler::recover(cell, parts)
-        });
+        let actor = spawn(
+            self.tree,
+            parent,
+            "schedule",
+            kind,
+            &arbiter,
+            policy,
+            move |cell| Scheduler::recover(cell, parts),
+        );
         Ok(Schedule { offsets, actor })
     }
 }

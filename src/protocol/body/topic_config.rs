@@ -48,8 +48,11 @@ impl TopicConfig {
 
     /// The topic as RocketMQ's remarks name it (`TopicConfig.toString`).
     pub fn describe(&self) -> String {
-        let attributes: Vec<String> =
-            self.attributes.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let attributes: Vec<String> = self
+            .attributes
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
         format!(
             "TopicConfig [topicName={}, readQueueNums={}, writeQueueNums={}, perm={}, \
              topicFilterType={}, topicSysFlag={}, order={}, attributes={{{}}}]",

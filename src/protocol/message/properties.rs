@@ -189,7 +189,10 @@ impl<'a> Iterator for Entries<'a> {
 /// As [`entries`], as texts; entries that are not UTF-8 are left out.
 pub fn texts(properties: &[u8]) -> impl Iterator<Item = (&str, &str)> {
     entries(properties).filter_map(|(name, value)| {
-        Some((std::str::from_utf8(name).ok()?, std::str::from_utf8(value).ok()?))
+        Some((
+            std::str::from_utf8(name).ok()?,
+            std::str::from_utf8(value).ok()?,
+        ))
     })
 }
 

@@ -50,7 +50,12 @@ pub async fn query_message(ctx: &BrokerContext, request: &RemotingCommand) -> Re
     } else {
         java::index_key_hash(&header.topic, &header.key)
     };
-    let find = FindKey { hash, max, begin: header.begin_timestamp, end: header.end_timestamp };
+    let find = FindKey {
+        hash,
+        max,
+        begin: header.begin_timestamp,
+        end: header.end_timestamp,
+    };
     let found = match &ctx.store.index {
         Some(index) => index.ask(find).await.unwrap_or_default(),
         None => Default::default(),
@@ -74,7 +79,9 @@ pub async fn query_message(ctx: &BrokerContext, request: &RemotingCommand) -> Re
             .with_header(&answered)
             .with_remark("can not find message, maybe time range not correct");
     }
-    answer(request).with_header(&answered).with_body(body.freeze())
+    answer(request)
+        .with_header(&answered)
+        .with_body(body.freeze())
 }
 
 /// VIEW_MESSAGE_BY_ID (33): the message at a place of the log.
@@ -85,8 +92,10 @@ pub async fn view_message(ctx: &BrokerContext, request: &RemotingCommand) -> Rem
     };
     match whole_record(ctx, header.offset) {
         Some(record) => answer(request).with_body(record),
-        None => RemotingCommand::response(request, ResponseCode::SystemError)
-            .with_remark(format!("can not find message by the offset, {}", header.offset)),
+        None => RemotingCommand::response(request, ResponseCode::SystemError).with_remark(format!(
+            "can not find message by the offset, {}",
+            header.offset
+        )),
     }
 }
 
@@ -107,9 +116,15 @@ fn slot_of(ctx: &BrokerContext, topic: &str, queue_id: i32) -> Option<Arc<QueueS
 
 /// First and behind-the-last offset of a queue; zeros for one that never held a message.
 pub async fn queue_range(ctx: &BrokerContext, topic: &str, queue_id: i32) -> (i64, i64) {
-    let Some(slot) = slot_of(ctx, topic, queue_id) else { return (0, 0) };
+    let Some(slot) = slot_of(ctx, topic, queue_id) else {
+        return (0, 0);
+    };
     let known = (slot.min_offset(), slot.readable_end());
-    ctx.store.shards.inspect(slot, |view| view.range()).await.unwrap_or(known)
+    ctx.store
+        .shards
+        .inspect(slot, |view| view.range())
+        .await
+        .unwrap_or(known)
 }
 
 /// Store time (ms) of the message at an offset of a queue.
@@ -120,7 +135,12 @@ pub async fn store_time(
     offset: i64,
 ) -> Option<i64> {
     let slot = slot_of(ctx, topic, queue_id)?;
-    ctx.store.shards.inspect(slot, move |view| view.store_time(offset)).await.ok().flatten()
+    ctx.store
+        .shards
+        .inspect(slot, move |view| view.store_time(offset))
+        .await
+        .ok()
+        .flatten()
 }
 
 /// The offset whose message was stored around a time (ms); 0 for a queue without messages.
@@ -131,9 +151,13 @@ pub async fn offset_by_time(
     timestamp: i64,
     boundary: Boundary,
 ) -> i64 {
-    let Some(slot) = slot_of(ctx, topic, queue_id) else { return 0 };
-    let looked =
-        ctx.store.shards.inspect(slot, move |view| view.offset_by_time(timestamp, boundary));
+    let Some(slot) = slot_of(ctx, topic, queue_id) else {
+        return 0;
+    };
+    let looked = ctx
+        .store
+        .shards
+        .inspect(slot, move |view| view.offset_by_time(timestamp, boundary));
     looked.await.ok().and_then(Result::ok).unwrap_or(0)
 }
 
@@ -143,10 +167,23 @@ pub async fn search_offset(ctx: &BrokerContext, request: &RemotingCommand) -> Re
         Ok(header) => header,
         Err(refusal) => return refused(request, &refusal),
     };
-    let upper = header.boundary_type.as_deref().is_some_and(|b| b.eq_ignore_ascii_case("upper"));
-    let boundary = if upper { Boundary::Upper } else { Boundary::Lower };
-    let offset =
-        offset_by_time(ctx, &header.topic, header.queue_id, header.timestamp, boundary).await;
+    let upper = header
+        .boundary_type
+        .as_deref()
+        .is_some_and(|b| b.eq_ignore_ascii_case("upper"));
+    let boundary = if upper {
+        Boundary::Upper
+    } else {
+        Boundary::Lower
+    };
+    let offset = offset_by_time(
+        ctx,
+        &header.topic,
+        header.queue_id,
+        header.timestamp,
+        boundary,
+    )
+    .await;
     answer(request).with_header(&OffsetResponseHeader { offset })
 }
 
@@ -180,6 +217,8 @@ pub async fn earliest_store_time(
         Err(refusal) => return refused(request, &refusal),
     };
     let (min, _) = queue_range(ctx, &header.topic, header.queue_id).await;
-    let timestamp = store_time(ctx, &header.topic, header.queue_id, min).await.unwrap_or(-1);
+    let timestamp = store_time(ctx, &header.topic, header.queue_id, min)
+        .await
+        .unwrap_or(-1);
     answer(request).with_header(&GetEarliestMsgStoretimeResponseHeader { timestamp })
 }

@@ -51,7 +51,10 @@ async fn try_send_back(ctx: &BrokerContext, request: &RemotingCommand) -> Result
     let group = &header.group;
     let Some(config) = ctx.subscriptions.find(group).await else {
         let remark = format!("subscription group not exist, {group} {SEE_FAQ}");
-        return Err(Refusal::new(ResponseCode::SubscriptionGroupNotExist, remark));
+        return Err(Refusal::new(
+            ResponseCode::SubscriptionGroupNotExist,
+            remark,
+        ));
     };
     let broker = ctx.config.load_full();
     if !perm::is_writable(broker.broker.broker_permission) {
@@ -63,7 +66,10 @@ async fn try_send_back(ctx: &BrokerContext, request: &RemotingCommand) -> Result
         return Ok(());
     }
     let retry_topic = names::retry_topic(group);
-    let made = ctx.topics.create_retry(&retry_topic, config.retry_queue_nums, false, 0).await;
+    let made = ctx
+        .topics
+        .create_retry(&retry_topic, config.retry_queue_nums, false, 0)
+        .await;
     let retry = made.map_err(|_| topic_missing(&retry_topic))?;
     if !perm::is_writable(retry.perm) {
         let remark = format!("the topic[{retry_topic}] sending message is forbidden");
@@ -82,14 +88,22 @@ async fn try_send_back(ctx: &BrokerContext, request: &RemotingCommand) -> Result
         let topic = names::dlq_topic(group);
         let made = ctx.topics.create_retry(&topic, DLQ_QUEUES, false, 0).await;
         made.map_err(|_| topic_missing(&topic))?;
-        Destination { topic, queue_id: 0, delay_level: 0 }
+        Destination {
+            topic,
+            queue_id: 0,
+            delay_level: 0,
+        }
     } else {
         let level = match header.delay_level {
             0 => FIRST_RETRY_LEVEL + view.reconsume_times,
             level => level,
         };
         let queue_id = rand::random_range(0..config.retry_queue_nums);
-        Destination { topic: retry_topic, queue_id, delay_level: level }
+        Destination {
+            topic: retry_topic,
+            queue_id,
+            delay_level: level,
+        }
     };
     store(ctx, &view, to).await?;
     ctx.stats.sent_back(group, &view, dead);
@@ -97,15 +111,14 @@ async fn try_send_back(ctx: &BrokerContext, request: &RemotingCommand) -> Result
 }
 
 fn topic_missing(topic: &str) -> Refusal {
-    Refusal::new(ResponseCode::SystemError, format!("topic[{topic}] not exist"))
+    Refusal::new(
+        ResponseCode::SystemError,
+        format!("topic[{topic}] not exist"),
+    )
 }
 
 /// Stores the message again, one time older, and knowing where it came from.
-async fn store(
-    ctx: &BrokerContext,
-    view: &RecordView<'_>,
-    to: Destination,
-) -> Result<(), Refusal> {
+async fn store(ctx: &BrokerContext, view: &RecordView<'_>, to: Destination) -> Result<(), Refusal> {
     let origin = view.offset_id();
     let mut edited = properties::Editor::new(view.properties);
     edited.set_if_absent(properties::RETRY_TOPIC, view.topic);
@@ -127,7 +140,9 @@ async fn store(
     };
     let mut buf = BytesMut::with_capacity(view.body.len() + text.len() + 256);
     let append = message.into_request(&ctx.store, to.delay_level, &mut buf)?;
-    let permit = ctx.permits.try_acquire(PermitClass::Internal, 1, append.bytes.len());
+    let permit = ctx
+        .permits
+        .try_acquire(PermitClass::Internal, 1, append.bytes.len());
     if permit.is_none() {
         let remark = "[OVERLOAD]system busy, start flow control for a while";
         return Err(Refusal::new(ResponseCode::SystemBusy, remark));
