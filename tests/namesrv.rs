@@ -464,7 +464,7 @@ impl Golden {
         let folder = named.unwrap_or(beside).join("golden/wire");
         let Ok(index) = std::fs::read(folder.join("index.json")) else {
             println!("CONFORMANCE NOT RUN: golden frames not found");
-                return None;
+            return None;
         };
         let index = serde_json::from_slice(&index).expect("the index is JSON");
         Some(Self { folder, index })
