@@ -23,6 +23,8 @@ mod hub;
 mod listener;
 mod outbox;
 mod responder;
+#[cfg(test)]
+mod tests;
 
 pub use calls::CallError;
 pub use config::NetConfig;
