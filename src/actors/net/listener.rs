@@ -40,7 +40,8 @@ pub(super) struct Listener {
     cell: Arc<ActorCell>,
     hub: Arc<Hub>,
     factory: ServiceFactory,
-    socket: TcpListener,
+    /// `None` after a shutdown: the port is free by the time that is answered.
+    socket: Option<TcpListener>,
     accepting: Option<Accepting>,
     pause: Option<Pin<Box<Sleep>>>,
 }
@@ -56,7 +57,7 @@ impl Listener {
             cell,
             hub,
             factory,
-            socket,
+            socket: Some(socket),
             accepting: None,
             pause: None,
         }
@@ -111,7 +112,8 @@ impl Actor for Listener {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let registered = self.socket.try_clone().and_then(Accepting::from_std);
+        let Some(socket) = &self.socket else { return };
+        let registered = socket.try_clone().and_then(Accepting::from_std);
         self.accepting = Some(registered.expect("the listening socket can be registered"));
         ctx.spawn(Accept);
     }
@@ -133,6 +135,7 @@ impl Handler<Shutdown> for Listener {
     fn handle(&mut self, _: Shutdown, ctx: &mut Self::Context) {
         self.cell.begin_work();
         self.accepting = None;
+        self.socket = None;
         ctx.stop();
     }
 }
