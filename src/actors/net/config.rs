@@ -8,6 +8,8 @@ use crate::protocol::frame::FRAME_LEN_MAX;
 pub(super) const IOV_MAX: usize = 64;
 /// Reads of one connection before it lets the others of its arbiter have a turn.
 pub(super) const READS_PER_TURN_MAX: usize = 4;
+/// Requests handed to the service at once; between two calls the budget is looked at again.
+pub(super) const FRAMES_PER_CALL_MAX: usize = 256;
 /// The smallest buffer for one read; it grows with what arrives.
 pub(super) const READ_LEN_MIN: usize = 4 * 1024;
 /// The largest buffer for one read.

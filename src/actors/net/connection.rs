@@ -19,7 +19,8 @@ use tokio_util::io::poll_read_buf;
 
 use super::Service;
 use super::config::{
-    IOV_MAX, PARTIAL_FREE_LEN_MAX, READ_LEN_MAX, READ_LEN_MIN, READS_PER_TURN_MAX,
+    FRAMES_PER_CALL_MAX, IOV_MAX, PARTIAL_FREE_LEN_MAX, READ_LEN_MAX, READ_LEN_MIN,
+    READS_PER_TURN_MAX,
 };
 use super::handle::ConnectionHandle;
 use super::hub::Hub;
@@ -58,6 +59,8 @@ pub(super) struct Connection {
     service: Box<dyn Service>,
     codec: FrameCodec,
     inbuf: BytesMut,
+    /// The buffer may hold more whole frames than were served.
+    backlog: bool,
     read_len: usize,
     /// Held while a large frame is arriving.
     inbound: Option<Permit>,
@@ -90,6 +93,7 @@ impl Connection {
             service,
             codec,
             inbuf: BytesMut::new(),
+            backlog: false,
             read_len: READ_LEN_MIN,
             inbound: None,
             frames: Vec::new(),
@@ -123,7 +127,7 @@ impl Connection {
             if matches!(reading, Reading::Yes)
                 && let Poll::Ready(read) = self.read(cx)
             {
-                match read.map_err(End::Io).and_then(|len| self.serve(len)) {
+                match read.and_then(|()| self.serve()) {
                     Ok(()) => reads += 1,
                     Err(end) => return Poll::Ready(end),
                 }
@@ -163,32 +167,36 @@ impl Connection {
         usize::try_from(i32::from_be_bytes(*prefix)).ok()
     }
 
-    fn read(&mut self, cx: &mut TaskContext<'_>) -> Poll<io::Result<usize>> {
+    /// Reads once, unless the buffer holds whole frames still.
+    fn read(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), End>> {
+        if self.backlog {
+            return Poll::Ready(Ok(()));
+        }
         if self.inbuf.capacity() - self.inbuf.len() < self.read_len / 2 {
             self.inbuf.reserve(self.read_len);
         }
         let room = self.inbuf.capacity() - self.inbuf.len();
-        let len = ready!(poll_read_buf(
+        let read = ready!(poll_read_buf(
             Pin::new(&mut self.stream),
             cx,
             &mut self.inbuf
-        ))?;
+        ));
+        let len = read.map_err(End::Io)?;
         self.handle.count_read(len);
         if len == room {
             self.read_len = (self.read_len * 2).min(READ_LEN_MAX);
         } else if len < self.read_len / 8 {
             self.read_len = (self.read_len / 2).max(READ_LEN_MIN);
         }
-        Poll::Ready(Ok(len))
+        Poll::Ready(if len == 0 { Err(End::Eof) } else { Ok(()) })
     }
 
-    /// Hands all whole frames of the buffer to the service, also those before a bad one.
-    fn serve(&mut self, len: usize) -> Result<(), End> {
-        if len == 0 {
-            return Err(End::Eof);
-        }
+    /// Hands the whole frames of the buffer to the service, also those before a bad one.
+    fn serve(&mut self) -> Result<(), End> {
         let mut count = 0;
-        let bad = loop {
+        let mut bad = None;
+        self.backlog = true;
+        while self.backlog && self.frames.len() < FRAMES_PER_CALL_MAX {
             match self.codec.decode(&mut self.inbuf) {
                 Ok(Some(frame)) => {
                     count += 1;
@@ -199,10 +207,13 @@ impl Connection {
                         self.frames.push(frame);
                     }
                 }
-                Ok(None) => break None,
-                Err(error) => break Some(error),
+                Ok(None) => self.backlog = false,
+                Err(error) => {
+                    self.backlog = false;
+                    bad = Some(error);
+                }
             }
-        };
+        }
         self.cell.count_handled(count);
         self.handle.count_frames(count, !self.inbuf.is_empty());
         if !self.frames.is_empty() {
