@@ -1,6 +1,7 @@
 //! Files of our own and the checkpoint page: whatever is in them, they are taken or ignored.
 #![no_main]
 
+use callboard::actors::namesrv::snapshot::Snapshot;
 use callboard::store::checkpoint::Checkpoint;
 use callboard::store::tails::Tails;
 use libfuzzer_sys::fuzz_target;
@@ -10,6 +11,10 @@ fuzz_target!(|bytes: &[u8]| {
         let page = checkpoint.encode();
         assert_eq!(Checkpoint::decode(&page), Some(checkpoint));
         let _ = Checkpoint::decode(&page).map(|c| c.min_timestamp());
+    }
+    if let Ok(snapshot) = Snapshot::decode(bytes) {
+        let written = snapshot.encode().expect("what was read can be written");
+        assert!(Snapshot::decode(&written).is_ok());
     }
     if let Some(tails) = Tails::decode(bytes) {
         let written = tails.encode().expect("what was read can be written");
