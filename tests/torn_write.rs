@@ -142,14 +142,13 @@ impl Workload {
         let before = self.checkpoint;
         self.checkpoint.physic_msg_timestamp = reader.flushed_timestamp();
         self.checkpoint.logics_msg_timestamp = reader.flushed_timestamp();
+        let anchor = last.and_then(|(at, _)| reader.anchor(*at));
         let tails = Tails {
-            anchor: Anchor {
-                log_end: self.writer.end(),
-                last_record: last
-                    .map(|(at, _)| *at)
-                    .filter(|at| *at >= reader.min_offset()),
-                last_store_timestamp: reader.end_timestamp(),
-            },
+            anchor: anchor.unwrap_or(Anchor {
+                log_end: reader.min_offset(),
+                last_record: None,
+                last_store_timestamp: 0,
+            }),
             boot_id: callboard::store::tails::boot_id(),
             checkpoints: vec![before, self.checkpoint],
             queues: Vec::new(),

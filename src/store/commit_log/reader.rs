@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     protocol::message::record::{self, Peek},
-    store::{error::StoreError, mapped},
+    store::{error::StoreError, mapped, tails::Anchor},
 };
 
 /// Reads a commit log; clones share everything.
@@ -158,6 +158,17 @@ impl CommitLogReader {
         let segments = self.state.segments.load_full();
         let levels = self.state.config.delay_levels.clone();
         Scan::new(segments, from, to.min(self.end()), check_crc, levels)
+    }
+
+    /// Ties a snapshot of the queues' tails to the end of the given record, the last one that the
+    /// snapshot covers. `None` when no record is there any more.
+    pub fn anchor(&self, last_record: i64) -> Option<Anchor> {
+        let record = self.record_at(last_record)?;
+        Some(Anchor {
+            log_end: last_record + record.len() as i64,
+            last_record: Some(last_record),
+            last_store_timestamp: record::peek_store_timestamp(&record)?,
+        })
     }
 
     /// Unmaps what was not read since the last call, and closes files of which nothing is mapped
