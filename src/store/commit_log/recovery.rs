@@ -310,18 +310,28 @@ impl Recovery {
         let stop = self.walk(&segments)?;
         self.report.end = stop.end;
         let kept = self.cut(&segments, &stop)?;
-        if self.report.mode != RecoveryMode::Normal {
-            // What a killed broker wrote may not be on disk yet, and will be promised from now on.
-            let scanned = kept.iter().filter(|s| s.end() > self.report.scan_from);
-            for segment in scanned.filter(|s| !s.is_read_only()) {
-                let synced = segment.file()?.sync_data();
-                synced.map_err(|e| StoreError::io("sync", segment.path(), e))?;
-            }
-        }
+        self.sync(&kept)?;
         if kept.len() != segments.len() {
             self.state.segments.store(Arc::new(kept));
         }
         self.publish();
+        Ok(())
+    }
+
+    /// After a crash, what the old process wrote may not be on disk yet, and is promised from now
+    /// on. Segments that were synced long ago cost next to nothing.
+    fn sync(&self, segments: &Segments) -> Result<(), StoreError> {
+        let resumed = self.report.mode == RecoveryMode::Resumed;
+        if self.from.clean && !resumed {
+            return Ok(());
+        }
+        let flushed = if resumed { self.state.flushed.get() } else { 0 };
+        let unsynced = segments.iter().filter(|s| s.end() > flushed);
+        for segment in unsynced.filter(|s| !s.is_read_only()) {
+            let synced = segment.file()?.sync_data();
+            synced.map_err(|e| StoreError::io("sync", segment.path(), e))?;
+            segment.close_if_unmapped();
+        }
         Ok(())
     }
 

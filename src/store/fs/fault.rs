@@ -178,6 +178,11 @@ impl FileSystem for FaultFs {
         self.inner.sync_dir(path)
     }
 
+    fn sync_all(&self, path: &Path) -> io::Result<()> {
+        self.faults.check(Call::Sync)?;
+        self.inner.sync_all(path)
+    }
+
     fn exists(&self, path: &Path) -> bool {
         self.inner.exists(path)
     }

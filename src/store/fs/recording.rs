@@ -59,6 +59,7 @@ enum Change {
     Sync {
         inode: Inode,
     },
+    SyncAll,
 }
 
 #[derive(Debug, Default)]
@@ -199,6 +200,11 @@ impl FileSystem for RecordingFs {
         self.inner.sync_dir(path)?;
         let path = path.to_path_buf();
         self.record(Change::SyncDir { path });
+        Ok(())
+    }
+
+    fn sync_all(&self, _path: &Path) -> io::Result<()> {
+        self.record(Change::SyncAll);
         Ok(())
     }
 
@@ -416,6 +422,12 @@ impl Disk {
                 let end = (offset + len).min(content.len());
                 content.change(*offset, end.saturating_sub(*offset), |part, _| part.fill(0));
             }
+            Change::SyncAll => {
+                self.files.values_mut().for_each(Content::sync);
+                for change in std::mem::take(&mut self.pending).values().flatten() {
+                    rename_in(&mut self.names, change);
+                }
+            }
             Change::Sync { inode } => self.files.entry(*inode).or_default().sync(),
         }
     }
@@ -502,6 +514,8 @@ mod tests {
         assert_eq!(best[0].0, "b");
         assert_eq!(best[0].1[..5], *b"again");
         assert_eq!(best[0].1[5000..5004], *b"more");
+        fs.sync_all(dir.path()).unwrap();
+        assert_eq!(image(&recording, recording.changes(), false), best);
     }
 
     #[test]
