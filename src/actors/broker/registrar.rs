@@ -1,21 +1,320 @@
-//! Stub.
-#![allow(missing_docs)]
-use crate::{
-    actors::kernel::Tree,
-    config::{Live, broker::BrokerConfig},
+//! Registration with NameServers (`BrokerOuterAPI`): one actor per NameServer, so that a dead one
+//! delays nobody, and the `registrar` actor above them, which follows `namesrvAddr`.
+//!
+//! All NameServers are told at start, every `registerNameServerPeriod`, and of each changed topic at
+//! once. Nothing is owned here but sessions: a restart registers everything once more.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, OnceLock},
+    time::Duration,
 };
-use std::sync::Arc;
-pub struct Registrars;
-impl Registrars {
-    pub fn new(
-        _: &Tree,
-        _: &str,
-        _: &actix::ArbiterHandle,
-        _: Arc<Live<BrokerConfig>>,
-        _: super::tables::topics::Topics,
-    ) -> Self {
-        Self
-    }
-    pub fn start(&self) {}
-    pub async fn unregister(&self) {}
+
+use actix::{
+    Actor, ActorContext, ArbiterHandle, AsyncContext, Context, Handler, Message, Supervised,
+};
+use arc_swap::ArcSwapOption;
+use futures_util::future::join_all;
+use tokio::sync::oneshot;
+
+use super::tables::Topics;
+use crate::{
+    actors::kernel::{
+        ActorCell, ActorRef, ChildGaveUp, RestartPolicy, Shutdown, Tree, lock, now_ms, spawn,
+    },
+    client::{RemotingClient, RemotingConfig},
+    config::{BrokerConfig, Live},
+    crashable,
+    protocol::header::namesrv::RegisterBrokerResponseHeader,
+};
+
+mod announcement;
+mod routes;
+mod session;
+
+use announcement::Announcements;
+use session::{Announce, RegisterAll, Registrar, Unregister};
+
+/// How often `namesrvAddr` is looked at: it may be changed while the broker runs.
+const FOLLOW_EVERY: Duration = Duration::from_secs(5);
+/// NameServers that a broker registers with at most.
+pub const NAMESRVS_MAX: usize = 64;
+
+/// Where a slave's master is, as NameServers tell it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MasterAddrs {
+    /// Address of the master's replication.
+    pub ha_server_addr: String,
+    /// Address of the master.
+    pub master_addr: String,
 }
+
+struct Session {
+    actor: ActorRef<Registrar>,
+    /// Whether the last registration worked; `None` before the first.
+    registered: Option<bool>,
+}
+
+struct Shared {
+    tree: Tree,
+    path: String,
+    arbiter: ArbiterHandle,
+    config: Arc<Live<BrokerConfig>>,
+    topics: Topics,
+    client: RemotingClient,
+    announcements: Announcements,
+    routes: routes::Routes,
+    sessions: Mutex<BTreeMap<String, Session>>,
+    master: ArcSwapOption<MasterAddrs>,
+    follower: OnceLock<ActorRef<Follower>>,
+}
+
+/// All NameServers of a broker. Cloning it is one reference count.
+#[derive(Clone)]
+pub struct Registrars(Arc<Shared>);
+
+impl std::fmt::Debug for Registrars {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "Registrars({:?})", self.addresses())
+    }
+}
+
+impl Registrars {
+    /// Nobody is told anything before [`Registrars::start`]; actors are made below
+    /// `parent/registrar` on `arbiter`.
+    pub fn new(
+        tree: &Tree,
+        parent: &str,
+        arbiter: &ArbiterHandle,
+        config: Arc<Live<BrokerConfig>>,
+        topics: Topics,
+    ) -> Self {
+        Self(Arc::new(Shared {
+            tree: tree.clone(),
+            path: format!("{parent}/registrar"),
+            arbiter: arbiter.clone(),
+            config,
+            topics,
+            client: RemotingClient::new(RemotingConfig::default()),
+            announcements: Announcements::new(i64::try_from(now_ms()).unwrap_or(i64::MAX)),
+            routes: routes::Routes::new(),
+            sessions: Mutex::default(),
+            master: ArcSwapOption::empty(),
+            follower: OnceLock::new(),
+        }))
+    }
+
+    /// Registers with all NameServers, without waiting for them, and from now on keeps doing so.
+    pub fn start(&self) {
+        let (parent, name) = self.0.path.rsplit_once('/').unwrap_or(("", &self.0.path));
+        let registrars = self.clone();
+        let follower = spawn(
+            &self.0.tree,
+            parent,
+            name,
+            "registrars",
+            &self.0.arbiter,
+            RestartPolicy::default(),
+            move |cell| Follower { cell, registrars },
+        );
+        follower.supervise();
+        if self.0.follower.set(follower).is_err() {
+            return;
+        }
+        self.follow();
+        let weak = Arc::downgrade(&self.0);
+        self.0.topics.on_change(move |changed| {
+            let Some(shared) = weak.upgrade().filter(|_| !changed.topics.is_empty()) else {
+                return;
+            };
+            let changed = Arc::new(changed.clone());
+            for session in lock(&shared.sessions).values() {
+                session.actor.tell(Announce(changed.clone()));
+            }
+        });
+    }
+
+    /// Registers everything with everybody now; yields how many NameServers took it and how many
+    /// there are.
+    pub async fn register_all(&self) -> (usize, usize) {
+        let answers: Vec<_> = lock(&self.0.sessions)
+            .values()
+            .map(|session| {
+                let (reply, answer) = oneshot::channel();
+                session.actor.tell(RegisterAll { reply: Some(reply) });
+                answer
+            })
+            .collect();
+        let count = answers.len();
+        let answers = join_all(answers).await;
+        (answers.into_iter().filter(|answer| matches!(answer, Ok(true))).count(), count)
+    }
+
+    /// Takes the broker out of all NameServers, for which they have 3 s, and ends the actors.
+    pub async fn unregister(&self) {
+        if let Some(follower) = self.0.follower.get() {
+            follower.tell(Shutdown);
+        }
+        let sessions: Vec<Session> =
+            std::mem::take(&mut *lock(&self.0.sessions)).into_values().collect();
+        join_all(sessions.iter().map(|session| session.actor.ask(Unregister))).await;
+        for session in &sessions {
+            session.actor.tell(Shutdown);
+        }
+        self.0.client.shut_down();
+    }
+
+    /// The NameServers in use.
+    pub fn addresses(&self) -> Vec<String> {
+        lock(&self.0.sessions).keys().cloned().collect()
+    }
+
+    /// The NameServers in use, those that answered last time first.
+    fn addresses_alive_first(&self) -> Vec<String> {
+        let sessions = lock(&self.0.sessions);
+        let mut all: Vec<_> = sessions
+            .iter()
+            .map(|(addr, session)| (session.registered != Some(true), addr.clone()))
+            .collect();
+        all.sort();
+        all.into_iter().map(|(_, addr)| addr).collect()
+    }
+
+    /// The NameServers with what is known of each: whether the last registration worked.
+    pub fn states(&self) -> BTreeMap<String, Option<bool>> {
+        let sessions = lock(&self.0.sessions);
+        sessions.iter().map(|(addr, session)| (addr.clone(), session.registered)).collect()
+    }
+
+    /// A slave's master, as the NameServers told last.
+    pub fn master(&self) -> Option<Arc<MasterAddrs>> {
+        self.0.master.load_full()
+    }
+
+    /// The client that talks to NameServers, for other requests to them.
+    pub fn client(&self) -> &RemotingClient {
+        &self.0.client
+    }
+
+    /// Makes actors for new addresses in `namesrvAddr`, and ends those of old ones.
+    fn follow(&self) {
+        let wanted = self.0.config.load().namesrv_addrs();
+        let mut sessions = lock(&self.0.sessions);
+        sessions.retain(|addr, session| {
+            let keep = wanted.contains(addr);
+            if !keep {
+                log::info!("{} leaves addr={addr}", self.0.path);
+                session.actor.tell(Shutdown);
+                self.0.client.disconnect(addr);
+            }
+            keep
+        });
+        for addr in wanted.into_iter().take(NAMESRVS_MAX) {
+            sessions.entry(addr.clone()).or_insert_with(|| self.open(addr));
+        }
+    }
+
+    fn open(&self, addr: String) -> Session {
+        let shared = self.0.clone();
+        let name = addr.replace('/', "_");
+        let actor = spawn(
+            &self.0.tree,
+            &self.0.path,
+            &name,
+            "registrar",
+            &self.0.arbiter,
+            RestartPolicy::default(),
+            move |cell| Registrar::recover(cell, addr, shared),
+        );
+        Session { actor, registered: None }
+    }
+}
+
+impl Shared {
+    fn set_state(&self, addr: &str, registered: bool) {
+        if let Some(session) = lock(&self.sessions).get_mut(addr) {
+            session.registered = Some(registered);
+        }
+    }
+
+    fn first_success(&self, addr: &str) -> bool {
+        lock(&self.sessions).get(addr).is_some_and(|session| session.registered.is_none())
+    }
+
+    fn learn_master(&self, header: &RegisterBrokerResponseHeader) {
+        let (Some(ha), Some(master)) = (&header.ha_server_addr, &header.master_addr) else {
+            return;
+        };
+        if ha.is_empty() && master.is_empty() {
+            return;
+        }
+        let addrs =
+            MasterAddrs { ha_server_addr: ha.to_string(), master_addr: master.to_string() };
+        let known = self.master.load();
+        if known.as_deref() != Some(&addrs) {
+            log::info!("{} learns of its master addr={master} ha={ha}", self.path);
+            self.master.store(Some(Arc::new(addrs)));
+        }
+    }
+}
+
+/// Above all registrars: follows `namesrvAddr` and replaces an actor that gave up. No state.
+struct Follower {
+    cell: Arc<ActorCell>,
+    registrars: Registrars,
+}
+
+impl Actor for Follower {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let weak = Arc::downgrade(&self.registrars.0);
+        self.cell.set_detail(move || {
+            let Some(shared) = weak.upgrade() else { return serde_json::Value::Null };
+            serde_json::json!({ "namesrvs": Registrars(shared).states() })
+        });
+        ctx.run_interval(FOLLOW_EVERY, |_, ctx| ctx.notify(Follow));
+    }
+}
+
+impl Supervised for Follower {}
+
+crashable!(Follower);
+
+/// Look at `namesrvAddr`.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+struct Follow;
+
+impl Handler<Follow> for Follower {
+    type Result = ();
+
+    fn handle(&mut self, _: Follow, _: &mut Self::Context) {
+        self.cell.begin_work();
+        self.registrars.follow();
+    }
+}
+
+impl Handler<ChildGaveUp> for Follower {
+    type Result = ();
+
+    fn handle(&mut self, child: ChildGaveUp, _: &mut Self::Context) {
+        self.cell.begin_work();
+        log::error!("{} starts afresh path={} error={}", self.cell.path(), child.path, child.error);
+        lock(&self.registrars.0.sessions)
+            .retain(|_, session| **session.actor.cell().path() != *child.path);
+        self.registrars.follow();
+    }
+}
+
+impl Handler<Shutdown> for Follower {
+    type Result = ();
+
+    fn handle(&mut self, _: Shutdown, ctx: &mut Self::Context) {
+        self.cell.begin_work();
+        ctx.stop();
+    }
+}
+
+#[cfg(test)]
+mod tests;
