@@ -147,7 +147,13 @@ impl Registrars {
             .collect();
         let count = answers.len();
         let answers = join_all(answers).await;
-        (answers.into_iter().filter(|answer| matches!(answer, Ok(true))).count(), count)
+        (
+            answers
+                .into_iter()
+                .filter(|answer| matches!(answer, Ok(true)))
+                .count(),
+            count,
+        )
     }
 
     /// Takes the broker out of all NameServers, for which they have 3 s, and ends the actors.
@@ -155,8 +161,9 @@ impl Registrars {
         if let Some(follower) = self.0.follower.get() {
             follower.tell(Shutdown);
         }
-        let sessions: Vec<Session> =
-            std::mem::take(&mut *lock(&self.0.sessions)).into_values().collect();
+        let sessions: Vec<Session> = std::mem::take(&mut *lock(&self.0.sessions))
+            .into_values()
+            .collect();
         join_all(sessions.iter().map(|session| session.actor.ask(Unregister))).await;
         for session in &sessions {
             session.actor.tell(Shutdown);
@@ -183,7 +190,10 @@ impl Registrars {
     /// The NameServers with what is known of each: whether the last registration worked.
     pub fn states(&self) -> BTreeMap<String, Option<bool>> {
         let sessions = lock(&self.0.sessions);
-        sessions.iter().map(|(addr, session)| (addr.clone(), session.registered)).collect()
+        sessions
+            .iter()
+            .map(|(addr, session)| (addr.clone(), session.registered))
+            .collect()
     }
 
     /// A slave's master, as the NameServers told last.
@@ -210,7 +220,9 @@ impl Registrars {
             keep
         });
         for addr in wanted.into_iter().take(NAMESRVS_MAX) {
-            sessions.entry(addr.clone()).or_insert_with(|| self.open(addr));
+            sessions
+                .entry(addr.clone())
+                .or_insert_with(|| self.open(addr));
         }
     }
 
@@ -226,7 +238,10 @@ impl Registrars {
             RestartPolicy::default(),
             move |cell| Registrar::recover(cell, addr, shared),
         );
-        Session { actor, registered: None }
+        Session {
+            actor,
+            registered: None,
+        }
     }
 }
 
@@ -238,7 +253,9 @@ impl Shared {
     }
 
     fn first_success(&self, addr: &str) -> bool {
-        lock(&self.sessions).get(addr).is_some_and(|session| session.registered.is_none())
+        lock(&self.sessions)
+            .get(addr)
+            .is_some_and(|session| session.registered.is_none())
     }
 
     fn learn_master(&self, header: &RegisterBrokerResponseHeader) {
@@ -248,8 +265,10 @@ impl Shared {
         if ha.is_empty() && master.is_empty() {
             return;
         }
-        let addrs =
-            MasterAddrs { ha_server_addr: ha.to_string(), master_addr: master.to_string() };
+        let addrs = MasterAddrs {
+            ha_server_addr: ha.to_string(),
+            master_addr: master.to_string(),
+        };
         let known = self.master.load();
         if known.as_deref() != Some(&addrs) {
             log::info!("{} learns of its master addr={master} ha={ha}", self.path);
@@ -270,7 +289,9 @@ impl Actor for Follower {
     fn started(&mut self, ctx: &mut Self::Context) {
         let weak = Arc::downgrade(&self.registrars.0);
         self.cell.set_detail(move || {
-            let Some(shared) = weak.upgrade() else { return serde_json::Value::Null };
+            let Some(shared) = weak.upgrade() else {
+                return serde_json::Value::Null;
+            };
             serde_json::json!({ "namesrvs": Registrars(shared).states() })
         });
         ctx.run_interval(FOLLOW_EVERY, |_, ctx| ctx.notify(Follow));
@@ -300,7 +321,12 @@ impl Handler<ChildGaveUp> for Follower {
 
     fn handle(&mut self, child: ChildGaveUp, _: &mut Self::Context) {
         self.cell.begin_work();
-        log::error!("{} starts afresh path={} error={}", self.cell.path(), child.path, child.error);
+        log::error!(
+            "{} starts afresh path={} error={}",
+            self.cell.path(),
+            child.path,
+            child.error
+        );
         lock(&self.registrars.0.sessions)
             .retain(|_, session| **session.actor.cell().path() != *child.path);
         self.registrars.follow();

@@ -48,7 +48,10 @@ pub struct Announcements {
 impl Announcements {
     /// Nothing is kept yet.
     pub fn new(now_ms: i64) -> Self {
-        Self { mapping_version: DataVersion::at(now_ms), kept: Mutex::default() }
+        Self {
+            mapping_version: DataVersion::at(now_ms),
+            kept: Mutex::default(),
+        }
     }
 
     /// Registrations that together hold all topics: several with `enableSplitRegistration`.
@@ -58,7 +61,11 @@ impl Announcements {
             true => broker.split_registration_size.max(1),
             false => usize::MAX,
         };
-        let wanted = (topics.version(), broker.broker_permission, broker.compressed_register);
+        let wanted = (
+            topics.version(),
+            broker.broker_permission,
+            broker.compressed_register,
+        );
         if let Some(kept) = &*lock(&self.kept)
             && (kept.version, kept.permission, kept.compressed) == wanted
             && kept.chunk_len == chunk_len
@@ -79,7 +86,13 @@ impl Announcements {
         }
         let bodies: Arc<[Body]> = bodies.into();
         let (_, permission, compressed) = wanted;
-        let kept = Kept { version, permission, compressed, chunk_len, bodies: bodies.clone() };
+        let kept = Kept {
+            version,
+            permission,
+            compressed,
+            chunk_len,
+            bodies: bodies.clone(),
+        };
         *lock(&self.kept) = Some(kept);
         bodies
     }
@@ -118,10 +131,18 @@ impl Announcements {
             ..Default::default()
         };
         let compressed = config.broker.compressed_register;
-        let packed = if compressed { body.encode_compressed().ok() } else { None };
+        let packed = if compressed {
+            body.encode_compressed().ok()
+        } else {
+            None
+        };
         let compressed = packed.is_some();
         let bytes = packed.unwrap_or_else(|| fastjson::to_vec(&body).unwrap_or_default());
-        Body { crc: body_crc32(&bytes), bytes: bytes.into(), compressed }
+        Body {
+            crc: body_crc32(&bytes),
+            bytes: bytes.into(),
+            compressed,
+        }
     }
 }
 

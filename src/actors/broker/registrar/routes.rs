@@ -35,7 +35,11 @@ impl Registrars {
         let routes = &self.0.routes;
         if let Some(known) = routes.get(topic) {
             let (asked, route) = known.value();
-            let limit = if route.is_some() { KNOWN_FOR } else { UNKNOWN_FOR };
+            let limit = if route.is_some() {
+                KNOWN_FOR
+            } else {
+                UNKNOWN_FOR
+            };
             if asked.elapsed() < limit {
                 return route.clone();
             }
@@ -81,7 +85,11 @@ impl Registrars {
             return Some(queues);
         }
         let route = self.route(topic).await?;
-        for data in route.queue_datas.iter().filter(|data| perm::is_readable(data.perm)) {
+        for data in route
+            .queue_datas
+            .iter()
+            .filter(|data| perm::is_readable(data.perm))
+        {
             // What a foreign server says does not decide how much memory is taken.
             const QUEUES_MAX: i32 = 1 << 16;
             let ids = 0..data.read_queue_nums.min(QUEUES_MAX);

@@ -104,8 +104,10 @@ impl Registrar {
         let bodies = if was_all {
             self.shared.announcements.all(&config, &self.shared.topics)
         } else {
-            let body =
-                self.shared.announcements.some(&config, some.into_values(), self.version);
+            let body = self
+                .shared
+                .announcements
+                .some(&config, some.into_values(), self.version);
             [body].into()
         };
         self.busy = true;
@@ -125,12 +127,14 @@ impl Registrar {
             }
             Ok(())
         };
-        let done = work.into_actor(self).map(move |outcome: Outcome, act, ctx| {
-            for reply in waiting {
-                let _ = reply.send(outcome.is_ok());
-            }
-            act.registered(outcome, ctx);
-        });
+        let done = work
+            .into_actor(self)
+            .map(move |outcome: Outcome, act, ctx| {
+                for reply in waiting {
+                    let _ = reply.send(outcome.is_ok());
+                }
+                act.registered(outcome, ctx);
+            });
         ctx.spawn(done);
     }
 
@@ -163,7 +167,12 @@ impl Registrar {
 
     fn arm(&self, ctx: &mut Context<Self>, after: Duration) {
         ctx.run_later(after, |act, ctx| {
-            let period = act.shared.config.load().broker.register_name_server_period_ms;
+            let period = act
+                .shared
+                .config
+                .load()
+                .broker
+                .register_name_server_period_ms;
             let period = Duration::from_millis(u64::try_from(period).unwrap_or(0).max(1000));
             act.all = true;
             act.next(ctx);
@@ -196,7 +205,11 @@ impl Shared {
     async fn register(&self, addr: &str, request: RemotingCommand) -> Outcome {
         let timeout = self.config.load().broker.register_broker_timeout_ms;
         let timeout = Duration::from_millis(u64::try_from(timeout).unwrap_or(0).max(1));
-        let answer = self.client.call(addr, request, timeout).await.map_err(|e| e.to_string())?;
+        let answer = self
+            .client
+            .call(addr, request, timeout)
+            .await
+            .map_err(|e| e.to_string())?;
         if answer.code != ResponseCode::Success.code() {
             let remark = answer.remark.as_deref().unwrap_or_default();
             return Err(format!("code {} {remark}", answer.code));
@@ -303,7 +316,8 @@ impl Handler<Announce> for Registrar {
             self.some.remove(&**topic);
         }
         for topic in &changed.topics {
-            self.some.insert(topic.topic_name.clone(), (**topic).clone());
+            self.some
+                .insert(topic.topic_name.clone(), (**topic).clone());
         }
         self.version = changed.version;
         self.next(ctx);
@@ -317,13 +331,19 @@ impl Handler<Unregister> for Registrar {
         self.cell.begin_work();
         self.stopped = true;
         self.waiting.clear();
-        let (shared, addr, path) =
-            (self.shared.clone(), self.addr.clone(), self.cell.path().clone());
+        let (shared, addr, path) = (
+            self.shared.clone(),
+            self.addr.clone(),
+            self.cell.path().clone(),
+        );
         let begun_ms = now_ms();
         Box::pin(async move {
             match shared.unregister(&addr).await {
                 Ok(answer) => {
-                    log::info!("{path} unregistered ms={}", now_ms().saturating_sub(begun_ms));
+                    log::info!(
+                        "{path} unregistered ms={}",
+                        now_ms().saturating_sub(begun_ms)
+                    );
                     answer.code == ResponseCode::Success.code()
                 }
                 Err(error) => {

@@ -71,14 +71,19 @@ fn namesrv(tree: &Tree) -> (SocketAddr, Seen) {
     let factory: ServiceFactory = Arc::new(move |_| Box::new(FakeNamesrv { seen: own.clone() }));
     let config = NetConfig::default();
     let net = Net::start(tree, "namesrv", vec![Arbiter::current()], config);
-    let addr = net.listen(SocketAddr::from(([127, 0, 0, 1], 0)), factory).unwrap();
+    let addr = net
+        .listen(SocketAddr::from(([127, 0, 0, 1], 0)), factory)
+        .unwrap();
     std::mem::forget(net);
     (addr, seen)
 }
 
 fn start(tree: &Tree, dir: &Path, namesrvs: &str) -> Registrars {
-    let settings =
-        [("listenPort", "20911"), ("brokerName", "broker-a"), ("namesrvAddr", namesrvs)];
+    let settings = [
+        ("listenPort", "20911"),
+        ("brokerName", "broker-a"),
+        ("namesrvAddr", namesrvs),
+    ];
     let config = Live::new(BrokerConfig::load(None, &settings, &test_env(dir)).unwrap());
     let here = Arbiter::current();
     let fs = Arc::new(RealFs);
@@ -105,20 +110,29 @@ fn a_dead_namesrv_delays_nobody() {
         let tree = Tree::new("t");
         let (addr, seen) = namesrv(&tree);
         // Nobody listens on a port that was just given back.
-        let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let dead = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
         let registrars = start(&tree, dir.path(), &format!("{dead};{addr}"));
         registrars.start();
         assert_eq!(registrars.register_all().await, (1, 2));
         assert!(tree.contains(&format!("broker/registrar/{addr}")));
         let topics = registrars.0.topics.clone();
-        let request =
-            CreateForSend { topic: "ordered", default_topic: "TBW102", queue_nums: 4, unit_mode: false };
+        let request = CreateForSend {
+            topic: "ordered",
+            default_topic: "TBW102",
+            queue_nums: 4,
+            unit_mode: false,
+        };
         topics.create_for_send(request).await.unwrap();
         assert_eq!(registrars.register_all().await, (1, 2));
         {
             let seen = lock(&seen);
             assert!(registered(&seen[0]).len() > 10);
-            let alone = seen.iter().filter(|request| registered(request) == ["ordered"]);
+            let alone = seen
+                .iter()
+                .filter(|request| registered(request) == ["ordered"]);
             assert_eq!(alone.count(), 1);
             assert!(registered(seen.last().unwrap()).contains(&"ordered".to_owned()));
         }
@@ -127,7 +141,10 @@ fn a_dead_namesrv_delays_nobody() {
         assert!(topics.is_order("ordered"));
         assert_eq!(registrars.master().unwrap().master_addr, "192.0.2.1:2");
         registrars.unregister().await;
-        assert_eq!(lock(&seen).last().unwrap().code, RequestCode::UnregisterBroker.code());
+        assert_eq!(
+            lock(&seen).last().unwrap().code,
+            RequestCode::UnregisterBroker.code()
+        );
     });
 }
 
@@ -162,12 +179,14 @@ fn queues_are_those_of_all_brokers_that_can_be_read() {
         registrars.start();
         registrars.register_all().await;
         let queues = registrars.readable_queues("T").await.unwrap();
-        let names: Vec<_> = queues.iter().map(|q| (&*q.broker_name, q.queue_id)).collect();
+        let names: Vec<_> = queues
+            .iter()
+            .map(|q| (&*q.broker_name, q.queue_id))
+            .collect();
         assert_eq!(names, [("a", 0), ("a", 1), ("b", 0), ("b", 1)]);
         registrars.readable_queues("T").await.unwrap();
-        let asked = |request: &&RemotingCommand| {
-            request.code == RequestCode::GetRouteinfoByTopic.code()
-        };
+        let asked =
+            |request: &&RemotingCommand| request.code == RequestCode::GetRouteinfoByTopic.code();
         assert_eq!(lock(&seen).iter().filter(asked).count(), 1);
         registrars.unregister().await;
     });
