@@ -15,17 +15,20 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 pub mod broker;
+pub mod broker_keys;
 pub mod kept;
 pub mod key;
 mod live;
 pub mod namesrv;
 pub mod own;
 mod properties;
+mod reference;
 pub mod server;
 mod settings;
 pub mod store;
 
-pub use broker::{BrokerConfig, BrokerSection};
+pub use broker::BrokerConfig;
+pub use broker_keys::BrokerSection;
 pub use live::{Config, Live, Updated};
 pub use namesrv::{NamesrvConfig, NamesrvSection};
 pub use own::{OwnBrokerSection, OwnNamesrvSection, OwnSection};

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::key::{Key, section};
 use super::settings::Settings;
-use super::{Config, ConfigError, Env, OwnNamesrvSection, OwnSection, ServerSection, kept};
+use super::{
+    Config, ConfigError, Env, OwnNamesrvSection, OwnSection, ServerSection, kept, reference,
+};
 
 fn kv_config(env: &Env) -> String {
     env.home.join("namesrv/kvConfig.json").display().to_string()
@@ -56,6 +58,12 @@ section! {
     }
 }
 
+const REFERENCE_HEAD: &str = "\
+# Every key of a NameServer that does something, with its default. Take away the # in front of a
+# key to set it. Keys marked [start] take effect at the next start, the others also at once
+# through mqadmin updateNamesrvConfig. RocketMQ's other keys are accepted and shown, and do nothing.
+";
+
 /// Known keys of a NameServer.
 static TABLES: &[&[Key]] = &[
     NamesrvSection::KEYS,
@@ -102,6 +110,20 @@ impl NamesrvConfig {
         }
         let store = PathBuf::from(settings.read::<String>("configStorePath")?);
         Self::from_settings(settings, store)
+    }
+
+    /// The reference file `config/namesrv.conf`: every key that does something.
+    pub fn reference() -> String {
+        let mut out = String::from(REFERENCE_HEAD);
+        reference::section(&mut out, "NameServer", NamesrvSection::KEYS);
+        reference::section(&mut out, "server", ServerSection::KEYS);
+        reference::section(&mut out, "Callboard's own", OwnSection::KEYS);
+        reference::section(
+            &mut out,
+            "Callboard's own, NameServers only",
+            OwnNamesrvSection::KEYS,
+        );
+        out
     }
 
     /// The route snapshot's file, if there is to be one.
