@@ -130,7 +130,10 @@ impl OpenStore {
             }
             None => {}
         }
-        let index = open_index(fs, config, clean, &page)?;
+        let mut index = open_index(fs, config, clean, &page)?;
+        if let Some(index) = &mut index {
+            index.truncate_above(report.end)?;
+        }
         let deleted = DeletedTopics::load(fs, &config.own_dir().join("deleted_topics"));
         let log = writer.reader();
         let mut redispatch = Redispatch {

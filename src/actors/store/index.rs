@@ -131,11 +131,19 @@ impl IndexActor {
         self.cell.set_last_error(&error.to_string());
     }
 
-    fn put(&mut self, record: &IndexedRecord) {
-        let Some(files) = self.files() else { return };
+    /// Whether the record is in the files now. If not (the disk is full), everything behind it has
+    /// to wait, for the files take records in log order only.
+    fn put(&mut self, record: &IndexedRecord) -> bool {
+        let Some(files) = self.files() else {
+            return false;
+        };
         let (at, time) = (record.physical_offset, record.store_timestamp);
-        if let Err(error) = files.put_record(at, time, &record.keys) {
-            self.report(&error);
+        match files.put_record(at, time, &record.keys) {
+            Ok(_) => true,
+            Err(error) => {
+                self.report(&error);
+                false
+            }
         }
     }
 
@@ -143,7 +151,7 @@ impl IndexActor {
     /// dropped by them.
     fn read_again(&mut self, until: i64) {
         let from = self.parts.marks.taken.load(Ordering::Acquire);
-        if from >= until {
+        if from >= until || self.files().is_none() {
             return;
         }
         let (records, reached) = self.parts.rescan.records(&self.parts.table, from, until);
@@ -152,7 +160,11 @@ impl IndexActor {
             self.cell.path()
         );
         for item in &records {
-            self.put(&IndexedRecord::of(item));
+            if !self.put(&IndexedRecord::of(item)) {
+                let missing = item.record.physical_offset;
+                self.parts.marks.taken.store(missing, Ordering::Release);
+                return;
+            }
         }
         self.parts.marks.taken.store(reached, Ordering::Release);
     }
@@ -192,10 +204,15 @@ impl Handler<PutKeys> for IndexActor {
         }
         if batch.start > taken {
             self.read_again(batch.start);
+            if self.parts.marks.taken.load(Ordering::Acquire) < batch.start {
+                return; // the next batch finds the gap and tries again
+            }
         }
         // The files drop records that they have: a key twice would be found twice.
         for record in &batch.records {
-            self.put(record);
+            if !self.put(record) {
+                return;
+            }
         }
         self.parts.marks.taken.store(batch.end, Ordering::Release);
     }

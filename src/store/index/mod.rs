@@ -51,6 +51,8 @@ pub struct IndexService {
     writer: Option<Writer>,
     /// All records up to this one are indexed; -1 when none is.
     last_physical: i64,
+    /// Whether all keys of that record are.
+    is_last_whole: bool,
     /// The newest name in the directory, of a file that is used or not.
     newest_name: String,
     /// Counts changes, so that a flush knows what it covered.
@@ -76,6 +78,7 @@ impl IndexService {
             files: Vec::new(),
             writer: None,
             last_physical: -1,
+            is_last_whole: true,
             newest_name: String::new(),
             generation: 0,
             flushed_generation: 0,
@@ -83,9 +86,9 @@ impl IndexService {
         }
     }
 
-    /// Physical offset of the newest record that is indexed, -1 when there is none. Records up to
-    /// it are dropped by [`put_record`](Self::put_record); after a restart the log is dispatched
-    /// again from here at the latest.
+    /// Physical offset of the newest record that is indexed, -1 when there is none. Older ones are
+    /// dropped by [`put_record`](Self::put_record), and so is this one if all its keys are there;
+    /// after a restart the log is dispatched again from this record at the latest.
     pub fn last_physical_offset(&self) -> i64 {
         self.last_physical
     }

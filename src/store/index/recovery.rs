@@ -61,10 +61,10 @@ impl IndexService {
         last_exit: LastExit,
     ) -> Result<Self, StoreError> {
         let mut index = Self::empty(fs, dir.into(), shape);
-        let mut names = index.list_files()?.into_iter().peekable();
-        let mut first_lost = None;
-        while let Some(name) = names.next() {
-            let path = index.path(&name);
+        let names = index.list_files()?;
+        let mut cut = None;
+        for (i, name) in names.iter().enumerate() {
+            let path = index.path(name);
             let file = (index.fs.open(&path, OpenMode::Write))
                 .map_err(|e| StoreError::io("open", &path, e))?;
             let header = read_header(&file).map_err(|e| StoreError::io("read", &path, e))?;
@@ -76,37 +76,85 @@ impl IndexService {
                 }
             };
             if is_trusted && index.is_plausible(&header) {
+                let name = name.clone();
                 index.files.push(IndexFile { name, header });
                 continue;
             }
-            let repaired = Repair::new(&path, &file, shape, header).run(names.peek().is_none())?;
-            if repaired.is_cut {
-                // Without any good entry: the keys of the record before may have been cut in two.
-                let newest = index
-                    .files
-                    .last()
-                    .map_or(0, |file| file.header.end_physical);
-                first_lost = Some(repaired.last_seen.unwrap_or(newest));
-            }
-            match repaired.header {
-                Some(header) => index.files.push(IndexFile { name, header }),
-                None => index.remove_file(&path, "no good entries")?,
-            }
-            if first_lost.is_some() {
-                for later in names.by_ref() {
-                    index.remove_file(&index.path(&later), "behind a damaged file")?;
+            let is_newest = i + 1 == names.len();
+            cut = index.repair(name, header, i64::MAX, is_newest)?;
+            if cut.is_some() {
+                for later in names.iter().skip(i + 1) {
+                    index.remove_file(&index.path(later), "behind a damaged file")?;
                 }
+                break;
             }
         }
-        let newest_used = index
-            .files
-            .iter()
-            .rfind(|file| file.header.index_count > FIRST_ENTRY);
-        index.last_physical = newest_used.map_or(-1, |file| file.header.end_physical);
-        if let Some(first_lost) = first_lost {
-            index.last_physical = index.last_physical.min(first_lost - 1);
-        }
+        index.find_end(cut);
         Ok(index)
+    }
+
+    /// Removes the records from `log_end` on, where the commit log ends: other ones will be there.
+    /// Then the log has to be dispatched again from
+    /// [`last_physical_offset`](Self::last_physical_offset).
+    ///
+    /// # Errors
+    /// From the file system; the index is then to be recovered again.
+    pub fn truncate_above(&mut self, log_end: i64) -> Result<(), StoreError> {
+        let whole = |file: &IndexFile| file.header.end_physical < log_end;
+        let kept = self.files.iter().take_while(|file| whole(file)).count();
+        if kept == self.files.len() {
+            return Ok(());
+        }
+        log::info!(
+            "index truncated, log_end={log_end} was={}",
+            self.last_physical
+        );
+        self.writer = None;
+        self.generation += 1;
+        let mut beyond = self.files.split_off(kept).into_iter();
+        let mut cut = None;
+        if let Some(file) = beyond.next() {
+            cut = self.repair(&file.name, file.header, log_end, true)?;
+        }
+        for file in beyond {
+            self.remove_file(&self.path(&file.name), "beyond the log")?;
+        }
+        self.find_end(cut);
+        Ok(())
+    }
+
+    /// Checks a file and keeps what is good of it; if that is not all, tells from which record on
+    /// something may be missing.
+    fn repair(
+        &mut self,
+        name: &str,
+        header: IndexHeader,
+        log_end: i64,
+        is_newest: bool,
+    ) -> Result<Option<i64>, StoreError> {
+        let path = self.path(name);
+        let file =
+            (self.fs.open(&path, OpenMode::Write)).map_err(|e| StoreError::io("open", &path, e))?;
+        // Without any good entry: the keys of the record before may have been cut in two.
+        let newest = self.files.last().map_or(0, |file| file.header.end_physical);
+        let repaired = Repair::new(&path, &file, self.shape, header, log_end).run(is_newest)?;
+        match repaired.header {
+            Some(header) => {
+                let name = name.to_owned();
+                self.files.push(IndexFile { name, header });
+            }
+            None => self.remove_file(&path, "no good entries")?,
+        }
+        let last_seen = repaired.last_seen.unwrap_or(newest).max(newest);
+        Ok(repaired.is_cut.then_some(last_seen))
+    }
+
+    /// Where the index ends, when records may be missing from `cut` on.
+    fn find_end(&mut self, cut: Option<i64>) {
+        let is_used = |file: &&IndexFile| file.header.index_count > FIRST_ENTRY;
+        let newest_used = self.files.iter().rfind(is_used);
+        self.last_physical = newest_used.map_or(-1, |file| file.header.end_physical);
+        self.is_last_whole = cut.is_none_or(|cut| cut > self.last_physical);
     }
 
     /// Whether a header can be one that was written whole, behind the files before it.
@@ -154,6 +202,8 @@ struct Repair<'a> {
     file: &'a FileRef,
     shape: IndexShape,
     header: IndexHeader,
+    /// Records from here on are not good.
+    log_end: i64,
     slots: Vec<u32>,
     /// Entries of the record that is being read, with what their slots held before.
     record: Vec<(u32, u32)>,
@@ -171,12 +221,19 @@ struct Repaired {
 }
 
 impl<'a> Repair<'a> {
-    fn new(path: &'a Path, file: &'a FileRef, shape: IndexShape, header: IndexHeader) -> Self {
+    fn new(
+        path: &'a Path,
+        file: &'a FileRef,
+        shape: IndexShape,
+        header: IndexHeader,
+        log_end: i64,
+    ) -> Self {
         Self {
             path,
             file,
             shape,
             header,
+            log_end,
             slots: vec![0; shape.slots() as usize],
             record: Vec::new(),
             last: None,
@@ -259,7 +316,9 @@ impl<'a> Repair<'a> {
             None => entry.physical_offset == self.header.begin_physical.max(0),
         };
         // A hash of 0 is most likely one that was never written.
-        let is_sane = entry.key_hash > 0 && entry.time_difference >= 0;
+        let is_sane = entry.key_hash > 0
+            && entry.time_difference >= 0
+            && entry.physical_offset < self.log_end;
         let slot = self.shape.slot_of(entry.key_hash);
         let Some(slot_value) = self.slots.get_mut(slot as usize) else {
             return false;

@@ -218,6 +218,34 @@ fn a_killed_process_loses_no_keys() {
     assert_eq!(find(&index, 1).len(), 21);
 }
 
+/// What the log lost comes back as other records at the same places.
+#[test]
+fn records_beyond_the_log_are_forgotten() {
+    for log_end in 0..25 {
+        let bench = Bench::new(3, 8);
+        let mut index = bench.recover(LastExit::Clean);
+        for n in 0..20 {
+            index.put_record(n, 1000 + n, &[1, 2]).unwrap();
+        }
+        index.truncate_above(log_end).unwrap();
+        let left = index.last_physical_offset();
+        assert!(
+            left < log_end && left >= log_end.min(20) - 4,
+            "{left} {log_end}"
+        );
+        for n in 0..log_end.min(20) {
+            index.put_record(n, 1000 + n, &[1, 2]).unwrap();
+        }
+        index.put_record(log_end.max(20), 2000, &[3]).unwrap();
+        let expected: Vec<_> = (0..log_end.min(20)).rev().collect();
+        assert_eq!(
+            [find(&index, 1), find(&index, 2)],
+            [expected.clone(), expected]
+        );
+        assert_eq!(find(&index, 3), [log_end.max(20)]);
+    }
+}
+
 #[derive(Debug, Clone)]
 struct Record {
     gap: i64,

@@ -28,7 +28,7 @@ pub(super) struct Writer {
 
 impl IndexService {
     /// Adds the keys of one record, given as hashes; records have to come in log order. Returns
-    /// `false`, and does nothing, for a record that is not newer than the last one.
+    /// `false`, and does nothing, for a record that is indexed already.
     ///
     /// # Errors
     /// From the file system. Some of the keys may be there then; the same record can be put again.
@@ -38,7 +38,9 @@ impl IndexService {
         store_timestamp: i64,
         key_hashes: &[i32],
     ) -> Result<bool, StoreError> {
-        if physical_offset <= self.last_physical {
+        let is_known = physical_offset < self.last_physical
+            || physical_offset == self.last_physical && self.is_last_whole;
+        if is_known {
             return Ok(false);
         }
         if !key_hashes.is_empty() {
@@ -48,6 +50,7 @@ impl IndexService {
             }
             self.put_header()?;
             self.last_physical = physical_offset;
+            self.is_last_whole = true;
         }
         Ok(true)
     }
