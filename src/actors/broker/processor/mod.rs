@@ -3,14 +3,21 @@
 
 use std::sync::Arc;
 
+use serde::{Serialize, de::DeserializeOwned};
+
 use super::{context::BrokerContext, refusal::Refusal};
 use crate::{
     actors::net::ConnectionHandle,
-    protocol::{CommandHeader, RemotingCommand, RequestCode, ResponseCode},
+    protocol::{CommandHeader, RemotingCommand, RequestCode, ResponseCode, fastjson},
 };
 
+pub mod assignment;
+pub mod client;
+pub mod offset;
 pub mod query;
 pub mod send_back;
+pub mod subscription;
+pub mod topic;
 
 /// Answers a control request.
 pub async fn process(
@@ -19,7 +26,11 @@ pub async fn process(
     request: &RemotingCommand,
     conn: &Arc<ConnectionHandle>,
 ) -> RemotingCommand {
-    let _ = conn;
+    match groups(ctx, code, request, conn).await {
+        None => {}
+        Some(Ok(response)) => return response,
+        Some(Err(refusal)) => return refused(request, &refusal),
+    }
     match code {
         RequestCode::QueryMessage => query::query_message(ctx, request).await,
         RequestCode::ViewMessageById => query::view_message(ctx, request).await,
@@ -29,6 +40,72 @@ pub async fn process(
         RequestCode::GetEarliestMsgStoretime => query::earliest_store_time(ctx, request).await,
         RequestCode::ConsumerSendMsgBack => send_back::send_back(ctx, request).await,
         _ => not_supported(request),
+    }
+}
+
+/// Answers requests about topics, groups, clients and offsets; `None` for all others.
+async fn groups(
+    ctx: &BrokerContext,
+    code: RequestCode,
+    request: &RemotingCommand,
+    conn: &Arc<ConnectionHandle>,
+) -> Option<Result<RemotingCommand, Refusal>> {
+    Some(match code {
+        RequestCode::UpdateAndCreateTopic => topic::update(ctx, request).await,
+        RequestCode::UpdateAndCreateTopicList => topic::update_list(ctx, request).await,
+        RequestCode::DeleteTopicInBroker => topic::delete(ctx, request).await,
+        RequestCode::GetAllTopicConfig => topic::list(ctx, request).await,
+        RequestCode::GetTopicConfig => topic::get(ctx, request).await,
+        RequestCode::GetSystemTopicListFromBroker => topic::system_list(ctx, request).await,
+        RequestCode::UpdateAndCreateSubscriptiongroup => subscription::update(ctx, request).await,
+        RequestCode::UpdateAndCreateSubscriptiongroupList => {
+            subscription::update_list(ctx, request).await
+        }
+        RequestCode::DeleteSubscriptiongroup => subscription::delete(ctx, request).await,
+        RequestCode::GetAllSubscriptiongroupConfig => subscription::list(ctx, request).await,
+        RequestCode::GetSubscriptiongroupConfig => subscription::get(ctx, request).await,
+        RequestCode::UpdateAndGetGroupForbidden => subscription::forbid(ctx, request).await,
+        RequestCode::QueryAssignment => assignment::query(ctx, request).await,
+        RequestCode::SetMessageRequestMode => assignment::set_mode(ctx, request).await,
+        RequestCode::GetAllMessageRequestMode => assignment::modes(ctx, request).await,
+        RequestCode::HeartBeat => client::heartbeat(ctx, request, conn).await,
+        RequestCode::UnregisterClient => client::unregister(ctx, request, conn).await,
+        RequestCode::CheckClientConfig => client::check_config(ctx, request).await,
+        RequestCode::GetConsumerListByGroup => client::consumer_list(ctx, request).await,
+        RequestCode::GetConsumerConnectionList => client::consumer_connections(ctx, request).await,
+        RequestCode::GetProducerConnectionList => client::producer_connections(ctx, request).await,
+        RequestCode::GetAllProducerInfo => client::producers(ctx, request).await,
+        RequestCode::LockBatchMq => client::lock(ctx, request).await,
+        RequestCode::UnlockBatchMq => client::unlock(ctx, request).await,
+        RequestCode::QueryConsumerOffset => offset::query_offset(ctx, request).await,
+        RequestCode::UpdateConsumerOffset => offset::update_offset(ctx, request),
+        RequestCode::GetAllConsumerOffset => offset::all_offsets(ctx, request).await,
+        RequestCode::InvokeBrokerToResetOffset => offset::reset_offset(ctx, request).await,
+        RequestCode::InvokeBrokerToGetConsumerStatus => {
+            offset::consumer_status(ctx, request).await
+        }
+        RequestCode::QueryTopicConsumeByWho => offset::groups_of_topic(ctx, request).await,
+        RequestCode::QueryTopicsByConsumer => offset::topics_of_group(ctx, request).await,
+        RequestCode::QuerySubscriptionByConsumer => offset::subscription(ctx, request).await,
+        RequestCode::CloneGroupOffset => offset::clone_offsets(ctx, request).await,
+        _ => return None,
+    })
+}
+
+/// Reads the JSON body of a request.
+pub fn read_json<T: DeserializeOwned>(request: &RemotingCommand) -> Result<T, Refusal> {
+    let body = fastjson::from_slice(&request.body);
+    body.map_err(|error| Refusal::new(ResponseCode::SystemError, error.to_string()))
+}
+
+/// A SUCCESS answer with a JSON body.
+pub fn json<T: Serialize>(
+    request: &RemotingCommand,
+    body: &T,
+) -> Result<RemotingCommand, Refusal> {
+    match fastjson::to_vec(body) {
+        Ok(body) => Ok(answer(request).with_body(body)),
+        Err(error) => Err(Refusal::new(ResponseCode::SystemError, error.to_string())),
     }
 }
 
