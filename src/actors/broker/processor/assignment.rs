@@ -56,7 +56,9 @@ async fn assigned(
     let mut clients = ctx.consumers.get(&asked.consumer_group)?.client_ids();
     clients.sort_unstable();
     let strategy = Strategy::from_name(&asked.strategy_name)?;
-    let member = clients.iter().position(|client| **client == *asked.client_id);
+    let member = clients
+        .iter()
+        .position(|client| **client == *asked.client_id);
     // A client that is not online yet has nothing.
     Some(member.map_or_else(Vec::new, |member| {
         strategy.allocate(&queues, member, clients.len())
@@ -79,7 +81,10 @@ pub async fn set_mode(
     }
     if ctx.subscriptions.find(&mode.consumer_group).await.is_none() {
         let remark = "subscription group does not exist";
-        return Err(Refusal::new(ResponseCode::SubscriptionGroupNotExist, remark));
+        return Err(Refusal::new(
+            ResponseCode::SubscriptionGroupNotExist,
+            remark,
+        ));
     }
     ctx.subscriptions.set_request_mode(mode).await?;
     Ok(answer(request))

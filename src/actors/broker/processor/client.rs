@@ -50,7 +50,13 @@ pub async fn heartbeat(
 ) -> Result<RemotingCommand, Refusal> {
     let data: HeartbeatData = read_json(request)?;
     let now_ms = now_ms();
-    let member = Member::new(&data.client_id, conn, request.language, request.version, now_ms);
+    let member = Member::new(
+        &data.client_id,
+        conn,
+        request.language,
+        request.version,
+        now_ms,
+    );
     let is_v2 = data.heartbeat_fingerprint != 0;
     // The first version has no way to leave subscriptions out, so all is told as changed.
     let mut sub_change = !is_v2;
@@ -68,12 +74,15 @@ pub async fn heartbeat(
         !config.broker.enable_register_producer && config.broker.reject_transaction_message;
     for producer in &data.producer_data_set {
         if !only_known || ctx.producers.contains(&producer.group_name, conn.id) {
-            ctx.producers.register(&producer.group_name, &member, now_ms);
+            ctx.producers
+                .register(&producer.group_name, &member, now_ms);
         }
     }
     let mut response = answer(request);
     response.ext_fields.insert(SUPPORTS_V2, "true");
-    response.ext_fields.insert(SUB_CHANGE, if sub_change { "true" } else { "false" });
+    response
+        .ext_fields
+        .insert(SUB_CHANGE, if sub_change { "true" } else { "false" });
     Ok(response)
 }
 
@@ -96,12 +105,24 @@ impl Beat<'_> {
         let Some(group) = ctx.subscriptions.find(&data.group_name).await else {
             return Ok(false);
         };
-        let before = ctx.consumers.swap_fingerprint(&data.group_name, self.fingerprint);
-        let order = data.subscription_data_set.iter().any(|sub| ctx.topics.is_order(&sub.topic));
-        let sys_flag = if data.unit_mode { sys_flag::topic::UNIT_SUB } else { 0 };
+        let before = ctx
+            .consumers
+            .swap_fingerprint(&data.group_name, self.fingerprint);
+        let order = data
+            .subscription_data_set
+            .iter()
+            .any(|sub| ctx.topics.is_order(&sub.topic));
+        let sys_flag = if data.unit_mode {
+            sys_flag::topic::UNIT_SUB
+        } else {
+            0
+        };
         let retry_topic = names::retry_topic(&data.group_name);
-        let made = ctx.topics.create_retry(&retry_topic, group.retry_queue_nums, order, sys_flag);
-        made.await.map_err(|error: TopicError| Refusal::from(error))?;
+        let made = ctx
+            .topics
+            .create_retry(&retry_topic, group.retry_queue_nums, order, sys_flag);
+        made.await
+            .map_err(|error: TopicError| Refusal::from(error))?;
         let group_name = data.group_name.clone();
         let heartbeat = Register {
             member: self.member.clone(),
@@ -114,7 +135,10 @@ impl Beat<'_> {
         let other_fingerprint = before.is_some_and(|before| before != self.fingerprint);
         // RocketMQ does not notice that it was restarted and knows no subscriptions any more.
         let unknown = !self.with_sub
-            && ctx.consumers.get(&group_name).is_none_or(|info| info.subscriptions.is_empty());
+            && ctx
+                .consumers
+                .get(&group_name)
+                .is_none_or(|info| info.subscriptions.is_empty());
         Ok(other_fingerprint || unknown)
     }
 }
@@ -165,7 +189,12 @@ pub async fn consumer_list(
         return Err(Refusal::new(ResponseCode::SystemError, remark));
     };
     let ids = info.client_ids().iter().map(Str::to_string).collect();
-    json(request, &GetConsumerListByGroupResponseBody { consumer_id_list: ids })
+    json(
+        request,
+        &GetConsumerListByGroupResponseBody {
+            consumer_id_list: ids,
+        },
+    )
 }
 
 fn connection(member: &Arc<Member>) -> Connection {
@@ -257,7 +286,10 @@ pub async fn lock(
     let body: LockBatchRequestBody = read_json(request)?;
     check_group(&body.consumer_group)?;
     let queues = lock_keys(&body.mq_set);
-    let mine = ctx.consumers.lock(&body.consumer_group, body.client_id.into(), queues).await?;
+    let mine = ctx
+        .consumers
+        .lock(&body.consumer_group, body.client_id.into(), queues)
+        .await?;
     let queue = |key: LockKey| MessageQueue::new(&key.topic, &key.broker_name, key.queue_id);
     let lock_ok_mq_set = mine.into_iter().map(queue).collect();
     json(request, &LockBatchResponseBody { lock_ok_mq_set })
@@ -270,6 +302,8 @@ pub async fn unlock(
 ) -> Result<RemotingCommand, Refusal> {
     let body: LockBatchRequestBody = read_json(request)?;
     let queues = lock_keys(&body.mq_set);
-    ctx.consumers.unlock(&body.consumer_group, body.client_id.into(), queues).await?;
+    ctx.consumers
+        .unlock(&body.consumer_group, body.client_id.into(), queues)
+        .await?;
     Ok(answer(request))
 }

@@ -81,9 +81,7 @@ async fn groups(
         RequestCode::UpdateConsumerOffset => offset::update_offset(ctx, request),
         RequestCode::GetAllConsumerOffset => offset::all_offsets(ctx, request).await,
         RequestCode::InvokeBrokerToResetOffset => offset::reset_offset(ctx, request).await,
-        RequestCode::InvokeBrokerToGetConsumerStatus => {
-            offset::consumer_status(ctx, request).await
-        }
+        RequestCode::InvokeBrokerToGetConsumerStatus => offset::consumer_status(ctx, request).await,
         RequestCode::QueryTopicConsumeByWho => offset::groups_of_topic(ctx, request).await,
         RequestCode::QueryTopicsByConsumer => offset::topics_of_group(ctx, request).await,
         RequestCode::QuerySubscriptionByConsumer => offset::subscription(ctx, request).await,
@@ -99,10 +97,7 @@ pub fn read_json<T: DeserializeOwned>(request: &RemotingCommand) -> Result<T, Re
 }
 
 /// A SUCCESS answer with a JSON body.
-pub fn json<T: Serialize>(
-    request: &RemotingCommand,
-    body: &T,
-) -> Result<RemotingCommand, Refusal> {
+pub fn json<T: Serialize>(request: &RemotingCommand, body: &T) -> Result<RemotingCommand, Refusal> {
     match fastjson::to_vec(body) {
         Ok(body) => Ok(answer(request).with_body(body)),
         Err(error) => Err(Refusal::new(ResponseCode::SystemError, error.to_string())),

@@ -98,12 +98,20 @@ pub fn update_offset(
         return refuse(code, format!("Group {group} not exist!"));
     }
     if !ctx.topics.contains(topic) {
-        return refuse(ResponseCode::TopicNotExist, format!("Topic {topic} not exist!"));
+        return refuse(
+            ResponseCode::TopicNotExist,
+            format!("Topic {topic} not exist!"),
+        );
     }
-    if ctx.offsets.pending_reset(group, topic, header.queue_id).is_some() {
+    if ctx
+        .offsets
+        .pending_reset(group, topic, header.queue_id)
+        .is_some()
+    {
         return Ok(answer(request).with_remark("Offset has been previously reset"));
     }
-    ctx.offsets.commit(group, topic, header.queue_id, header.commit_offset);
+    ctx.offsets
+        .commit(group, topic, header.queue_id, header.commit_offset);
     Ok(answer(request))
 }
 
@@ -154,10 +162,16 @@ async fn reset_here(
     let (group, topic) = (&header.group, &header.topic);
     let config = ctx.config.load_full();
     if !config.is_master() {
-        return refuse(ResponseCode::SystemError, "Can not reset offset in slave broker");
+        return refuse(
+            ResponseCode::SystemError,
+            "Can not reset offset in slave broker",
+        );
     }
     let Some(topic_config) = ctx.topics.get(topic) else {
-        return refuse(ResponseCode::TopicNotExist, format!("Topic {topic} does not exist"));
+        return refuse(
+            ResponseCode::TopicNotExist,
+            format!("Topic {topic} does not exist"),
+        );
     };
     if !ctx.subscriptions.contains(group) {
         let code = ResponseCode::SubscriptionGroupNotExist;
@@ -169,7 +183,9 @@ async fn reset_here(
     };
     let mut offsets = Vec::new();
     for queue_id in queues {
-        let asked = header.offset.filter(|&offset| header.queue_id >= 0 && offset != -1);
+        let asked = header
+            .offset
+            .filter(|&offset| header.queue_id >= 0 && offset != -1);
         let offset = match asked {
             None => offset_at(ctx, topic, queue_id, header.timestamp).await,
             Some(offset) => {
@@ -218,7 +234,11 @@ async fn offsets_to_push(
             -1 => offset_at(ctx, topic, queue_id, -1).await,
             time => offset_at(ctx, topic, queue_id, time.max(0)).await.max(0),
         };
-        let offset = if header.is_force || there < committed { there } else { committed };
+        let offset = if header.is_force || there < committed {
+            there
+        } else {
+            committed
+        };
         let queue = MessageQueue::new(topic, &ctx.identity.broker_name, queue_id);
         body.offset_table.insert(queue, offset);
     }
@@ -268,10 +288,16 @@ pub async fn consumer_status(
 ) -> Result<RemotingCommand, Refusal> {
     let header: GetConsumerStatusRequestHeader = decode(request)?;
     let Some(info) = ctx.consumers.get(&header.group) else {
-        let remark = format!("No Any Consumer online in the consumer group: [{}]", header.group);
+        let remark = format!(
+            "No Any Consumer online in the consumer group: [{}]",
+            header.group
+        );
         return refuse(ResponseCode::SystemError, remark);
     };
-    let only = header.client_addr.as_deref().filter(|client| !java::is_blank(client));
+    let only = header
+        .client_addr
+        .as_deref()
+        .filter(|client| !java::is_blank(client));
     let asked = RemotingCommand::request(
         RequestCode::GetConsumerStatusFromClient,
         &GetConsumerStatusRequestHeader {
@@ -285,7 +311,13 @@ pub async fn consumer_status(
     // All at once: a client that does not answer costs its timeout only once.
     let answers = join_all(members.map(|member| ask_status(member, asked.clone()))).await;
     let consumer_table = answers.into_iter().flatten().collect();
-    json(request, &GetConsumerStatusBody { consumer_table, ..Default::default() })
+    json(
+        request,
+        &GetConsumerStatusBody {
+            consumer_table,
+            ..Default::default()
+        },
+    )
 }
 
 type Status = (String, BTreeMap<MessageQueue, i64>);
@@ -355,11 +387,11 @@ pub async fn clone_offsets(
     for topic in topics.iter().filter(|topic| ctx.topics.contains(topic)) {
         // An online group that does not subscribe to the topic has no business with it any more.
         let online = ctx.consumers.get(&header.src_group);
-        let subscribes = online.is_none_or(|info| {
-            info.subscriptions.is_empty() || info.subscription(topic).is_some()
-        });
+        let subscribes = online
+            .is_none_or(|info| info.subscriptions.is_empty() || info.subscription(topic).is_some());
         if header.offline || subscribes {
-            ctx.offsets.clone_group(&header.src_group, &header.dest_group, topic);
+            ctx.offsets
+                .clone_group(&header.src_group, &header.dest_group, topic);
         }
     }
     Ok(answer(request))

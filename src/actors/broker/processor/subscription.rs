@@ -72,7 +72,10 @@ pub async fn delete(
     }
     if header.clean_offset {
         let topics = ctx.offsets.table().remove_group(&header.group_name);
-        log::info!("broker/offsets forgets group={} topics={topics}", header.group_name);
+        log::info!(
+            "broker/offsets forgets group={} topics={topics}",
+            header.group_name
+        );
     }
     Ok(answer(request))
 }
@@ -98,8 +101,11 @@ pub async fn list(
         ..table
     };
     let groups = &body.subscription_group_table;
-    body.forbidden_table.retain(|group, _| groups.contains_key(group));
-    let header = GetAllSubscriptionGroupResponseHeader { total_group_num: Some(total) };
+    body.forbidden_table
+        .retain(|group, _| groups.contains_key(group));
+    let header = GetAllSubscriptionGroupResponseHeader {
+        total_group_num: Some(total),
+    };
     Ok(json(request, &body)?.with_header(&header))
 }
 
@@ -126,7 +132,9 @@ pub async fn forbid(
     let header: UpdateGroupForbiddenRequestHeader = decode(request)?;
     let (group, topic) = (&*header.group, &*header.topic);
     if let Some(readable) = header.readable {
-        ctx.subscriptions.set_forbidden(group, topic, FORBIDDEN_READ, !readable).await?;
+        ctx.subscriptions
+            .set_forbidden(group, topic, FORBIDDEN_READ, !readable)
+            .await?;
     }
     let body = GroupForbidden {
         group: group.to_owned(),

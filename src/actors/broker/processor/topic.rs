@@ -30,7 +30,8 @@ use crate::{
             CreateTopicRequestHeader, DeleteTopicRequestHeader, GetAllTopicConfigRequestHeader,
             GetAllTopicConfigResponseHeader, GetTopicConfigRequestHeader,
         },
-        java, message::names,
+        java,
+        message::names,
     },
 };
 
@@ -56,7 +57,11 @@ fn check_name(ctx: &BrokerContext, topic: &str) -> Result<(), Refusal> {
 }
 
 fn check_not_system(ctx: &BrokerContext, topic: &str) -> Result<(), Refusal> {
-    let checked = ctx.config.load().broker.validate_system_topic_when_update_topic;
+    let checked = ctx
+        .config
+        .load()
+        .broker
+        .validate_system_topic_when_update_topic;
     if checked && ctx.topics.is_system(topic) {
         return Err(TopicError::System(topic.to_owned()).into());
     }
@@ -65,14 +70,18 @@ fn check_not_system(ctx: &BrokerContext, topic: &str) -> Result<(), Refusal> {
 
 fn check_config(ctx: &BrokerContext, config: &TopicConfig) -> Result<(), Refusal> {
     check_name(ctx, &config.topic_name)?;
-    let message_type = config.attributes.get(&format!("+{}", attributes::MESSAGE_TYPE));
+    let message_type = config
+        .attributes
+        .get(&format!("+{}", attributes::MESSAGE_TYPE));
     let mixed = message_type.is_some_and(|value| value == "MIXED");
     if mixed && !ctx.config.load().broker.enable_mixed_message_type {
         return Err(invalid("MIXED message type is not supported."));
     }
     for queues in [config.read_queue_nums, config.write_queue_nums] {
         if !(0..=QUEUES_MAX).contains(&queues) {
-            return Err(invalid(format!("a topic has from 0 to {QUEUES_MAX} queues, not {queues}")));
+            return Err(invalid(format!(
+                "a topic has from 0 to {QUEUES_MAX} queues, not {queues}"
+            )));
         }
     }
     Ok(())
@@ -116,7 +125,9 @@ pub async fn update_list(
     request: &RemotingCommand,
 ) -> Result<RemotingCommand, Refusal> {
     let body: CreateTopicListRequestBody = read_json(request)?;
-    body.topic_config_list.iter().try_for_each(|config| check_config(ctx, config))?;
+    body.topic_config_list
+        .iter()
+        .try_for_each(|config| check_config(ctx, config))?;
     change(ctx, body.topic_config_list).await?;
     Ok(answer(request).with_remark(NOT_SET))
 }
@@ -125,7 +136,9 @@ pub async fn update_list(
 /// list of code 18 alone if it meets one of those.)
 async fn change(ctx: &BrokerContext, mut configs: Vec<TopicConfig>) -> Result<(), Refusal> {
     configs.retain(|config| {
-        ctx.topics.get(&config.topic_name).is_none_or(|known| *known != *config)
+        ctx.topics
+            .get(&config.topic_name)
+            .is_none_or(|known| *known != *config)
     });
     if !configs.is_empty() {
         ctx.topics.update(configs).await?;
@@ -151,7 +164,11 @@ pub async fn delete(
                 names::pop_retry_topic_v2(&header.topic, &group),
                 names::pop_retry_topic_v1(&header.topic, &group),
             ];
-            topics.extend(retry_topics.into_iter().filter(|topic| ctx.topics.contains(topic)));
+            topics.extend(
+                retry_topics
+                    .into_iter()
+                    .filter(|topic| ctx.topics.contains(topic)),
+            );
         }
     }
     for topic in topics {
@@ -170,8 +187,13 @@ async fn delete_one(ctx: &BrokerContext, topic: String) -> Result<(), Refusal> {
     ctx.topics.delete(&topic).await?;
     let (done, removed) = oneshot::channel();
     // A copy: a slice of the request would keep its frame in memory.
-    ctx.store.writer.tell(RemoveTopic { topic: Str::from(topic.clone()), done });
-    let log_end = removed.await.map_err(|_| failed("the store did not answer"))?;
+    ctx.store.writer.tell(RemoveTopic {
+        topic: Str::from(topic.clone()),
+        done,
+    });
+    let log_end = removed
+        .await
+        .map_err(|_| failed("the store did not answer"))?;
     let log_min = ctx.store.watermarks.log().min_offset();
     let (deleted, name) = (Arc::clone(&ctx.store.deleted), topic.clone());
     let remember = move || lock(&deleted).remember(&name, log_end, log_min);
@@ -205,8 +227,9 @@ pub async fn list(
         topic_config_table: portion.cut(table.topic_config_table),
         ..Default::default()
     };
-    let header =
-        GetAllTopicConfigResponseHeader { total_topic_num: Some(i32::try_from(total).unwrap_or(i32::MAX)) };
+    let header = GetAllTopicConfigResponseHeader {
+        total_topic_num: Some(i32::try_from(total).unwrap_or(i32::MAX)),
+    };
     Ok(json(request, &body)?.with_header(&header))
 }
 
@@ -220,7 +243,10 @@ pub async fn get(
         let remark = format!("No topic in this broker. topic: {}", header.topic);
         return Err(Refusal::new(ResponseCode::TopicNotExist, remark));
     };
-    json(request, &TopicConfigAndQueueMapping::from((*config).clone()))
+    json(
+        request,
+        &TopicConfigAndQueueMapping::from((*config).clone()),
+    )
 }
 
 /// GET_SYSTEM_TOPIC_LIST_FROM_BROKER (305).
@@ -229,7 +255,13 @@ pub async fn system_list(
     request: &RemotingCommand,
 ) -> Result<RemotingCommand, Refusal> {
     let topic_list = ctx.topics.system_names().iter().cloned().collect();
-    json(request, &TopicList { topic_list, ..TopicList::default() })
+    json(
+        request,
+        &TopicList {
+            topic_list,
+            ..TopicList::default()
+        },
+    )
 }
 
 /// Which entries of a table are asked for by codes 21 and 201.
@@ -251,12 +283,21 @@ impl Portion {
         let config = ctx.config.load();
         let old = asked_version.is_none() && first.is_none() && max.is_none();
         if old || !config.broker.enable_split_metadata {
-            return Self { skip: 0, take: usize::MAX };
+            return Self {
+                skip: 0,
+                take: usize::MAX,
+            };
         }
         let asked = asked_version.and_then(|text| fastjson::from_str::<DataVersion>(text).ok());
         let count = |number: i32| usize::try_from(number).unwrap_or(0);
-        let skip = if asked == Some(version) { first.map_or(0, count) } else { 0 };
-        let take = max.map_or(usize::MAX, count).min(config.broker.split_metadata_size);
+        let skip = if asked == Some(version) {
+            first.map_or(0, count)
+        } else {
+            0
+        };
+        let take = max
+            .map_or(usize::MAX, count)
+            .min(config.broker.split_metadata_size);
         Self { skip, take }
     }
 
