@@ -3,6 +3,14 @@
 //! One file per family of subcommands; each subcommand is a struct of its options with a `run`.
 //! With `--json` the same facts come as one JSON value instead of columns.
 
+/// `println!` that does not panic when nobody reads any more, as in `mqadmin printMsg ... | head`.
+macro_rules! println {
+    ($($arg:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($arg)*);
+    }};
+}
+
 mod broker;
 mod cluster;
 mod connection;

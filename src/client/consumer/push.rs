@@ -250,6 +250,7 @@ impl PushConsumer {
         let workers = u32::try_from(shared.config.workers).unwrap_or(u32::MAX);
         let idle = shared.places.acquire_many(workers);
         let _ = tokio::time::timeout(timeout, idle).await;
+        let _no_more_queues = shared.rebalancing.lock().await;
         let queues: Vec<_> = lock(&shared.queues).keys().cloned().collect();
         for queue in queues {
             shared.release(&queue).await;
@@ -299,12 +300,13 @@ pub(crate) struct Shared {
     pub(super) subscriptions: Mutex<HashMap<Str, SubscriptionData>>,
     pub(super) queues: Mutex<HashMap<MessageQueue, Arc<QueueState>>>,
     pub(super) offsets: OffsetStore,
+    pub(super) rebalancing: tokio::sync::Mutex<()>,
     listener: Arc<Listener>,
     places: Semaphore,
     jobs: mpsc::UnboundedSender<Job>,
     /// Until the workers are started.
     waiting: Mutex<Option<mpsc::UnboundedReceiver<Job>>>,
-    closed: CancellationToken,
+    pub(super) closed: CancellationToken,
     started_ms: i64,
 }
 
@@ -336,6 +338,7 @@ impl Shared {
             subscriptions: Mutex::default(),
             queues: Mutex::default(),
             offsets,
+            rebalancing: tokio::sync::Mutex::new(()),
             listener,
             jobs,
             waiting: Mutex::new(Some(waiting)),

@@ -15,6 +15,11 @@ use crate::protocol::{ResponseCode, Str};
 impl Shared {
     /// Computes this consumer's queues of every subscribed topic.
     pub(super) async fn rebalance_all(self: &Arc<Self>) {
+        // Two at once would both take a queue, and one of its two pull loops would be forgotten.
+        let _one_at_a_time = self.rebalancing.lock().await;
+        if self.closed.is_cancelled() {
+            return;
+        }
         let topics: Vec<Str> = lock(&self.subscriptions).keys().cloned().collect();
         for topic in &topics {
             if let Err(error) = self.rebalance_topic(topic).await {
@@ -135,10 +140,8 @@ impl Shared {
 
     fn take(self: &Arc<Self>, queue: MessageQueue, offset: i64) {
         let state = Arc::new(QueueState::new(queue.clone(), offset));
-        let fresh = lock(&self.queues).insert(queue, state.clone()).is_none();
-        if fresh {
-            tokio::spawn(self.clone().pull_loop(state));
-        }
+        lock(&self.queues).insert(queue, state.clone());
+        tokio::spawn(self.clone().pull_loop(state));
     }
 
     /// Gives a queue up: stores its offset and stops pulling it.
