@@ -388,7 +388,9 @@ async fn transactions(bench: &Bench) {
     // A message that was committed and checked at the same time comes twice.
     let bodies = async || {
         let all = read_all(bench, topic).await;
-        all.into_iter().map(|message| message.body).collect::<std::collections::HashSet<_>>()
+        all.into_iter()
+            .map(|message| message.body)
+            .collect::<std::collections::HashSet<_>>()
     };
     until("commit and check", async || {
         let bodies = bodies().await;
