@@ -94,6 +94,9 @@ pub struct QueueSlot {
     min_offset: AtomicI64,
     complete_upto: AtomicI64,
     last_physical: AtomicI64,
+    put_messages: AtomicU64,
+    put_bytes: AtomicU64,
+    put_requests: AtomicU64,
     removed: AtomicBool,
 }
 
@@ -109,6 +112,9 @@ impl QueueSlot {
             min_offset: AtomicI64::new(0),
             complete_upto: AtomicI64::new(0),
             last_physical: AtomicI64::new(-1),
+            put_messages: AtomicU64::new(0),
+            put_bytes: AtomicU64::new(0),
+            put_requests: AtomicU64::new(0),
             removed: AtomicBool::new(false),
         })
     }
@@ -184,6 +190,19 @@ impl QueueSlot {
     /// Publishes the end of the newest message; only for the queue's owner and for recovery.
     pub fn set_last_physical(&self, physical_offset: i64) {
         self.last_physical.store(physical_offset, Ordering::Release);
+    }
+
+    /// Counts a request that stored messages in this queue.
+    pub fn count_put(&self, messages: u64, bytes: u64) {
+        self.put_messages.fetch_add(messages, Ordering::Relaxed);
+        self.put_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.put_requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Messages, bytes and requests stored in this queue since the start.
+    pub fn put_counts(&self) -> (u64, u64, u64) {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        (load(&self.put_messages), load(&self.put_bytes), load(&self.put_requests))
     }
 
     /// Whether the topic was deleted since this slot was handed out: appends to it are refused.

@@ -242,6 +242,7 @@ impl Builder<'_> {
         let levels = settings.store.commit_log.delay_levels.max_level();
         let stats = Stats::start(tree, "broker", &misc, &identity.cluster);
         let actors = StoreActors::start(tree, self.threads, fs, settings, open, stats.clone());
+        stats.attach(Arc::clone(&actors.table));
         let store = StoreHandles {
             watermarks: actors.watermarks.clone(),
             table: Arc::clone(&actors.table),

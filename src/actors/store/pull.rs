@@ -61,6 +61,8 @@ impl Pull {
         };
         if result.status == GetStatus::Found {
             stats.pulled(&self.group, &self.slot.key, result.messages, result.bytes);
+        } else {
+            stats.missed();
         }
         let remark = Some(result.status.name());
         self.responder

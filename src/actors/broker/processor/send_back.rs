@@ -106,7 +106,8 @@ async fn try_send_back(ctx: &BrokerContext, request: &RemotingCommand) -> Result
         }
     };
     store(ctx, &view, to).await?;
-    ctx.stats.sent_back(group, &view, dead);
+    let origin = view.property(properties::RETRY_TOPIC).unwrap_or(view.topic);
+    ctx.stats.sent_back(origin, group, dead);
     Ok(())
 }
 
