@@ -202,7 +202,11 @@ impl QueueSlot {
     /// Messages, bytes and requests stored in this queue since the start.
     pub fn put_counts(&self) -> (u64, u64, u64) {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        (load(&self.put_messages), load(&self.put_bytes), load(&self.put_requests))
+        (
+            load(&self.put_messages),
+            load(&self.put_bytes),
+            load(&self.put_requests),
+        )
     }
 
     /// Whether the topic was deleted since this slot was handed out: appends to it are refused.

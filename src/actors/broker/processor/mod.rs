@@ -11,9 +11,12 @@ use crate::{
     protocol::{CommandHeader, RemotingCommand, RequestCode, ResponseCode, fastjson},
 };
 
+pub mod admin;
 pub mod assignment;
 pub mod client;
+pub mod connection;
 pub mod offset;
+pub mod progress;
 pub mod query;
 pub mod send_back;
 pub mod subscription;
@@ -26,12 +29,24 @@ pub async fn process(
     request: &RemotingCommand,
     conn: &Arc<ConnectionHandle>,
 ) -> RemotingCommand {
-    match groups(ctx, code, request, conn).await {
-        None => {}
-        Some(Ok(response)) => return response,
-        Some(Err(refusal)) => return refused(request, &refusal),
+    let answered = match store(ctx, code, request).await {
+        Some(answered) => Some(answered),
+        None => groups(ctx, code, request, conn).await,
+    };
+    match answered {
+        Some(Ok(response)) => response,
+        Some(Err(refusal)) => refused(request, &refusal),
+        None => not_supported(request),
     }
-    match code {
+}
+
+/// Answers requests about messages, progress and the broker itself; `None` for all others.
+async fn store(
+    ctx: &BrokerContext,
+    code: RequestCode,
+    request: &RemotingCommand,
+) -> Option<Result<RemotingCommand, Refusal>> {
+    Some(match code {
         RequestCode::QueryMessage => query::query_message(ctx, request).await,
         RequestCode::ViewMessageById => query::view_message(ctx, request).await,
         RequestCode::SearchOffsetByTimestamp => query::search_offset(ctx, request).await,
@@ -39,8 +54,23 @@ pub async fn process(
         RequestCode::GetMinOffset => query::min_offset(ctx, request).await,
         RequestCode::GetEarliestMsgStoretime => query::earliest_store_time(ctx, request).await,
         RequestCode::ConsumerSendMsgBack => send_back::send_back(ctx, request).await,
-        _ => not_supported(request),
-    }
+        RequestCode::GetConsumerRunningInfo => connection::running_info(ctx, request).await,
+        RequestCode::ConsumeMessageDirectly => connection::consume_directly(ctx, request).await,
+        RequestCode::GetTopicStatsInfo => progress::topic_stats(ctx, request).await,
+        RequestCode::GetConsumeStats => progress::consume_stats(ctx, request).await,
+        RequestCode::GetBrokerConsumeStats => progress::all_consume_stats(ctx, request).await,
+        RequestCode::QueryConsumeTimeSpan => progress::time_span(ctx, request).await,
+        RequestCode::QueryConsumeQueue => progress::consume_queue(ctx, request).await,
+        RequestCode::GetBrokerConfig => admin::get_config(ctx, request),
+        RequestCode::UpdateBrokerConfig => admin::update_config(ctx, request).await,
+        RequestCode::GetBrokerRuntimeInfo => admin::runtime_info(ctx, request).await,
+        RequestCode::ViewBrokerStatsData => admin::view_stats(ctx, request),
+        RequestCode::GetAllDelayOffset => admin::delay_offsets(ctx, request),
+        RequestCode::CleanExpiredConsumequeue => admin::clean_queues(ctx, request),
+        RequestCode::CleanUnusedTopic => admin::clean_unused_topics(ctx, request).await,
+        RequestCode::DeleteExpiredCommitlog => admin::delete_expired(ctx, request),
+        _ => return None,
+    })
 }
 
 /// Answers requests about topics, groups, clients and offsets; `None` for all others.

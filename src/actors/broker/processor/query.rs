@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use super::{answer, decode, refused};
+use super::{answer, decode};
 use crate::{
-    actors::{broker::context::BrokerContext, store::index::FindKey},
+    actors::{
+        broker::{context::BrokerContext, refusal::Refusal},
+        store::index::FindKey,
+    },
     protocol::{
         RemotingCommand, ResponseCode,
         header::{
@@ -32,11 +35,11 @@ const UNIQUE_KEY_MAX: usize = 32;
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024 - 64 * 1024;
 
 /// QUERY_MESSAGE (12): messages with a key.
-pub async fn query_message(ctx: &BrokerContext, request: &RemotingCommand) -> RemotingCommand {
-    let header: QueryMessageRequestHeader = match decode(request) {
-        Ok(header) => header,
-        Err(refusal) => return refused(request, &refusal),
-    };
+pub async fn query_message(
+    ctx: &BrokerContext,
+    request: &RemotingCommand,
+) -> Result<RemotingCommand, Refusal> {
+    let header: QueryMessageRequestHeader = decode(request)?;
     let unique = header.unique_key_query == Some(true);
     let config = ctx.config.load_full();
     let max = if unique {
@@ -75,27 +78,29 @@ pub async fn query_message(ctx: &BrokerContext, request: &RemotingCommand) -> Re
         index_last_update_phy_offset: found.last_physical,
     };
     if body.is_empty() {
-        return RemotingCommand::response(request, ResponseCode::QueryNotFound)
-            .with_header(&answered)
-            .with_remark("can not find message, maybe time range not correct");
+        return Ok(
+            RemotingCommand::response(request, ResponseCode::QueryNotFound)
+                .with_header(&answered)
+                .with_remark("can not find message, maybe time range not correct"),
+        );
     }
-    answer(request)
+    Ok(answer(request)
         .with_header(&answered)
-        .with_body(body.freeze())
+        .with_body(body.freeze()))
 }
 
 /// VIEW_MESSAGE_BY_ID (33): the message at a place of the log.
-pub async fn view_message(ctx: &BrokerContext, request: &RemotingCommand) -> RemotingCommand {
-    let header: ViewMessageRequestHeader = match decode(request) {
-        Ok(header) => header,
-        Err(refusal) => return refused(request, &refusal),
-    };
+pub async fn view_message(
+    ctx: &BrokerContext,
+    request: &RemotingCommand,
+) -> Result<RemotingCommand, Refusal> {
+    let header: ViewMessageRequestHeader = decode(request)?;
     match whole_record(ctx, header.offset) {
-        Some(record) => answer(request).with_body(record),
-        None => RemotingCommand::response(request, ResponseCode::SystemError).with_remark(format!(
-            "can not find message by the offset, {}",
-            header.offset
-        )),
+        Some(record) => Ok(answer(request).with_body(record)),
+        None => {
+            let remark = format!("can not find message by the offset, {}", header.offset);
+            Err(Refusal::new(ResponseCode::SystemError, remark))
+        }
     }
 }
 
@@ -162,11 +167,11 @@ pub async fn offset_by_time(
 }
 
 /// SEARCH_OFFSET_BY_TIMESTAMP (29).
-pub async fn search_offset(ctx: &BrokerContext, request: &RemotingCommand) -> RemotingCommand {
-    let header: SearchOffsetRequestHeader = match decode(request) {
-        Ok(header) => header,
-        Err(refusal) => return refused(request, &refusal),
-    };
+pub async fn search_offset(
+    ctx: &BrokerContext,
+    request: &RemotingCommand,
+) -> Result<RemotingCommand, Refusal> {
+    let header: SearchOffsetRequestHeader = decode(request)?;
     let upper = header
         .boundary_type
         .as_deref()
@@ -184,41 +189,38 @@ pub async fn search_offset(ctx: &BrokerContext, request: &RemotingCommand) -> Re
         boundary,
     )
     .await;
-    answer(request).with_header(&OffsetResponseHeader { offset })
+    Ok(answer(request).with_header(&OffsetResponseHeader { offset }))
 }
 
 /// GET_MAX_OFFSET (30).
-pub async fn max_offset(ctx: &BrokerContext, request: &RemotingCommand) -> RemotingCommand {
-    let header: GetMaxOffsetRequestHeader = match decode(request) {
-        Ok(header) => header,
-        Err(refusal) => return refused(request, &refusal),
-    };
+pub async fn max_offset(
+    ctx: &BrokerContext,
+    request: &RemotingCommand,
+) -> Result<RemotingCommand, Refusal> {
+    let header: GetMaxOffsetRequestHeader = decode(request)?;
     let (_, offset) = queue_range(ctx, &header.topic, header.queue_id).await;
-    answer(request).with_header(&OffsetResponseHeader { offset })
+    Ok(answer(request).with_header(&OffsetResponseHeader { offset }))
 }
 
 /// GET_MIN_OFFSET (31).
-pub async fn min_offset(ctx: &BrokerContext, request: &RemotingCommand) -> RemotingCommand {
-    let header: GetMinOffsetRequestHeader = match decode(request) {
-        Ok(header) => header,
-        Err(refusal) => return refused(request, &refusal),
-    };
+pub async fn min_offset(
+    ctx: &BrokerContext,
+    request: &RemotingCommand,
+) -> Result<RemotingCommand, Refusal> {
+    let header: GetMinOffsetRequestHeader = decode(request)?;
     let (offset, _) = queue_range(ctx, &header.topic, header.queue_id).await;
-    answer(request).with_header(&OffsetResponseHeader { offset })
+    Ok(answer(request).with_header(&OffsetResponseHeader { offset }))
 }
 
 /// GET_EARLIEST_MSG_STORETIME (32).
 pub async fn earliest_store_time(
     ctx: &BrokerContext,
     request: &RemotingCommand,
-) -> RemotingCommand {
-    let header: GetEarliestMsgStoretimeRequestHeader = match decode(request) {
-        Ok(header) => header,
-        Err(refusal) => return refused(request, &refusal),
-    };
+) -> Result<RemotingCommand, Refusal> {
+    let header: GetEarliestMsgStoretimeRequestHeader = decode(request)?;
     let (min, _) = queue_range(ctx, &header.topic, header.queue_id).await;
     let timestamp = store_time(ctx, &header.topic, header.queue_id, min)
         .await
         .unwrap_or(-1);
-    answer(request).with_header(&GetEarliestMsgStoretimeResponseHeader { timestamp })
+    Ok(answer(request).with_header(&GetEarliestMsgStoretimeResponseHeader { timestamp }))
 }

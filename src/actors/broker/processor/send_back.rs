@@ -3,7 +3,7 @@
 
 use bytes::BytesMut;
 
-use super::{answer, decode, query::whole_record, refused};
+use super::{answer, decode, query::whole_record};
 use crate::{
     actors::{
         broker::{
@@ -32,11 +32,12 @@ const DLQ_QUEUES: i32 = 1;
 const FIRST_RETRY_LEVEL: i32 = 3;
 
 /// Answers CONSUMER_SEND_MSG_BACK.
-pub async fn send_back(ctx: &BrokerContext, request: &RemotingCommand) -> RemotingCommand {
-    match try_send_back(ctx, request).await {
-        Ok(()) => answer(request),
-        Err(refusal) => refused(request, &refusal),
-    }
+pub async fn send_back(
+    ctx: &BrokerContext,
+    request: &RemotingCommand,
+) -> Result<RemotingCommand, Refusal> {
+    try_send_back(ctx, request).await?;
+    Ok(answer(request))
 }
 
 /// Where a message goes that was given back.

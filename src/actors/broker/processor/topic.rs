@@ -179,7 +179,7 @@ pub async fn delete(
 
 /// The order matters: no new send is let in, then everything on its way through the store has
 /// passed, then the deletion is durable, then nobody's offsets point into it.
-async fn delete_one(ctx: &BrokerContext, topic: String) -> Result<(), Refusal> {
+pub async fn delete_one(ctx: &BrokerContext, topic: String) -> Result<(), Refusal> {
     let failed = |what: &str| {
         let remark = format!("topic[{topic}] is not deleted completely, try again: {what}");
         Refusal::new(ResponseCode::SystemError, remark)

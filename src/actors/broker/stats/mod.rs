@@ -22,7 +22,10 @@ use crate::{
         store::append::AppendRequest,
     },
     protocol::body::stats::BrokerStatsData,
-    store::{now_ms, queue_table::{QueueKey, QueueTable}},
+    store::{
+        now_ms,
+        queue_table::{QueueKey, QueueTable},
+    },
 };
 
 mod window;
@@ -106,14 +109,25 @@ pub struct Stats(Arc<Shared>);
 impl Stats {
     /// Starts the sampler at `parent/stats`.
     pub fn start(tree: &Tree, parent: &str, arbiter: &ArbiterHandle, cluster: &str) -> Self {
-        let stats = Self(Arc::new(Shared { cluster: cluster.to_owned(), ..Shared::default() }));
+        let stats = Self(Arc::new(Shared {
+            cluster: cluster.to_owned(),
+            ..Shared::default()
+        }));
         let own = stats.clone();
         let policy = RestartPolicy::default();
-        spawn(tree, parent, "stats", "stats", arbiter, policy, move |cell| Sampler {
-            cell,
-            stats: own,
-            ticks: 0,
-        });
+        spawn(
+            tree,
+            parent,
+            "stats",
+            "stats",
+            arbiter,
+            policy,
+            move |cell| Sampler {
+                cell,
+                stats: own,
+                ticks: 0,
+            },
+        );
         stats
     }
 
@@ -131,7 +145,11 @@ impl Stats {
                 failed += count;
                 continue;
             }
-            let bytes = request.records.iter().map(|record| u64::from(record.len)).sum();
+            let bytes = request
+                .records
+                .iter()
+                .map(|record| u64::from(record.len))
+                .sum();
             request.slot.count_put(count, bytes);
             messages += count;
             total_bytes += bytes;
@@ -198,7 +216,9 @@ impl Stats {
     /// A total's rate a second over the last 10, 60 and 600 seconds, with blanks between.
     pub fn rates(&self, of: impl Fn(&Totals) -> u64) -> String {
         let sampled = self.sampled();
-        let Some((now, latest)) = sampled.seconds.back() else { return "0.0 0.0 0.0".to_owned() };
+        let Some((now, latest)) = sampled.seconds.back() else {
+            return "0.0 0.0 0.0".to_owned();
+        };
         let rate = |seconds: usize| {
             let from = sampled.seconds.len().saturating_sub(seconds + 1);
             sampled.seconds.get(from).map_or(0.0, |(then, totals)| {
@@ -212,8 +232,10 @@ impl Stats {
     /// The windows of a figure (code 315); `None` for one that was never counted.
     pub fn view(&self, name: &str, key: &str) -> Option<BrokerStatsData> {
         let sampled = self.sampled();
-        let windows =
-            sampled.windows.iter().find(|((known, of), _)| *known == name && of == key);
+        let windows = sampled
+            .windows
+            .iter()
+            .find(|((known, of), _)| *known == name && of == key);
         windows.map(|(_, windows)| windows.data())
     }
 
@@ -225,18 +247,27 @@ impl Stats {
 
     /// Messages a second that are stored in a topic, over the last minute.
     pub fn topic_put_tps(&self, topic: &str) -> f64 {
-        self.view("TOPIC_PUT_NUMS", topic).map_or(0.0, |data| data.stats_minute.tps)
+        self.view("TOPIC_PUT_NUMS", topic)
+            .map_or(0.0, |data| data.stats_minute.tps)
     }
 
     fn sampled(&self) -> MutexGuard<'_, Sampled> {
-        self.0.sampled.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0
+            .sampled
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Every figure with its running total.
     fn figures(&self) -> Vec<((&'static str, String), Total)> {
         let mut figures = Vec::new();
         let mut topics: BTreeMap<&str, (u64, u64, u64)> = BTreeMap::new();
-        let slots = self.0.table.get().map(|table| table.slots()).unwrap_or_default();
+        let slots = self
+            .0
+            .table
+            .get()
+            .map(|table| table.slots())
+            .unwrap_or_default();
         for slot in &slots {
             let (messages, bytes, requests) = slot.put_counts();
             let topic = topics.entry(&slot.key.topic).or_default();
@@ -244,24 +275,46 @@ impl Stats {
         }
         for (topic, (messages, bytes, times)) in topics {
             let key = |name| (name, topic.to_owned());
-            figures.push((key("TOPIC_PUT_NUMS"), Total { sum: messages, times }));
+            figures.push((
+                key("TOPIC_PUT_NUMS"),
+                Total {
+                    sum: messages,
+                    times,
+                },
+            ));
             figures.push((key("TOPIC_PUT_SIZE"), Total { sum: bytes, times }));
         }
         for item in &self.0.groups {
             let (of, counters) = (item.key(), item.value());
             let times = counters.pulls.load(Relaxed);
             let mut add = |name, counter: &AtomicU64, times| {
-                figures.push(((name, of.clone()), Total { sum: counter.load(Relaxed), times }));
+                figures.push((
+                    (name, of.clone()),
+                    Total {
+                        sum: counter.load(Relaxed),
+                        times,
+                    },
+                ));
             };
             add("GROUP_GET_NUMS", &counters.messages, times);
             add("GROUP_GET_SIZE", &counters.bytes, times);
-            add("SNDBCK_PUT_NUMS", &counters.sent_back, counters.sent_back.load(Relaxed));
+            add(
+                "SNDBCK_PUT_NUMS",
+                &counters.sent_back,
+                counters.sent_back.load(Relaxed),
+            );
             add("DLQ_PUT_NUMS", &counters.dead, counters.dead.load(Relaxed));
         }
         let totals = self.totals();
         let cluster = |name| (name, self.0.cluster.clone());
-        let put = Total { sum: totals.put, times: totals.put };
-        let got = Total { sum: totals.got, times: totals.found };
+        let put = Total {
+            sum: totals.put,
+            times: totals.put,
+        };
+        let got = Total {
+            sum: totals.got,
+            times: totals.found,
+        };
         figures.push((cluster("BROKER_PUT_NUMS"), put));
         figures.push((cluster("BROKER_GET_NUMS"), got));
         figures

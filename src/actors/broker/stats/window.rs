@@ -29,11 +29,18 @@ struct Window {
 
 impl Window {
     fn new(kept: usize, every_ms: i64) -> Self {
-        Self { samples: VecDeque::new(), kept, every_ms }
+        Self {
+            samples: VecDeque::new(),
+            kept,
+            every_ms,
+        }
     }
 
     fn sample(&mut self, at_ms: i64, total: Total) {
-        let due = self.samples.back().is_none_or(|last| at_ms - last.at_ms >= self.every_ms);
+        let due = self
+            .samples
+            .back()
+            .is_none_or(|last| at_ms - last.at_ms >= self.every_ms);
         if !due {
             return;
         }
@@ -53,8 +60,16 @@ impl Window {
         let elapsed_ms = last.at_ms - first.at_ms;
         BrokerStatsItem {
             sum: sum as i64,
-            tps: if elapsed_ms > 0 { sum as f64 * 1000.0 / elapsed_ms as f64 } else { 0.0 },
-            avgpt: if times > 0 { sum as f64 / times as f64 } else { 0.0 },
+            tps: if elapsed_ms > 0 {
+                sum as f64 * 1000.0 / elapsed_ms as f64
+            } else {
+                0.0
+            },
+            avgpt: if times > 0 {
+                sum as f64 / times as f64
+            } else {
+                0.0
+            },
         }
     }
 }
@@ -103,7 +118,10 @@ mod tests {
     fn a_rate_is_the_difference_over_the_time_between() {
         let mut windows = Windows::default();
         for step in 0..10_u64 {
-            let total = Total { sum: step * 50, times: step * 10 };
+            let total = Total {
+                sum: step * 50,
+                times: step * 10,
+            };
             windows.sample(step as i64 * 10_000, total);
         }
         let data = windows.data();

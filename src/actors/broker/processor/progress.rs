@@ -1,0 +1,243 @@
+//! How far topics and groups are: codes 202, 208, 303, 317 and 321.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{decode, json, query};
+use crate::{
+    actors::broker::{context::BrokerContext, refusal::Refusal},
+    protocol::{
+        RemotingCommand, ResponseCode,
+        body::{
+            MessageQueue,
+            query::{ConsumeQueueData, QueryConsumeQueueResponseBody, QueueTimeSpan},
+            stats::{ConsumeStats, ConsumeStatsList, OffsetWrapper, TopicOffset, TopicStatsTable},
+        },
+        header::{
+            group::{
+                GetConsumeStatsInBrokerHeader, GetConsumeStatsRequestHeader,
+                QueryConsumeTimeSpanRequestHeader,
+            },
+            query::QueryConsumeQueueRequestHeader,
+            topic::GetTopicStatsInfoRequestHeader,
+        },
+    },
+};
+
+/// Entries that one look into a queue answers at most.
+const QUEUE_ENTRIES_MAX: i32 = 4096;
+
+/// GET_TOPIC_STATS_INFO (202): offsets and last store times of a topic's queues.
+pub async fn topic_stats(
+    ctx: &BrokerContext,
+    request: &RemotingCommand,
+) -> Result<RemotingCommand, Refusal> {
+    let header: GetTopicStatsInfoRequestHeader = decode(request)?;
+    let topic = &header.topic;
+    let Some(config) = ctx.topics.get(topic) else {
+        return Err(no_topic(topic));
+    };
+    let mut table = TopicStatsTable::default();
+    for queue_id in 0..config.write_queue_nums.max(config.read_queue_nums) {
+        let (min, max) = query::queue_range(ctx, topic, queue_id).await;
+        let last = match max > min {
+            true => query::store_time(ctx, topic, queue_id, max - 1).await,
+            false => None,
+        };
+        let queue = MessageQueue::new(topic, &ctx.identity.broker_name, queue_id);
+        let offset = TopicOffset {
+            last_update_timestamp: last.unwrap_or(0),
+            max_offset: max.max(0),
+            min_offset: min.max(0),
+        };
+        table.offset_table.insert(queue, offset);
+    }
+    table.topic_put_tps = ctx.stats.topic_put_tps(topic);
+    json(request, &table)
+}
+
+fn no_topic(topic: &str) -> Refusal {
+    Refusal::new(
+        ResponseCode::TopicNotExist,
+        format!("topic[{topic}] not exist"),
+    )
+}
+
+/// GET_CONSUME_STATS (208): how far a group is in its topics.
+pub async fn consume_stats(
+    ctx: &BrokerContext,
+    request: &RemotingCommand,
+) -> Result<RemotingCommand, Refusal> {
+    let header: GetConsumeStatsRequestHeader = decode(request)?;
+    let group = &header.consumer_group;
+    let topics: BTreeSet<String> = match (&header.topic_list, &header.topic) {
+        (Some(list), _) if !list.is_empty() => list
+            .split(';')
+            .filter(|topic| !topic.is_empty())
+            .map(str::to_owned)
+            .collect(),
+        (_, Some(topic)) if !topic.is_empty() => BTreeSet::from([topic.to_string()]),
+        _ => topics_of(ctx, group),
+    };
+    let mut stats = ConsumeStats::default();
+    for topic in &topics {
+        let one = group_progress(ctx, group, topic, true).await;
+        stats.consume_tps += one.consume_tps;
+        stats.offset_table.extend(one.offset_table);
+    }
+    json(request, &stats)
+}
+
+/// The topics that a group committed offsets for.
+fn topics_of(ctx: &BrokerContext, group: &str) -> BTreeSet<String> {
+    let topics = ctx.offsets.table().topics_of(group);
+    topics.into_iter().map(|topic| topic.to_string()).collect()
+}
+
+/// How far a group is in one topic; nothing for a topic that does not exist, or that an online
+/// group no longer subscribes to.
+async fn group_progress(
+    ctx: &BrokerContext,
+    group: &str,
+    topic: &str,
+    with_pulled: bool,
+) -> ConsumeStats {
+    let mut stats = ConsumeStats::default();
+    let Some(config) = ctx.topics.get(topic) else {
+        return stats;
+    };
+    if let Some(online) = ctx.consumers.get(group)
+        && online.subscription(topic).is_none()
+        && !online.subscriptions.is_empty()
+    {
+        return stats;
+    }
+    for queue_id in 0..config.read_queue_nums {
+        let (_, max) = query::queue_range(ctx, topic, queue_id).await;
+        let committed = ctx.offsets.query(group, topic, queue_id).unwrap_or(-1);
+        let pulled = ctx
+            .offsets
+            .pulled(group, topic, queue_id)
+            .filter(|_| with_pulled);
+        let last = match committed > 0 {
+            true => query::store_time(ctx, topic, queue_id, committed - 1).await,
+            false => None,
+        };
+        let queue = MessageQueue::new(topic, &ctx.identity.broker_name, queue_id);
+        let offset = OffsetWrapper {
+            broker_offset: max.max(0),
+            consumer_offset: committed.max(0),
+            last_timestamp: last.unwrap_or(0),
+            pull_offset: pulled.unwrap_or(0).max(0),
+        };
+        stats.offset_table.insert(queue, offset);
+    }
+    stats.consume_tps = ctx.stats.group_get_tps(topic, group);
+    stats
+}
+
+/// GET_BROKER_CONSUME_STATS (317): how far all groups are.
+pub async fn all_consume_stats(
+    ctx: &BrokerContext,
+    request: &RemotingCommand,
+) -> Result<RemotingCommand, Refusal> {
+    let header: GetConsumeStatsInBrokerHeader = decode(request)?;
+    let mut list = ConsumeStatsList {
+        broker_addr: Some(ctx.identity.broker_addr.clone()),
+        ..ConsumeStatsList::default()
+    };
+    let groups = ctx.subscriptions.snapshot().subscription_group_table;
+    for group in groups.keys() {
+        let mut of_group = Vec::new();
+        for topic in topics_of(ctx, group) {
+            if header.is_order && !ctx.topics.is_order(&topic) {
+                continue;
+            }
+            let stats = group_progress(ctx, group, &topic, false).await;
+            list.total_diff += stats.total_diff();
+            of_group.push(stats);
+        }
+        list.consume_stats_list
+            .push(BTreeMap::from([(group.to_string(), of_group)]));
+    }
+    json(request, &list)
+}
+
+/// QUERY_CONSUME_TIME_SPAN (303): the store times that a group is at.
+pub async fn time_span(
+    ctx: &BrokerContext,
+    request: &RemotingCommand,
+) -> Result<RemotingCommand, Refusal> {
+    let header: QueryConsumeTimeSpanRequestHeader = decode(request)?;
+    let (topic, group) = (&header.topic, &header.group);
+    let Some(config) = ctx.topics.get(topic) else {
+        return Err(no_topic(topic));
+    };
+    let mut spans = Vec::new();
+    for queue_id in 0..config.write_queue_nums {
+        let (min, max) = query::queue_range(ctx, topic, queue_id).await;
+        let at = |offset| query::store_time(ctx, topic, queue_id, offset);
+        let first = at(min).await.unwrap_or(-1);
+        let last = at(max - 1).await.unwrap_or(-1);
+        let committed = ctx.offsets.query(group, topic, queue_id).unwrap_or(-1);
+        let consumed = match committed > 0 {
+            true => at(committed - 1).await.unwrap_or(-1),
+            false => first,
+        };
+        let delay = match committed < max {
+            true => at(committed.max(min))
+                .await
+                .map_or(0, |time| crate::store::now_ms() - time),
+            false => 0,
+        };
+        let queue = MessageQueue::new(topic, &ctx.identity.broker_name, queue_id);
+        spans.push(QueueTimeSpan::new(queue, first, last, consumed, delay));
+    }
+    json(request, &serde_json::json!({ "consumeTimeSpanSet": spans }))
+}
+
+/// QUERY_CONSUME_QUEUE (321): entries of a queue.
+pub async fn consume_queue(
+    ctx: &BrokerContext,
+    request: &RemotingCommand,
+) -> Result<RemotingCommand, Refusal> {
+    let header: QueryConsumeQueueRequestHeader = decode(request)?;
+    let topic = header.topic.clone().unwrap_or_default();
+    let Some(slot) = ctx.store.table.get(&topic, header.queue_id) else {
+        let remark = format!("{}@{topic} is not exist!", header.queue_id);
+        return Err(Refusal::new(ResponseCode::SystemError, remark));
+    };
+    let (from, count) = (
+        header.index,
+        header.count.clamp(0, QUEUE_ENTRIES_MAX) as usize,
+    );
+    let looked = ctx.store.shards.inspect(slot, move |view| {
+        let range = view.range();
+        (range, view.entries(from.max(range.0), count))
+    });
+    let Ok(((min, max), Ok(entries))) = looked.await else {
+        let remark = "the queue's files cannot be read";
+        return Err(Refusal::new(ResponseCode::SystemError, remark));
+    };
+    let group = header.consumer_group.as_deref().unwrap_or_default();
+    let subscription = ctx.consumers.subscription(group, &topic);
+    let data = entries.iter().map(|entry| ConsumeQueueData {
+        bit_map: None,
+        eval: false,
+        extend_data_json: None,
+        msg: None,
+        physic_offset: entry.physical_offset,
+        physic_size: entry.size,
+        tags_code: entry.tags_code,
+    });
+    json(
+        request,
+        &QueryConsumeQueueResponseBody {
+            filter_data: subscription.is_some().then(|| "null".to_owned()),
+            max_queue_index: max,
+            min_queue_index: min,
+            queue_data: Some(data.collect()),
+            subscription_data: subscription.map(|data| (*data).clone()),
+        },
+    )
+    .map(|response| response.with_remark("not set any response code"))
+}
