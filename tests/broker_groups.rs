@@ -58,7 +58,11 @@ impl Server {
                 Ok(broker) => {
                     let addr = format!("127.0.0.1:{port}");
                     let client = RemotingClient::new(RemotingConfig::default());
-                    return Self { broker, addr, client };
+                    return Self {
+                        broker,
+                        addr,
+                        client,
+                    };
                 }
                 Err(error) => println!("port {port}: {error}"),
             }
@@ -94,13 +98,22 @@ impl Server {
             topic_filter_type: "SINGLE_TAG".into(),
             ..Default::default()
         };
-        self.ok(RemotingCommand::request(RequestCode::UpdateAndCreateTopic, &header)).await;
+        self.ok(RemotingCommand::request(
+            RequestCode::UpdateAndCreateTopic,
+            &header,
+        ))
+        .await;
     }
 
     async fn make_group(&self, group: &str) {
-        let header =
-            group::GetSubscriptionGroupConfigRequestHeader { group: group.to_owned().into() };
-        self.ok(RemotingCommand::request(RequestCode::GetSubscriptiongroupConfig, &header)).await;
+        let header = group::GetSubscriptionGroupConfigRequestHeader {
+            group: group.to_owned().into(),
+        };
+        self.ok(RemotingCommand::request(
+            RequestCode::GetSubscriptiongroupConfig,
+            &header,
+        ))
+        .await;
     }
 
     async fn heartbeat(&self, client: &str, group: &str, topic: &str) {
@@ -114,7 +127,11 @@ impl Server {
             queue_id,
             commit_offset,
         };
-        self.ok(RemotingCommand::request(RequestCode::UpdateConsumerOffset, &header)).await;
+        self.ok(RemotingCommand::request(
+            RequestCode::UpdateConsumerOffset,
+            &header,
+        ))
+        .await;
     }
 
     async fn offset(&self, group: &str, topic: &str, queue_id: i32) -> Option<i64> {
@@ -129,7 +146,12 @@ impl Server {
         if answer.code == ResponseCode::QueryNotFound.code() {
             return None;
         }
-        Some(answer.decode_header::<offset::OffsetResponseHeader>().expect("offset").offset)
+        Some(
+            answer
+                .decode_header::<offset::OffsetResponseHeader>()
+                .expect("offset")
+                .offset,
+        )
     }
 
     async fn send(&self, topic: &str, queue_id: i32) -> RemotingCommand {
@@ -158,7 +180,11 @@ fn heartbeat(
         client_id: client.into(),
         consumer_data_set: vec![ConsumerData {
             group_name: group.into(),
-            subscription_data_set: if without_sub { Vec::new() } else { vec![subscription] },
+            subscription_data_set: if without_sub {
+                Vec::new()
+            } else {
+                vec![subscription]
+            },
             ..ConsumerData::default()
         }],
         heartbeat_fingerprint: fingerprint,
@@ -195,8 +221,13 @@ fn frame(folder: &Path, number: &str, kind: &str) -> RemotingCommand {
 
 /// Properties that hold tables: their entries are alike, but others than in the capture.
 const TABLES: [&str; 7] = [
-    "topicConfigTable", "subscriptionGroupTable", "data", "offsetTable", "subscriptionTable",
-    "groupTopicMap", "messageRequestModeMap",
+    "topicConfigTable",
+    "subscriptionGroupTable",
+    "data",
+    "offsetTable",
+    "subscriptionTable",
+    "groupTopicMap",
+    "messageRequestModeMap",
 ];
 
 /// What a body is made of, without its values.
@@ -214,7 +245,9 @@ fn shape(value: &Value) -> String {
         Value::Object(entries) => {
             let entries = entries.iter().map(|(key, value)| match key {
                 Value::Text(name) if TABLES.contains(&name.as_str()) => {
-                    let Value::Object(rows) = value else { return format!("{name}: no table") };
+                    let Value::Object(rows) = value else {
+                        return format!("{name}: no table");
+                    };
                     let rows: BTreeSet<String> = rows.iter().map(row).collect();
                     format!("{name}: {rows:?}")
                 }
@@ -248,9 +281,17 @@ async fn replay(
     change(&mut request);
     let name = format!("{number}, code {}", request.code);
     let ours = server.ask(request).await;
-    assert_eq!((ours.code, &ours.remark), (theirs.code, &theirs.remark), "{name}");
+    assert_eq!(
+        (ours.code, &ours.remark),
+        (theirs.code, &theirs.remark),
+        "{name}"
+    );
     let keys = |command: &RemotingCommand| -> BTreeSet<String> {
-        command.ext_fields.iter().map(|(key, _)| key.to_string()).collect()
+        command
+            .ext_fields
+            .iter()
+            .map(|(key, _)| key.to_string())
+            .collect()
     };
     assert_eq!(keys(&ours), keys(&theirs), "{name}");
     assert_eq!(ours.body.is_empty(), theirs.body.is_empty(), "{name}");
@@ -268,7 +309,11 @@ fn set(key: &'static str, value: &'static str) -> impl FnOnce(&mut RemotingComma
 }
 
 fn table(command: &RemotingCommand, name: &str) -> Value {
-    from_slice::<Value>(&command.body).expect("json").get(name).expect("a table").clone()
+    from_slice::<Value>(&command.body)
+        .expect("json")
+        .get(name)
+        .expect("a table")
+        .clone()
 }
 
 #[test]
@@ -282,7 +327,15 @@ fn answers_look_as_those_of_the_reference() {
         for number in ["0092", "0176", "0294", "0298", "0299", "0300", "0339"] {
             replay(&server, &folder, number, as_is).await;
         }
-        for topic in ["pull_j5A", "adm", "adm2", "retry_goA", "reset_j5A", "pop_j5C", "pop_j4A"] {
+        for topic in [
+            "pull_j5A",
+            "adm",
+            "adm2",
+            "retry_goA",
+            "reset_j5A",
+            "pop_j5C",
+            "pop_j4A",
+        ] {
             server.make_topic(topic, 4).await;
         }
         for group in ["gretry_goA", "g_reset_j5A", "gtag_goA"] {
@@ -307,7 +360,11 @@ fn answers_look_as_those_of_the_reference() {
         }
         replay(&server, &folder, "0353", as_is).await;
         replay(&server, &folder, "0352", as_is).await;
-        server.broker.ctx.offsets.commit("gb@broadcast", "adm", 0, 1);
+        server
+            .broker
+            .ctx
+            .offsets
+            .commit("gb@broadcast", "adm", 0, 1);
         let all = replay(&server, &folder, "0004", as_is).await;
         assert!(String::from_utf8_lossy(&all.body).contains(r#""adm@gb@broadcast":{0:1}"#));
         replay(&server, &folder, "0334", as_is).await;
@@ -319,12 +376,19 @@ fn answers_look_as_those_of_the_reference() {
         replay(&server, &folder, "0416", other_names).await;
         replay(&server, &folder, "0003", as_is).await;
         replay(&server, &folder, "0415", as_is).await;
-        server.heartbeat("192.0.2.2@c7", "g_pop_j5C", "pop_j5C").await;
+        server
+            .heartbeat("192.0.2.2@c7", "g_pop_j5C", "pop_j5C")
+            .await;
         replay(&server, &folder, "0264", as_is).await;
         let system = replay(&server, &folder, "0365", as_is).await;
         let names = |command: &RemotingCommand| -> BTreeSet<String> {
-            let Value::Array(names) = table(command, "topicList") else { panic!("no list") };
-            names.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect()
+            let Value::Array(names) = table(command, "topicList") else {
+                panic!("no list")
+            };
+            names
+                .iter()
+                .filter_map(|name| name.as_str().map(str::to_owned))
+                .collect()
         };
         assert_eq!(names(&system), names(&frame(&folder, "0365", "resp")));
         same_entries(&server, &folder, "0002", "topicConfigTable", |name| {
@@ -352,8 +416,13 @@ async fn same_entries(
     compared: impl Fn(&str) -> bool,
 ) {
     let ours = replay(server, folder, number, |_| {}).await;
-    let (ours, theirs) = (table(&ours, name), table(&frame(folder, number, "resp"), name));
-    let Value::Object(entries) = &theirs else { panic!("no table") };
+    let (ours, theirs) = (
+        table(&ours, name),
+        table(&frame(folder, number, "resp"), name),
+    );
+    let Value::Object(entries) = &theirs else {
+        panic!("no table")
+    };
     let mut count = 0;
     for (key, theirs) in entries {
         let key = key.as_str().expect("a name");
@@ -383,7 +452,16 @@ fn what_was_answered_survives_a_restart() {
         let server = Server::start(dir.path()).await;
         assert_eq!(server.offset("G", "T", 2).await, Some(42));
         assert!(server.broker.ctx.subscriptions.contains("G"));
-        assert_eq!(server.broker.ctx.topics.get("T").expect("kept").write_queue_nums, 4);
+        assert_eq!(
+            server
+                .broker
+                .ctx
+                .topics
+                .get("T")
+                .expect("kept")
+                .write_queue_nums,
+            4
+        );
         server.stop().await;
     });
 }
@@ -413,7 +491,10 @@ fn a_deleted_topic_starts_afresh() {
         server.make_topic("T", 1).await;
         server.stop().await;
         let server = Server::start(dir.path()).await;
-        assert_eq!(server.send("T", 0).await.ext_fields.get("queueOffset"), Some("0"));
+        assert_eq!(
+            server.send("T", 0).await.ext_fields.get("queueOffset"),
+            Some("0")
+        );
         server.stop().await;
     });
 }
@@ -442,7 +523,10 @@ fn a_reset_is_waited_for() {
         };
         let all = server.ok(reset(-1, None, -1)).await;
         let body: ResetOffsetBody = from_slice(&all.body).expect("json");
-        assert_eq!(body.offset_table.values().copied().collect::<Vec<_>>(), [5, 0]);
+        assert_eq!(
+            body.offset_table.values().copied().collect::<Vec<_>>(),
+            [5, 0]
+        );
         assert_eq!(server.offset("G", "T", 0).await, Some(5));
         let refused = server.ask(reset(0, Some(9), 0)).await;
         assert_eq!(
@@ -459,7 +543,10 @@ fn a_reset_is_waited_for() {
         };
         let commit = RemotingCommand::request(RequestCode::UpdateConsumerOffset, &commit);
         let answer = server.ok(commit).await;
-        assert_eq!(answer.remark.as_deref(), Some("Offset has been previously reset"));
+        assert_eq!(
+            answer.remark.as_deref(),
+            Some("Offset has been previously reset")
+        );
         assert_eq!(server.offset("G", "T", 0).await, Some(3));
         server.stop().await;
     });
@@ -471,8 +558,13 @@ fn a_client_is_asked_for_its_subscriptions_again() {
     System::new().block_on(async {
         let server = Server::start(dir.path()).await;
         let beat = async |fingerprint, without_sub| {
-            let answer = server.ok(heartbeat("c", "G", "T", fingerprint, without_sub)).await;
-            assert_eq!(answer.ext_fields.get("IS_SUPPORT_HEART_BEAT_V2"), Some("true"));
+            let answer = server
+                .ok(heartbeat("c", "G", "T", fingerprint, without_sub))
+                .await;
+            assert_eq!(
+                answer.ext_fields.get("IS_SUPPORT_HEART_BEAT_V2"),
+                Some("true")
+            );
             answer.ext_fields.get("IS_SUB_CHANGE") == Some("true")
         };
         // The broker knows nothing of what the client told another one, or this one before.
@@ -482,8 +574,9 @@ fn a_client_is_asked_for_its_subscriptions_again() {
         assert!(beat(8, true).await);
         assert!(beat(0, false).await);
         assert!(server.broker.ctx.consumers.subscription("G", "T").is_some());
-        let header =
-            client::GetConsumerListByGroupRequestHeader { consumer_group: "G".into() };
+        let header = client::GetConsumerListByGroupRequestHeader {
+            consumer_group: "G".into(),
+        };
         let list = RemotingCommand::request(RequestCode::GetConsumerListByGroup, &header);
         let list = server.ok(list).await;
         assert_eq!(list.body, r#"{"consumerIdList":["c"]}"#);
@@ -515,14 +608,33 @@ fn bad_topics_and_groups_are_refused_as_by_the_reference() {
             RemotingCommand::request(RequestCode::UpdateAndCreateTopic, &header)
         };
         let cases = [
-            ("TBW102", "", 29, "The topic[TBW102] is conflict with system topic."),
-            ("T", "+message.type=MIXED", 29, "MIXED message type is not supported."),
-            ("T", "message.type=FIFO", 1, "add/alter attribute format is wrong: message.type"),
+            (
+                "TBW102",
+                "",
+                29,
+                "The topic[TBW102] is conflict with system topic.",
+            ),
+            (
+                "T",
+                "+message.type=MIXED",
+                29,
+                "MIXED message type is not supported.",
+            ),
+            (
+                "T",
+                "message.type=FIFO",
+                1,
+                "add/alter attribute format is wrong: message.type",
+            ),
             ("T", "+color=red", 1, "unsupported key: color"),
         ];
         for (name, attributes, code, remark) in cases {
             let answer = server.ask(make(name, attributes)).await;
-            assert_eq!((answer.code, answer.remark.as_deref()), (code, Some(remark)), "{name}");
+            assert_eq!(
+                (answer.code, answer.remark.as_deref()),
+                (code, Some(remark)),
+                "{name}"
+            );
         }
         server.ok(make("T", "+message.type=FIFO")).await;
         let config: TopicConfig = {
@@ -531,10 +643,11 @@ fn bad_topics_and_groups_are_refused_as_by_the_reference() {
             from_slice(&server.ok(get).await.body).expect("json")
         };
         assert_eq!(config.attributes["message.type"], "FIFO");
-        let bad = RemotingCommand::request_without_header(
-            RequestCode::UpdateAndCreateSubscriptiongroup,
-        );
-        let answer = server.ask(bad.clone().with_body(r#"{"groupName":"a b"}"#)).await;
+        let bad =
+            RemotingCommand::request_without_header(RequestCode::UpdateAndCreateSubscriptiongroup);
+        let answer = server
+            .ask(bad.clone().with_body(r#"{"groupName":"a b"}"#))
+            .await;
         assert_eq!(answer.code, 29);
         assert_eq!(server.ask(bad.with_body("{")).await.code, 1);
         server.stop().await;
