@@ -10,7 +10,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix::dev::ContextFut;
 use actix::dev::channel::channel;
@@ -105,7 +105,17 @@ where
     cell: Arc<ActorCell>,
     policy: RestartPolicy,
     history: RestartHistory,
-    pause: Option<Pin<Box<Sleep>>>,
+    next: Next,
+}
+
+/// What the guard does at its next poll.
+enum Next {
+    /// Polls the actor.
+    Run,
+    /// Waits out the back-off, then builds the next life.
+    RestartAfter(Pin<Box<Sleep>>),
+    /// Builds the next life.
+    Restart,
 }
 
 /// What a turn of the guard led to.
@@ -128,14 +138,13 @@ where
         cell: Arc<ActorCell>,
         policy: RestartPolicy,
     ) -> Self {
-        let history = RestartHistory::default();
         Guard {
             context: Some(context),
             tree,
             cell,
             policy,
-            history,
-            pause: None,
+            history: RestartHistory::default(),
+            next: Next::Run,
         }
     }
 
@@ -174,10 +183,10 @@ where
             self.cell.restarts(),
             pause.as_millis()
         );
-        if pause.is_zero() {
-            return self.restart();
-        }
-        self.pause = Some(Box::pin(sleep(pause)));
+        self.next = match pause {
+            Duration::ZERO => Next::Restart,
+            pause => Next::RestartAfter(Box::pin(sleep(pause))),
+        };
         Turn::Again
     }
 
@@ -188,6 +197,7 @@ where
         };
         match panics::catch(|| context.restart()) {
             Ok(true) => {
+                self.next = Next::Run;
                 self.cell.set_state(ActorState::Running);
                 log::info!(
                     "{} restarted restarts={}",
@@ -261,13 +271,13 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
         loop {
-            let turn = match &mut self.pause {
-                Some(pause) => {
+            let turn = match &mut self.next {
+                Next::Run => self.turn(cx),
+                Next::Restart => self.restart(),
+                Next::RestartAfter(pause) => {
                     ready!(pause.as_mut().poll(cx));
-                    self.pause = None;
                     self.restart()
                 }
-                None => self.turn(cx),
             };
             match turn {
                 Turn::Wait => return Poll::Pending,

@@ -153,7 +153,10 @@ impl Connection {
             return Reading::Yes;
         };
         if len > PARTIAL_FREE_LEN_MAX && self.inbound.is_none() {
-            self.inbound = self.hub.permits.try_acquire(PermitClass::Inbound, 1, len);
+            // A frame larger than the whole budget takes all of it, or it would wait for ever.
+            let permits = &self.hub.permits;
+            let len = len.min(permits.limit(PermitClass::Inbound).bytes_max);
+            self.inbound = permits.try_acquire(PermitClass::Inbound, 1, len);
             if self.inbound.is_none() {
                 return Reading::Starved;
             }
@@ -227,7 +230,7 @@ impl Connection {
     /// Writes until the outbox is empty or the socket takes no more.
     fn flush(&mut self, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
         loop {
-            if self.writing.len() < IOV_MAX {
+            if self.writing.len() < IOV_MAX && self.handle.queued() != self.taken {
                 self.taken = self
                     .handle
                     .take_outbox(&mut self.writing, &mut self.releases);

@@ -270,6 +270,11 @@ impl ConnectionHandle {
             && self.in_flight_bytes.load(SeqCst) < self.config.in_flight_bytes_max
     }
 
+    /// The stream position behind the last byte queued.
+    pub(super) fn queued(&self) -> u64 {
+        self.queued.load(SeqCst)
+    }
+
     /// Yields the stream position up to which everything was taken.
     pub(super) fn take_outbox(
         &self,

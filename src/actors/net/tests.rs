@@ -461,7 +461,8 @@ async fn too_many_connections_are_closed_at_once() {
 async fn arriving_frames_share_a_budget_and_all_get_through() {
     let len = 300 * 1024;
     let config = NetConfig {
-        inbound_bytes_max: len + 10_000,
+        // One at a time, and each takes the whole budget.
+        inbound_bytes_max: len - 10_000,
         tick: Duration::from_millis(5),
         ..NetConfig::default()
     };
