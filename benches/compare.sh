@@ -5,12 +5,12 @@
 #
 # Starts the servers in turn, RUNS times interleaved, and prints one markdown table of medians;
 # ratios are against Java. Build first: cargo build --release --bins
-# Env: KIT=folder with rocketmq/{namesrv,broker}.sh   RUNS=5  SECONDS_PER_ROW=8  BACKLOG=2000000
+# Env: BIN=folder of our programs (target/release)  KIT=folder with rocketmq/{namesrv,broker}.sh   RUNS=5  SECONDS_PER_ROW=8  BACKLOG=2000000
 #      SERVERS="java ours echo"  ROWS=regex (only rows that match)  BROKER_HEAP=2g BROKER_DIRECT=1g
 # Everything runs on 127.0.0.1 and stops with the script.
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
-bin="${CARGO_TARGET_DIR:-$here/target}/release"
+bin="${BIN:-${CARGO_TARGET_DIR:-$here/target}/release}"
 out="${1:-$(mktemp -d)}"; mkdir -p "$out"; out="$(cd "$out" && pwd)"
 lines="$out/results.jsonl"; : > "$lines"
 runs="${RUNS:-5}"; seconds="${SECONDS_PER_ROW:-8}"; backlog="${BACKLOG:-2000000}"
@@ -84,7 +84,7 @@ row() {
   local server="$1" run="$2" name="$3" mode="$4"; shift 4
   [[ "$name" =~ $wanted ]] || return 0
   "$bin/mqbench" "$mode" "${where[@]}" --topic "bench${topic_suffix:-}" --queues 8 --server-pid "$pid" --json \
-    --label "row=$name" --label "server=$server" --label "run=$run" --label "start_ms=$start_ms" "$@" \
+    --label "row=$name" --label "system=$server" --label "run=$run" --label "start_ms=$start_ms" "$@" \
     >> "$lines" 2>> "$out/errors.log" || echo "$server: $name failed, see $out/errors.log" >&2
 }
 

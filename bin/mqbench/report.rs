@@ -9,6 +9,9 @@ use serde::Serialize;
 
 use crate::process::Spent;
 
+/// Longer latencies count as this, in µs.
+const LATENCY_MAX_US: u64 = 600_000_000;
+
 /// Counts of one connection or of the whole run.
 #[derive(Debug)]
 pub struct Tally {
@@ -31,7 +34,7 @@ impl Default for Tally {
             requests: 0,
             bytes: 0,
             errors: BTreeMap::new(),
-            latency: Histogram::new(3).expect("three digits are allowed"),
+            latency: Histogram::new_with_bounds(1, LATENCY_MAX_US, 3).expect("valid bounds"),
         }
     }
 }
@@ -47,7 +50,7 @@ impl Tally {
         }
         self.latency
             .add(&other.latency)
-            .expect("both histograms resize");
+            .expect("both histograms have the same bounds");
     }
 }
 

@@ -1,7 +1,7 @@
 //! One markdown table out of many runs: medians per row and server, and ratios between servers.
 //!
-//! The input is one JSON object per line: what `--json` prints with the `row`, `server` and `run`
-//! that the script adds by `--label row=...,server=...`.
+//! The input is one JSON object per line: what `--json` prints with the `row` and `system` that the
+//! script adds by `--label`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -53,7 +53,7 @@ pub fn render(text: &str, base: &str) -> Result<String, String> {
                 .map(str::to_owned)
                 .ok_or_else(missing)
         };
-        let (row, server) = (name("row")?, name("server")?);
+        let (row, server) = (name("row")?, name("system")?);
         remember(&mut rows, &row);
         remember(&mut servers, &server);
         cells.entry((row, server)).or_default().push(value);
@@ -75,7 +75,7 @@ pub fn render(text: &str, base: &str) -> Result<String, String> {
         })
         .collect();
     columns.retain(|(_, place, _, _)| used.contains(place));
-    let mut out = String::from("| row | server | runs |");
+    let mut out = String::from("| row | system | runs |");
     for (heading, ..) in &columns {
         out += &format!(" {heading} |");
     }
@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn medians_and_ratios() {
         let line = |server: &str, rate: f64| {
-            format!("{{\"row\":\"r\",\"server\":\"{server}\",\"messages_per_second\":{rate}}}\n")
+            format!("{{\"row\":\"r\",\"system\":\"{server}\",\"messages_per_second\":{rate}}}\n")
         };
         let text: String = [
             line("java", 100.0),
