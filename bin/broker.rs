@@ -53,7 +53,7 @@ fn main() -> ExitCode {
 
 async fn run(config: BrokerConfig) -> ExitCode {
     let tree = Tree::new("broker");
-    let mut end = End::of(&tree);
+    let end = End::of(&tree);
     let name = config.broker.broker_name.clone();
     let broker = match Broker::start(tree, Live::new(config)).await {
         Ok(broker) => broker,

@@ -30,6 +30,7 @@ pub fn raise_file_limit() {
 /// Hears of what ends a program: a signal, or an actor that gave up.
 #[derive(Debug)]
 pub struct End {
+    gave_up: mpsc::UnboundedSender<String>,
     given_up: mpsc::UnboundedReceiver<String>,
 }
 
@@ -37,16 +38,23 @@ impl End {
     /// Listens to a tree; to be called before its actors start.
     pub fn of(tree: &Tree) -> Self {
         let (gave_up, given_up) = mpsc::unbounded_channel();
+        let end = Self { gave_up, given_up };
+        end.also(tree);
+        end
+    }
+
+    /// Listens to another tree as well.
+    pub fn also(&self, tree: &Tree) {
+        let gave_up = self.gave_up.clone();
         tree.on_gave_up(move |child| {
             // The program may be ending already.
             let _ = gave_up.send(child.path.to_string());
         });
-        Self { given_up }
     }
 
     /// Waits for the end. An actor that gave up makes the exit code non-zero: the store is made to
     /// be recovered at a start.
-    pub async fn wait(&mut self) -> ExitCode {
+    pub async fn wait(mut self) -> ExitCode {
         let (Ok(mut terminate), Ok(mut interrupt)) = (
             signal(SignalKind::terminate()),
             signal(SignalKind::interrupt()),

@@ -1,5 +1,6 @@
 //! The broker: its root actor, what its processors share, and the processors.
 
+pub mod console;
 pub mod context;
 pub mod inner;
 pub mod processor;

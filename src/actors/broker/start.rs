@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::{
+    console,
     context::{BrokerContext, Identity, StoreHandles},
     registrar::Registrars,
     root::Root,
@@ -25,13 +26,14 @@ use crate::{
         delivery::schedule::{Schedule, Scheduler, SchedulerParts},
         groups::{ConsumerGroups, ProducerGroups},
         kernel::{
-            Permits, RestartPolicy, Role, Shutdown, Threads, Tree, Watchdog, WatchdogConfig,
+            ActorRef, Permits, RestartPolicy, Role, Shutdown, Threads, Tree, Watchdog, WatchdogConfig,
             shutdown_in_order, spawn,
         },
         net::Net,
         store::start::{StoreActors, StoreSettings},
     },
     config::{Live, broker::BrokerConfig},
+    console::Console,
     protocol::message::{id::UniqueKeys, properties},
     store::{
         error::StoreError,
@@ -74,6 +76,9 @@ pub struct Broker {
     pub ctx: Arc<BrokerContext>,
     /// Where it listens.
     pub address: SocketAddr,
+    /// Where its debug endpoint listens.
+    pub console_address: Option<SocketAddr>,
+    console: Option<ActorRef<Console>>,
     store: StoreActors,
     net: Net,
     threads: Threads,
@@ -122,10 +127,14 @@ impl Broker {
             settings::net_config(&loaded),
         );
         let address = listen(&net, &loaded, &ctx)?;
+        let console = console::start(&tree, &threads, &ctx, &net);
+        let console = console.map_err(io("start the debug endpoint"))?;
         ctx.registrars.start();
         let broker = Self {
             ctx,
             address,
+            console_address: console.as_ref().map(|(_, address)| *address),
+            console: console.map(|(actor, _)| actor),
             store,
             net,
             threads,
@@ -152,6 +161,10 @@ impl Broker {
             clean &= ended.is_ok();
         }
         self.store.shutdown(deadline, clean).await;
+        if let Some(console) = &self.console {
+            // Last, so that the end can be watched; nothing depends on it.
+            let _ = console.ask(Shutdown).await;
+        }
         self.threads.stop();
     }
 }
