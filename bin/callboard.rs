@@ -72,7 +72,10 @@ async fn run(flags: &Flags) -> Result<ExitCode, AnyError> {
     let (kv, stored) = (path("kvConfig.json"), path("namesrv.properties"));
     let namesrv_config = NamesrvConfig::load(
         None,
-        &[("kvConfigPath", kv.as_str()), ("configStorePath", stored.as_str())],
+        &[
+            ("kvConfigPath", kv.as_str()),
+            ("configStorePath", stored.as_str()),
+        ],
         &env,
     )?;
     let namesrv_addr = format!("127.0.0.1:{}", namesrv_config.namesrv.listen_port);
@@ -118,7 +121,10 @@ async fn quick_start(namesrv_addr: &str) -> Result<(), AnyError> {
     for number in 0..MESSAGES {
         let message = Message::new(TOPIC, format!("message {number}")).with_tags("TagA");
         let sent = producer.send(message).await?;
-        println!("sent        message {number} to {} at {}", sent.queue, sent.queue_offset);
+        println!(
+            "sent        message {number} to {} at {}",
+            sent.queue, sent.queue_offset
+        );
     }
     let received = consume(&client).await?;
     println!("consumed    {received} messages of {TOPIC}");

@@ -18,8 +18,8 @@ use crate::{
     },
     config::broker::BrokerConfig,
     console::{
-        ActorCollector, Console, ConsoleConfig, ConsoleData, Fact, GroupRow, NetCollector, Overview,
-        PermitCollector, ProcessCollector, TopicRow,
+        ActorCollector, Console, ConsoleConfig, ConsoleData, Fact, GroupRow, NetCollector,
+        Overview, PermitCollector, ProcessCollector, TopicRow,
     },
     protocol::message::perm,
 };
@@ -57,13 +57,18 @@ pub fn start(
     net: &Net,
 ) -> io::Result<Option<(ActorRef<Console>, SocketAddr)>> {
     let config = ctx.config.load_full();
-    let Some(listen) = listen_addr(&config)? else { return Ok(None) };
+    let Some(listen) = listen_addr(&config)? else {
+        return Ok(None);
+    };
     let mut registry = Registry::default();
     registry.register_collector(Box::new(ActorCollector(tree.clone())));
     registry.register_collector(Box::new(NetCollector(net.clone())));
     registry.register_collector(Box::new(PermitCollector(ctx.permits.clone())));
     registry.register_collector(Box::new(ProcessCollector));
-    let console_config = ConsoleConfig { listen, allow_crash: config.own.debug_allow_crash };
+    let console_config = ConsoleConfig {
+        listen,
+        allow_crash: config.own.debug_allow_crash,
+    };
     let data = Arc::new(BrokerConsole(Arc::clone(ctx)));
     let arbiter = threads.get(Role::Console);
     Console::start(tree, "broker", &arbiter, console_config, data, registry).map(Some)
@@ -100,7 +105,10 @@ impl ConsoleData for BrokerConsole {
                 Fact::new("queues", ctx.store.table.len()),
                 Fact::new("messages stored", totals.put),
                 Fact::new("messages read", totals.got),
-                Fact::new("puts a second (10 s, 60 s, 600 s)", ctx.stats.rates(|t| t.put)),
+                Fact::new(
+                    "puts a second (10 s, 60 s, 600 s)",
+                    ctx.stats.rates(|t| t.put),
+                ),
             ],
             topics: topics(ctx),
             groups: groups(ctx),
@@ -140,7 +148,9 @@ fn topics(ctx: &BrokerContext) -> Vec<TopicRow> {
 fn groups(ctx: &BrokerContext) -> Vec<GroupRow> {
     let mut rows = Vec::new();
     for (key, committed) in ctx.offsets.table().all() {
-        let Some((topic, group)) = key.split_once('@') else { continue };
+        let Some((topic, group)) = key.split_once('@') else {
+            continue;
+        };
         let behind = |&(queue_id, offset): &(i32, i64)| {
             let slot = ctx.store.table.get(topic, queue_id);
             slot.map_or(0, |slot| (slot.readable_end() - offset).max(0) as u64)

@@ -26,8 +26,8 @@ use crate::{
         delivery::schedule::{Schedule, Scheduler, SchedulerParts},
         groups::{ConsumerGroups, ProducerGroups},
         kernel::{
-            ActorRef, Permits, RestartPolicy, Role, Shutdown, Threads, Tree, Watchdog, WatchdogConfig,
-            shutdown_in_order, spawn,
+            ActorRef, Permits, RestartPolicy, Role, Shutdown, Threads, Tree, Watchdog,
+            WatchdogConfig, shutdown_in_order, spawn,
         },
         net::Net,
         store::start::{StoreActors, StoreSettings},
