@@ -4,7 +4,7 @@
 
 use callboard::protocol::message::record::{CheckCrc, RecordView};
 use callboard::store::commit_log::{CommitLogConfig, CommitLogWriter, RecoverFrom};
-use callboard::store::fs::RealFs;
+use callboard::store::fs::recording::RecordingFs;
 use libfuzzer_sys::fuzz_target;
 
 const SEGMENT_LEN: usize = 4096;
@@ -15,19 +15,23 @@ fuzz_target!(|input: (bool, &[u8])| {
         return;
     }
     let dir = tempfile::tempdir().expect("folder");
+    let log = dir.path().join("commitlog");
+    std::fs::create_dir(&log).expect("folder");
     for (number, chunk) in bytes.chunks(SEGMENT_LEN).enumerate() {
         let mut segment = chunk.to_vec();
         segment.resize(SEGMENT_LEN, 0);
         let name = format!("{:020}", number * SEGMENT_LEN);
-        std::fs::write(dir.path().join(name), segment).expect("segment");
+        std::fs::write(log.join(name), segment).expect("segment");
     }
-    let mut config = CommitLogConfig::new(dir.path());
+    let mut config = CommitLogConfig::new(log);
     config.segment_len = SEGMENT_LEN as u64;
     let from = RecoverFrom {
         clean,
         ..RecoverFrom::default()
     };
-    let Ok((writer, report)) = CommitLogWriter::recover(&RealFs::shared(), config, &from) else {
+    // It records only so that nothing is really synced, which would take long.
+    let fs = RecordingFs::new(dir.path()).shared();
+    let Ok((writer, report)) = CommitLogWriter::recover(&fs, config, &from) else {
         return;
     };
     let reader = writer.reader();

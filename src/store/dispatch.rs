@@ -48,24 +48,6 @@ impl DispatchRecord {
         kind != sys_flag::TRANSACTION_PREPARED && kind != sys_flag::TRANSACTION_ROLLBACK
     }
 
-    /// Brings a value that was made before the record had its place up to date. `scheduled` tells
-    /// that the tags code is a delay: the record is in SCHEDULE_TOPIC_XXXX with a delay level above
-    /// 0, and was looked at while its store time was 0.
-    pub fn place(
-        &mut self,
-        queue_offset: i64,
-        physical_offset: i64,
-        store_timestamp: i64,
-        scheduled: bool,
-    ) {
-        self.queue_offset = queue_offset;
-        self.physical_offset = physical_offset;
-        self.store_timestamp = store_timestamp;
-        if scheduled {
-            self.tags_code = self.tags_code.saturating_add(store_timestamp);
-        }
-    }
-
     /// What queues and index need of a stored record (RocketMQ's `checkMessageAndReturnSize`).
     pub fn of(view: &RecordView<'_>, levels: &DelayLevels) -> Self {
         let mut texts = Texts::default();
@@ -163,13 +145,6 @@ mod tests {
         patch_record(&mut bytes, 5, 1000, 77);
         let view = RecordView::parse(&bytes, CheckCrc::Body).unwrap();
         let record = DispatchRecord::of(&view, &DelayLevels::default());
-        let mut early_bytes = BytesMut::new();
-        encode_record(new, &mut early_bytes).unwrap();
-        let early_view = RecordView::parse(&early_bytes, CheckCrc::Body).unwrap();
-        let mut early = DispatchRecord::of(&early_view, &DelayLevels::default());
-        let level = properties::get_int(new.properties, "DELAY").unwrap_or(0);
-        early.place(5, 1000, 77, new.topic == SCHEDULE_TOPIC && level > 0);
-        assert_eq!(early, record);
         assert_eq!(record.queue_offset, 5);
         assert_eq!(record.physical_offset, 1000);
         assert_eq!(record.store_timestamp, 77);

@@ -71,21 +71,12 @@ pub fn resident(bytes: &[u8]) -> bool {
 
 /// Asks the kernel to read the pages under `bytes` into memory soon; a hint without an answer.
 pub fn will_need(bytes: &[u8]) {
-    advise(bytes, libc::MADV_WILLNEED);
-}
-
-/// Tells the kernel that the pages under `bytes` may leave memory first; a hint without an answer.
-pub fn cold(bytes: &[u8]) {
-    advise(bytes, libc::MADV_COLD);
-}
-
-fn advise(bytes: &[u8], advice: libc::c_int) {
     let Some((start, len)) = page_range(bytes) else {
         return;
     };
-    // SAFETY: the range is page aligned and mapped while `bytes` is borrowed, and only advice that
-    // leaves the contents as they are is given (WILLNEED, COLD). An error leaves all as it was.
-    unsafe { libc::madvise(start as *mut libc::c_void, len, advice) };
+    // SAFETY: the range is page aligned and mapped while `bytes` is borrowed, and this advice leaves
+    // the contents as they are. An error leaves all as it was.
+    unsafe { libc::madvise(start as *mut libc::c_void, len, libc::MADV_WILLNEED) };
 }
 
 /// Takes an exclusive lock on byte 0 of an open file; `false` when someone else holds one.
@@ -243,7 +234,5 @@ mod tests {
         assert!(map.iter().all(|&b| b == 0));
         assert!(resident(&map[100..2_999_999]));
         assert!(resident(&[]));
-        cold(&map);
-        assert!(map.iter().all(|&b| b == 0));
     }
 }

@@ -14,6 +14,7 @@ use bytes::Bytes;
 
 use super::mapped::MappedMut;
 
+mod crash;
 pub mod fault;
 mod real;
 pub mod recording;
