@@ -571,6 +571,13 @@ fn mqadmin(bench: &Bench) {
         "addWritePerm -b broker-a".to_owned(),
         "statsAll -t ClientAdmin".to_owned(),
         "resetOffsetByTime -g admin_group -t ClientAdmin -s now".to_owned(),
+        format!("brokerConsumeStats -b {broker}"),
+        format!("producer -b {broker}"),
+        format!("haStatus -b {broker}"),
+        "getConsumerConfig -g AdminMadeGroup".to_owned(),
+        format!("queryCq -t ClientAdmin -q 1 -i 0 -b {broker}"),
+        "printMsgByQueue -t ClientAdmin -a broker-a -i 1 -p true -d true".to_owned(),
+        "sendMsgStatus -b broker-a -c 2".to_owned(),
         "cloneGroupOffset -s admin_group -d AdminMadeGroup -t ClientAdmin -o true".to_owned(),
         "deleteSubGroup -c DefaultCluster -g AdminMadeGroup".to_owned(),
     ];

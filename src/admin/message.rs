@@ -1,5 +1,7 @@
 //! Messages: sendMessage, consumeMessage, the queries and printMsg.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -428,6 +430,7 @@ struct Walk<'a> {
     ctx: &'a Context,
     consumer: PullConsumer,
     expression: Expression,
+    print_message: bool,
     print_body: bool,
     values: Vec<Value>,
 }
@@ -448,7 +451,7 @@ impl Walk<'_> {
                     let ours = |message: &&MessageExt| message.queue_offset < to;
                     for message in found.messages.iter().filter(ours) {
                         self.values.push(to_value(message));
-                        if text {
+                        if text && self.print_message {
                             self.print(message);
                         }
                     }
@@ -561,6 +564,7 @@ impl PrintMsg {
             ctx,
             consumer,
             expression: self.sub_expression.trim().into(),
+            print_message: true,
             print_body: self.print_body.unwrap_or(true),
             values: Vec::new(),
         };
@@ -630,6 +634,7 @@ impl ConsumeMessage {
             ctx,
             consumer,
             expression: Expression::all(),
+            print_message: true,
             print_body: true,
             values: Vec::new(),
         };
@@ -655,6 +660,114 @@ impl ConsumeMessage {
             }
         }
         ctx.out.show(&walk.values, || {});
+        Ok(())
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PrintMsgByQueue {
+    /// Topic.
+    #[arg(short, long)]
+    topic: String,
+    /// Broker name.
+    #[arg(short = 'a', long = "brokerName")]
+    broker_name: String,
+    /// Queue id.
+    #[arg(short = 'i', long = "queueId")]
+    queue_id: i32,
+    /// Accepted for RocketMQ's sake: bodies are shown as UTF-8.
+    #[arg(short = 'c', long = "charsetName")]
+    charset_name: Option<String>,
+    /// Tags, e.g. `TagA || TagB`.
+    #[arg(short = 's', long = "subExpression", default_value = "*")]
+    sub_expression: String,
+    /// Stored from: ms, `now` or `yyyy-MM-dd#HH:mm:ss:SSS`.
+    #[arg(short, long = "beginTimestamp")]
+    begin_timestamp: Option<String>,
+    /// Stored until.
+    #[arg(short, long = "endTimestamp")]
+    end_timestamp: Option<String>,
+    /// Prints messages.
+    #[arg(short = 'p', long = "printMsg")]
+    print_msg: Option<bool>,
+    /// Prints bodies.
+    #[arg(short = 'd', long = "printBody")]
+    print_body: Option<bool>,
+    /// Counts messages by tag.
+    #[arg(short = 'f', long)]
+    calculate: Option<bool>,
+}
+
+impl PrintMsgByQueue {
+    pub(super) async fn run(self, ctx: &Context) -> Result<(), ClientError> {
+        let queue = MessageQueue::new(self.topic.trim(), self.broker_name.trim(), self.queue_id);
+        let mut walk = Walk {
+            ctx,
+            consumer: PullConsumer::new(&ctx.client, names::TOOLS_GROUP)?,
+            expression: self.sub_expression.trim().into(),
+            print_message: self.print_msg.unwrap_or(false),
+            print_body: self.print_body.unwrap_or(false),
+            values: Vec::new(),
+        };
+        let (begin, end) = (
+            self.begin_timestamp.as_deref(),
+            self.end_timestamp.as_deref(),
+        );
+        let (from, to) = walk.range(&queue, begin, end).await?;
+        walk.queue(&queue, from, to).await?;
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for tag in walk
+            .values
+            .iter()
+            .filter_map(|value| value["tags"].as_str())
+        {
+            *counts.entry(tag).or_default() += 1;
+        }
+        let value = json!({ "messages": walk.values, "tags": counts });
+        ctx.out.show(&value, || {
+            if self.calculate == Some(true) {
+                let mut sorted: Vec<_> = counts.iter().collect();
+                sorted.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+                for (tag, count) in sorted {
+                    println!("Tag: {tag:<30} Count: {count}");
+                }
+            }
+        });
+        Ok(())
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SendMsgStatus {
+    /// Broker name; messages go to the topic of that name.
+    #[arg(short, long = "brokerName")]
+    broker_name: String,
+    /// Body bytes.
+    #[arg(short = 's', long = "messageSize", default_value_t = 128)]
+    message_size: usize,
+    /// Messages.
+    #[arg(short, long, default_value_t = 50)]
+    count: usize,
+}
+
+impl SendMsgStatus {
+    pub(super) async fn run(self, ctx: &Context) -> Result<(), ClientError> {
+        let producer = Producer::new(&ctx.client, "PID_SMSC")?;
+        let mut rows = Vec::new();
+        for _ in 0..self.count {
+            let body = vec![b'a'; self.message_size];
+            let begin = std::time::Instant::now();
+            let result = producer
+                .send(Message::new(self.broker_name.trim(), body))
+                .await?;
+            let ms = begin.elapsed().as_millis() as u64;
+            let (status, id) = (result.status.name(), &result.message_id);
+            if !ctx.out.json {
+                println!("rt={ms}ms, SendResult=SendResult [sendStatus={status}, msgId={id}]");
+            }
+            rows.push(json!({ "rtMs": ms, "sendStatus": status, "msgId": id }));
+        }
+        ctx.out.show(&rows, || {});
         Ok(())
     }
 }

@@ -15,6 +15,8 @@ mod broker;
 mod cluster;
 mod connection;
 mod group;
+mod inspect;
+mod lists;
 mod message;
 mod namesrv;
 mod offset;
@@ -103,6 +105,22 @@ commands! {
     ClusterList(cluster::ClusterList) = "clusterList",
     /// Shows the run-time numbers of a broker.
     BrokerStatus(broker::BrokerStatus) = "brokerStatus",
+    /// Shows how far all groups of a broker are.
+    BrokerConsumeStats(inspect::BrokerConsumeStats) = "brokerConsumeStats",
+    /// Shows all producers of a broker.
+    Producer(inspect::Producer) = "producer",
+    /// Shows the replication of a broker.
+    HaStatus(inspect::HaStatus) = "haStatus",
+    /// Shows the configuration of a group on every broker.
+    GetConsumerConfig(inspect::GetConsumerConfig) = "getConsumerConfig",
+    /// Shows entries of a consume queue.
+    QueryCq(inspect::QueryCq) = "queryCq",
+    /// Creates or changes the topics of a file.
+    UpdateTopicList(lists::UpdateTopicList) = "updateTopicList",
+    /// Creates or changes the subscription groups of a file.
+    UpdateSubGroupList(lists::UpdateSubGroupList) = "updateSubGroupList",
+    /// Lets a group pull or pop a topic.
+    SetConsumeMode(lists::SetConsumeMode) = "setConsumeMode",
     /// Shows the configuration of a broker.
     GetBrokerConfig(broker::GetBrokerConfig) = "getBrokerConfig",
     /// Changes the configuration of a broker.
@@ -127,6 +145,10 @@ commands! {
     QueryMsgByOffset(message::QueryMsgByOffset) = "queryMsgByOffset",
     /// Prints the messages of a topic.
     PrintMsg(message::PrintMsg) = "printMsg",
+    /// Prints the messages of a queue, or counts them by tag.
+    PrintMsgByQueue(message::PrintMsgByQueue) = "printMsgByQueue",
+    /// Sends messages to a broker and shows how long each took.
+    SendMsgStatus(message::SendMsgStatus) = "sendMsgStatus",
     /// Takes the write permission of a broker's topics at the NameServers.
     WipeWritePerm(namesrv::WipeWritePerm) = "wipeWritePerm",
     /// Gives the write permission back.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::client::api::{self, KeyQuery, number, request, success};
+use crate::client::api::{KeyQuery, number, request, success};
 use crate::client::error::ClientError;
 use crate::client::instance::{Inner, MqClient};
 use crate::client::message::MessageExt;
@@ -19,7 +19,7 @@ use crate::protocol::body::stats::{BrokerStatsData, ConsumeStats, KvTable, Topic
 use crate::protocol::body::subscription_group::SubscriptionGroupConfig;
 use crate::protocol::body::topic_config::TopicConfig;
 use crate::protocol::message::{id, properties};
-use crate::protocol::{RemotingCommand, RequestCode, ResponseCode, fastjson};
+use crate::protocol::{FieldValue, RemotingCommand, RequestCode, ResponseCode, fastjson};
 
 /// Namespace of the NameServer's order configuration.
 pub const ORDER_TOPIC_CONFIG: &str = "ORDER_TOPIC_CONFIG";
@@ -239,10 +239,8 @@ impl AdminClient {
         addr: &str,
         group: &SubscriptionGroupConfig,
     ) -> Result<(), ClientError> {
-        let body =
-            fastjson::to_vec(group).map_err(|error| ClientError::Invalid(error.to_string()))?;
-        let request = request(RequestCode::UpdateAndCreateSubscriptiongroup, &[]).with_body(body);
-        self.broker(addr, request).await.map(|_| ())
+        self.tell_json(addr, RequestCode::UpdateAndCreateSubscriptiongroup, group)
+            .await
     }
 
     /// Deletes a subscription group on a broker.
@@ -545,6 +543,30 @@ impl AdminClient {
         self.broker(addr, request(code, &[])).await.map(|_| ())
     }
 
+    /// Sends any request and reads its JSON body, for what has no function here.
+    pub async fn ask_json<T: serde::de::DeserializeOwned>(
+        &self,
+        addr: &str,
+        code: RequestCode,
+        fields: &[(&'static str, FieldValue<'_>)],
+    ) -> Result<T, ClientError> {
+        let answer = self.broker(addr, request(code, fields)).await?;
+        read_json(addr, code.name(), &answer.body)
+    }
+
+    /// Sends any request with a JSON body that is answered with success or not at all.
+    pub async fn tell_json(
+        &self,
+        addr: &str,
+        code: RequestCode,
+        body: &impl serde::Serialize,
+    ) -> Result<(), ClientError> {
+        let body =
+            fastjson::to_vec(body).map_err(|error| ClientError::Invalid(error.to_string()))?;
+        let request = request(code, &[]).with_body(body);
+        self.broker(addr, request).await.map(|_| ())
+    }
+
     // ---- NameServers
 
     /// Sets a key at every NameServer.
@@ -646,13 +668,4 @@ fn read_properties(addr: &str, bytes: &[u8]) -> Result<BTreeMap<String, String>,
         reason: error.to_string(),
     })?;
     Ok(table.into_iter().collect())
-}
-
-/// A request with typed or untyped fields, for tools that need what has no function here.
-pub fn raw_request(code: RequestCode, fields: &[(&str, &str)]) -> RemotingCommand {
-    let mut request = api::request(code, &[]);
-    for (name, value) in fields {
-        request.ext_fields.insert(name, value);
-    }
-    request
 }
