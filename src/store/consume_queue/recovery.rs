@@ -58,6 +58,9 @@ impl ConsumeQueue {
     /// Opens a queue by looking at its files, and makes it a new one where there are none. What lies
     /// behind the last good entry is cleared.
     ///
+    /// After a power loss the tags code of the last entry may be wrong, if its bytes lie on two
+    /// pages: [`append`](Self::append) corrects it when the log tells the entry again.
+    ///
     /// The caller then [truncates](Self::truncate_above) what the log does not have, and
     /// [corrects the min offset](Self::correct_min_offset).
     ///
@@ -69,9 +72,10 @@ impl ConsumeQueue {
         if files.is_empty() {
             return Ok(queue);
         }
-        let mut oldest_scanned = files.len().saturating_sub(SCANNED_FILES);
+        let whole = queue.unbroken(&files);
+        let mut oldest_scanned = whole.len().saturating_sub(SCANNED_FILES);
         let scan = loop {
-            let scan = queue.scan(&files[oldest_scanned..])?;
+            let scan = queue.scan(&whole[oldest_scanned..])?;
             if scan.last_physical >= 0 || oldest_scanned == 0 {
                 break scan;
             }
@@ -79,7 +83,7 @@ impl ConsumeQueue {
         };
         queue.adopt(&files, scan)?;
         // What a killed process wrote may still be only in the machine's memory.
-        queue.synced = files[oldest_scanned].clamp(queue.first_file, queue.end);
+        queue.synced = whole[oldest_scanned].min(queue.end);
         queue.unsynced_names = UnsyncedNames::Directories;
         Ok(queue)
     }
@@ -105,7 +109,8 @@ impl ConsumeQueue {
         let end = u64::try_from(tail.max_offset)
             .ok()
             .and_then(|offset| offset.checked_mul(ENTRY_LEN as u64));
-        if let Some(end) = end
+        if queue.unbroken(&files).len() == files.len()
+            && let Some(end) = end
             && let Some(last) = end.checked_sub(ENTRY_LEN as u64)
             && queue.disk_entry(&files, last)?.physical_end() == tail.last_physical
         {
@@ -136,11 +141,10 @@ impl ConsumeQueue {
             }
         }
         // A crash between making a file and giving it its length.
-        while let Some((start, 0)) = files.last() {
-            let path = self.file_path(*start);
+        for (start, _) in files.extract_if(.., |(_, len)| *len == 0) {
+            let path = self.file_path(start);
             fs.remove_file(&path)
                 .map_err(|e| StoreError::io("remove", &path, e))?;
-            files.pop();
         }
         let size = self.home.file_size;
         for (start, len) in &files {
@@ -153,6 +157,17 @@ impl ConsumeQueue {
         Ok(files.into_iter().map(|(start, _)| start).collect())
     }
 
+    /// The files up to the first one that is missing. What is behind it cannot be kept: nobody would
+    /// ever notice that entries are missing. A queue that ends before it is filled from the log.
+    fn unbroken<'a>(&self, files: &'a [u64]) -> &'a [u64] {
+        let follows = |pair: &&[u64]| pair[0] + self.home.file_size == pair[1];
+        let count = files.windows(2).take_while(follows).count() + 1;
+        if let Some(missing) = files.get(count) {
+            log::warn!("{} lacks the file before {missing:020}", self.name());
+        }
+        &files[..count.min(files.len())]
+    }
+
     /// Follows good entries from the start of the first of `files` on.
     fn scan(&self, files: &[u64]) -> Result<Scan, StoreError> {
         let mut scan = Scan {
@@ -160,16 +175,7 @@ impl ConsumeQueue {
             last_physical: -1,
         };
         for &start in files {
-            let before = scan;
-            scan.end = start;
-            let is_full = self.scan_file(start, &mut scan)?;
-            if before.end != start {
-                if scan.last_physical == before.last_physical {
-                    return Ok(before); // nothing good behind the missing file
-                }
-                log::warn!("{} lacks the files before {start:020}", self.name());
-            }
-            if !is_full {
+            if !self.scan_file(start, &mut scan)? {
                 break;
             }
         }
@@ -233,10 +239,6 @@ impl ConsumeQueue {
         let last = files
             .partition_point(|start| *start < scan.end)
             .saturating_sub(1);
-        let mut first = last;
-        while first > 0 && files[first - 1] + size == files[first] {
-            first -= 1;
-        }
         for start in files[last + 1..].iter().rev() {
             let path = self.file_path(*start);
             (self.home.fs.remove_file(&path)).map_err(|e| StoreError::io("remove", &path, e))?;
@@ -246,7 +248,12 @@ impl ConsumeQueue {
                 path.display()
             );
         }
-        self.first_file = files[first];
+        if last + 1 < files.len() {
+            // They must not come back behind new entries.
+            let dir = self.dir();
+            (self.home.fs.sync_dir(&dir)).map_err(|e| StoreError::io("sync", &dir, e))?;
+        }
+        self.first_file = files[0];
         self.files_end = files[last] + size;
         self.min = self.first_file;
         self.end = scan.end;

@@ -45,7 +45,9 @@ impl ConsumeQueue {
                 entry => entry.physical_end().max(0),
             },
         };
-        self.clear_files_from(cut)
+        self.clear_files_from(cut)?;
+        // A removed file must not come back behind new entries.
+        self.sync_names()
     }
 
     /// Makes the files hold nothing from `position` on. One file stays, in a queue that has any: it

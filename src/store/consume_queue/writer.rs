@@ -14,6 +14,9 @@ use crate::store::{
 /// Largest position that still leaves room for a whole file behind it.
 const POSITION_MAX: u64 = i64::MAX as u64 / 2;
 
+/// What a power loss leaves or takes as a whole.
+const PAGE_LEN: u64 = 4096;
+
 /// Blank entries to write at once.
 static BLANKS: LazyLock<Vec<u8>> = LazyLock::new(|| Entry::BLANK.encode().repeat(3276));
 
@@ -34,12 +37,37 @@ impl ConsumeQueue {
         let mut appended = 0;
         for (entry, queue_offset) in entries.iter().zip(first_queue_offset..) {
             if entry.physical_end() <= self.last_physical {
+                if entry.physical_end() == self.last_physical {
+                    self.heal_last(queue_offset, entry)?;
+                }
                 continue;
             }
             let is_known_index = self.append_one(queue_offset, entry)?;
             appended += usize::from(!is_known_index);
         }
         Ok(appended)
+    }
+
+    /// Writes the last entry again if it lies on two pages, of which a power loss took the second.
+    fn heal_last(&mut self, queue_offset: i64, entry: &Entry) -> Result<(), ConsumeQueueError> {
+        let Some(position) = self.end.checked_sub(ENTRY_LEN as u64) else {
+            return Ok(());
+        };
+        let in_page = position % self.home.file_size % PAGE_LEN;
+        let is_on_two_pages = in_page + ENTRY_LEN as u64 > PAGE_LEN;
+        if !is_on_two_pages || queue_offset != self.max_offset() - 1 || entry.is_blank() {
+            return Ok(());
+        }
+        if self.entry_at(position)? != *entry {
+            log::info!(
+                "{} has its last entry torn, max_offset={}",
+                self.name(),
+                self.max_offset()
+            );
+            self.truncate_at(position)?;
+            self.append_one(queue_offset, entry)?;
+        }
+        Ok(())
     }
 
     /// Whether the queue holds another entry with this queue offset already, which stays.
@@ -119,6 +147,10 @@ impl ConsumeQueue {
     pub fn flush(&mut self) -> Result<(), StoreError> {
         while self.written < self.end {
             let start = self.file_start(self.written);
+            if start >= self.files_end && self.files_end > self.first_file {
+                // So only the last file can have holes after a power loss.
+                self.sync_written()?;
+            }
             let file = self.file_for_writing(start)?;
             let tail_start = self.tail_start();
             if self.written < tail_start {
@@ -159,6 +191,11 @@ impl ConsumeQueue {
     /// From the file system; the next call tries again.
     pub fn sync(&mut self) -> Result<(), StoreError> {
         self.flush()?;
+        self.sync_written()?;
+        self.sync_names()
+    }
+
+    fn sync_written(&mut self) -> Result<(), StoreError> {
         while self.synced < self.written {
             let start = self.file_start(self.synced);
             let file = self.file_for_writing(start)?;
@@ -166,10 +203,10 @@ impl ConsumeQueue {
                 .map_err(|e| StoreError::io("sync", &self.file_path(start), e))?;
             self.synced = self.written.min(start + self.home.file_size);
         }
-        self.sync_names()
+        Ok(())
     }
 
-    fn sync_names(&mut self) -> Result<(), StoreError> {
+    pub(super) fn sync_names(&mut self) -> Result<(), StoreError> {
         let dirs = match self.unsynced_names {
             UnsyncedNames::None => return Ok(()),
             UnsyncedNames::Files => vec![self.dir()],
