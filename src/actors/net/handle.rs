@@ -15,6 +15,7 @@ use super::config::{NetConfig, TRIM_AFTER_TICKS};
 use super::hub::NetCounters;
 use super::outbox::{Outbox, Outgoing, Release};
 use super::responder::Responder;
+use super::watch::{Seen, Watch};
 use crate::actors::kernel::{Permit, lock, now_ms};
 use crate::protocol::RemotingCommand;
 
@@ -49,17 +50,6 @@ pub struct ConnectionHandle {
     in_flight: AtomicUsize,
     in_flight_bytes: AtomicUsize,
     watch: Mutex<Watch>,
-}
-
-/// What the ticker saw at its last looks.
-#[derive(Debug, Default)]
-struct Watch {
-    activity: u64,
-    idle_ticks: u64,
-    unsent_mark: u64,
-    unsent_ticks: u64,
-    frames: u64,
-    partial_ticks: u64,
 }
 
 impl fmt::Debug for ConnectionHandle {
@@ -166,8 +156,12 @@ impl ConnectionHandle {
         async move { receiver.await.unwrap_or(Err(CallError::Closed)) }
     }
 
-    /// Sends a request that nobody answers, such as NOTIFY_CONSUMER_IDS_CHANGED.
+    /// Sends a request that nobody answers, such as NOTIFY_CONSUMER_IDS_CHANGED. Dropped if the
+    /// client has not taken what was sent before: it is not to grow a queue without bound.
     pub fn notify(&self, command: RemotingCommand) {
+        if self.unsent_bytes() > self.config.unsent_bytes_max as u64 {
+            return;
+        }
         let mut command = command.mark_oneway();
         command.opaque = lock(&self.calls).next_opaque();
         self.reply(&command);
@@ -288,20 +282,15 @@ impl ConnectionHandle {
 
     pub(super) fn count_read(&self, bytes: usize) {
         self.received.fetch_add(bytes as u64, Relaxed);
-        self.counters
-            .received_bytes
-            .fetch_add(bytes as u64, Relaxed);
     }
 
     pub(super) fn count_frames(&self, frames: u64, partial: bool) {
         self.frames.fetch_add(frames, Relaxed);
-        self.counters.received_frames.fetch_add(frames, Relaxed);
         self.partial.store(partial, Relaxed);
     }
 
     /// Yields the stream position that is written now.
     pub(super) fn count_written(&self, bytes: usize) -> u64 {
-        self.counters.sent_bytes.fetch_add(bytes as u64, Relaxed);
         self.written.fetch_add(bytes as u64, SeqCst) + bytes as u64
     }
 
@@ -346,6 +335,8 @@ impl ConnectionHandle {
     /// The socket is gone: frees what was owed and tells those who wait for an answer.
     pub(super) fn finish(&self) {
         self.closed.store(true, SeqCst);
+        // The last look counts what came since the one before.
+        let _ = self.look();
         let rest = lock(&self.outbox).close();
         rest.into_releases()
             .into_iter()
@@ -383,43 +374,36 @@ impl ConnectionHandle {
 
     /// Compares with the last look: why the connection has to be closed, if it has.
     fn look(&self) -> Option<&'static str> {
-        let tick_ms = self.config.tick.as_millis().max(1);
-        let ticks_in = |time: Duration| (time.as_millis() / tick_ms).max(1) as u64;
-        let stall_ticks = ticks_in(self.config.stall_timeout);
         let mut watch = lock(&self.watch);
-        let written = self.written.load(SeqCst);
-        let activity = self.received.load(Relaxed).wrapping_add(written);
-        if activity == watch.activity {
-            watch.idle_ticks += 1;
-        } else {
-            (watch.activity, watch.idle_ticks) = (activity, 0);
-        }
-        if watch.idle_ticks == TRIM_AFTER_TICKS {
+        let seen = self.seen();
+        self.report(&watch, &seen);
+        let why = watch.look(seen, &self.config);
+        if watch.idle_ticks() == TRIM_AFTER_TICKS {
             self.trim.store(true, Relaxed);
             self.waker.wake();
         }
-        // What was queued at the mark has to be written within the time allowed.
-        if written >= watch.unsent_mark {
-            (watch.unsent_mark, watch.unsent_ticks) = (self.queued.load(SeqCst), 0);
-        } else {
-            watch.unsent_ticks += 1;
+        why
+    }
+
+    fn seen(&self) -> Seen {
+        // Written first: it must not seem ahead of what was queued.
+        let written = self.written.load(SeqCst);
+        Seen {
+            received: self.received.load(Relaxed),
+            queued: self.queued.load(SeqCst),
+            written,
+            frames: self.frames.load(Relaxed),
+            partial: self.partial.load(Relaxed) && !self.paused.load(Relaxed),
         }
-        let frames = self.frames.load(Relaxed);
-        let partial = self.partial.load(Relaxed) && !self.paused.load(Relaxed);
-        if frames == watch.frames && partial {
-            watch.partial_ticks += 1;
-        } else {
-            (watch.frames, watch.partial_ticks) = (frames, 0);
-        }
-        if watch.unsent_ticks >= stall_ticks {
-            Some("answers not read")
-        } else if watch.partial_ticks >= stall_ticks {
-            Some("frame not finished")
-        } else if watch.idle_ticks >= ticks_in(self.config.idle_timeout) {
-            Some("idle")
-        } else {
-            None
-        }
+    }
+
+    /// Adds what came since the last look to the server's counters: they are shared by all
+    /// network threads, so not touched per read.
+    fn report(&self, watch: &Watch, seen: &Seen) {
+        let [received, written, frames] = watch.since(seen);
+        self.counters.received_bytes.fetch_add(received, Relaxed);
+        self.counters.sent_bytes.fetch_add(written, Relaxed);
+        self.counters.received_frames.fetch_add(frames, Relaxed);
     }
 
     /// Wakes a connection that waits for the server's common budget.

@@ -21,7 +21,7 @@ use crate::actors::kernel::{
     Tree, lock, now_ms, spawn,
 };
 
-/// Counters of the network side, for metrics and the tree.
+/// Counters of the network side, for metrics and the tree. Frames and bytes come a tick late.
 #[derive(Debug, Default)]
 pub struct NetCounters {
     /// Connections accepted.

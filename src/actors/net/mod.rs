@@ -25,6 +25,7 @@ mod outbox;
 mod responder;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 pub use calls::CallError;
 pub use config::NetConfig;
