@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use smallvec::SmallVec;
 
 use crate::{
-    actors::kernel::Permit,
+    actors::kernel::{ActorCell, Permit},
     store::{commit_log::AppendUnit, queue_table::QueueSlot},
 };
 
@@ -87,6 +87,8 @@ pub struct AppendRequest {
     pub physical_offset: i64,
     /// Set by the writer.
     pub status: PutStatus,
+    /// Set by the writer: where a drill may crash it, between bytes and publishing.
+    pub crash_when_stored: Option<Arc<ActorCell>>,
 }
 
 impl AppendRequest {
@@ -99,6 +101,7 @@ impl AppendRequest {
             queue_offset: -1,
             physical_offset: -1,
             status: PutStatus::WriteFailed,
+            crash_when_stored: None,
         }
     }
 
@@ -128,6 +131,9 @@ impl AppendUnit for AppendRequest {
     }
 
     fn stored(&mut self, physical_offset: i64, _store_timestamp: i64) {
+        if let Some(cell) = self.crash_when_stored.take() {
+            cell.fail_point("after_bytes");
+        }
         self.physical_offset = physical_offset;
         self.status = PutStatus::PutOk;
         self.slot

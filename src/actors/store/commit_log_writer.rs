@@ -50,8 +50,6 @@ pub struct RemoveTopic {
 /// What the writer is made of.
 #[derive(Clone)]
 pub struct WriterParts {
-    /// Opens the log's tail: the road of every start.
-    pub open: Arc<dyn Fn() -> Result<LogFiles, StoreError> + Send + Sync>,
     /// Positions.
     pub watermarks: Watermarks,
     /// All queues.
@@ -107,10 +105,19 @@ impl CommitLogWriter {
         writer
     }
 
-    /// Opens the log's tail again: whole records beyond the published end are kept.
+    /// Opens the log's tail again. Whole records beyond the published end are kept, and their queues'
+    /// next offsets with them.
     fn reopen(&mut self) {
-        match (self.parts.open)() {
-            Ok(files) => self.files = Some(files),
+        let log = self.parts.watermarks.log();
+        match log.resume() {
+            Ok((files, report)) => {
+                for scanned in log.scan(report.scan_from, report.end).map_while(Result::ok) {
+                    let (key, record) = (scanned.key, scanned.record);
+                    let slot = self.parts.table.get_or_create(&key.topic, key.queue_id);
+                    slot.raise_next_offset(record.queue_offset + 1);
+                }
+                self.files = Some(files);
+            }
             Err(error) => {
                 log::error!("{} cannot open the log: {error}", self.cell.path());
                 self.cell.set_last_error(&error.to_string());
@@ -182,6 +189,9 @@ impl CommitLogWriter {
                 .take_while(|request| !request.slot.is_removed())
                 .count();
             let run = &mut rest[..alive];
+            if let Some(first) = run.first_mut() {
+                first.crash_when_stored = Some(Arc::clone(&self.cell));
+            }
             for request in run.iter_mut() {
                 request.queue_offset = request.slot.reserve(request.records.len() as i64);
             }

@@ -165,9 +165,7 @@ impl Starter<'_> {
         let acks = self.acks(settings.wait_for);
         let wake = FlushWake::default();
         let flush = self.flush(settings.flush, &wake, &acks, &dispatcher);
-        let log = self.watermarks.log().clone();
         let writer_parts = WriterParts {
-            open: Arc::new(move || log.resume().map(|(writer, _)| writer)),
             watermarks: self.watermarks.clone(),
             table: Arc::clone(&self.table),
             wait_for: settings.wait_for,
