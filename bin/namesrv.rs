@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use callboard::actors::kernel::Tree;
+use callboard::actors::kernel::{Tree, Watchdog, WatchdogConfig};
 use callboard::actors::namesrv::{Namesrv, NamesrvThreads};
 use callboard::config::{Config, Env, NamesrvConfig};
+use callboard::program::{self, End};
 use clap::Parser;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
 
 /// A NameServer that speaks Apache RocketMQ's protocol.
 #[derive(Debug, Parser)]
@@ -26,7 +26,7 @@ struct Flags {
 }
 
 fn main() -> ExitCode {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
+    program::init_logging();
     let flags = Flags::parse();
     let config = match NamesrvConfig::load(flags.config_file.as_deref(), &[], &Env::of_process()) {
         Ok(config) => config,
@@ -39,17 +39,19 @@ fn main() -> ExitCode {
         print!("{}", config.to_properties());
         return ExitCode::SUCCESS;
     }
-    raise_file_limit();
+    program::raise_file_limit();
     actix::System::new().block_on(run(config))
 }
 
 /// Runs until a signal comes or an actor gives up.
 async fn run(config: NamesrvConfig) -> ExitCode {
     let tree = Tree::new("namesrv");
-    let (gave_up, mut given_up) = mpsc::unbounded_channel();
-    tree.on_gave_up(move |child| {
-        let _ = gave_up.send(child.path.to_string());
-    });
+    let mut end = End::of(&tree);
+    let stuck_after = Duration::from_millis(config.own.actor_stuck_ms);
+    let watch = WatchdogConfig {
+        stuck_after,
+        ..WatchdogConfig::default()
+    };
     let threads = NamesrvThreads::spawn(&config.own);
     let namesrv = match Namesrv::start(config, &tree, &threads, None) {
         Ok(namesrv) => namesrv,
@@ -58,37 +60,18 @@ async fn run(config: NamesrvConfig) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    // Without its debug endpoint a NameServer is still one.
+    let console = namesrv.start_console(&tree, &threads.tables);
+    let console = console.inspect_err(|error| log::error!("no debug endpoint error={error}"));
+    let _watchdog =
+        Watchdog::start(&tree, watch).inspect_err(|error| log::warn!("no watchdog error={error}"));
     let address = namesrv.address;
     println!("The Name Server boot success. serializeType=JSON, address {address}");
-    let (Ok(mut terminate), Ok(mut interrupt)) = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-    ) else {
-        eprintln!("signals cannot be received");
-        return ExitCode::FAILURE;
-    };
-    let code = tokio::select! {
-        _ = terminate.recv() => ExitCode::SUCCESS,
-        _ = interrupt.recv() => ExitCode::SUCCESS,
-        path = given_up.recv() => {
-            log::error!("namesrv stops, for an actor gave up path={}", path.unwrap_or_default());
-            ExitCode::FAILURE
-        }
-    };
+    if let Ok(Some((_, debug))) = &console {
+        log::info!("namesrv/console listens address={debug}");
+    }
+    let code = end.wait().await;
     log::info!("namesrv stops address={address}");
     namesrv.shutdown().await;
     code
-}
-
-/// One connection is one file: the soft limit goes up to the hard one.
-fn raise_file_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    if limit.current != limit.maximum && setrlimit(Resource::Nofile, raised).is_err() {
-        log::warn!("namesrv cannot raise the limit of open files");
-    }
 }

@@ -387,6 +387,44 @@ fn old_clients_get_integer_keys_without_quotes() {
     });
 }
 
+#[test]
+fn the_debug_endpoint_shows_tree_and_topics() {
+    let dir = tempfile::tempdir().expect("a folder");
+    in_system(|| async {
+        let extra = [("debugListenAddr", "127.0.0.1:0")];
+        let server = Server::start(dir.path(), 1_000_000, &extra);
+        assert_success(&server.call(registration(0, "m:1", &["T", "U"])).await);
+        let here = actix::Arbiter::current();
+        let console = server
+            .namesrv
+            .start_console(&server.tree, &here)
+            .expect("listens");
+        let (_console, address) = console.expect("switched on");
+        for (path, text) in [
+            ("/actors/namesrv/route_table", r#""live_brokers":1"#),
+            ("/overview", r#""topic":"U""#),
+            ("/readyz", "200 OK"),
+            ("/metrics", "# EOF"),
+        ] {
+            let page = get(address, path).await;
+            assert!(page.contains(text), "{path}: {page}");
+        }
+        server.stop().await;
+    });
+}
+
+async fn get(address: std::net::SocketAddr, path: &str) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(address)
+        .await
+        .expect("connected");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("asked");
+    let mut page = String::new();
+    stream.read_to_string(&mut page).await.expect("answered");
+    page
+}
+
 /// The program itself, killed at any moment, answers routes when it is back.
 #[test]
 fn the_program_is_back_after_kill_and_signal() {

@@ -7,7 +7,8 @@
 //! ├─ kv_config     changes keys, values and configuration; owner of both files
 //! ├─ snapshot      writes the routes down, so that a restart answers at once
 //! ├─ notifier      tells brokers that their group's smallest id changed
-//! └─ net           listener and connections
+//! ├─ net           listener and connections
+//! └─ console       the debug endpoint, where the program starts it
 //! ```
 //!
 //! Questions are answered by the connection that reads them, out of published tables; only
@@ -42,8 +43,9 @@ use crate::actors::kernel::{
     ActorRef, PermitClass, PermitLimit, Permits, RestartPolicy, Shutdown, Tree, now_ms, spawn,
 };
 use crate::actors::net::{Net, NetConfig};
-use crate::config::{Config, Live, NamesrvConfig, OwnSection, ServerSection};
+use crate::config::{Live, NamesrvConfig, OwnSection, ServerSection};
 
+mod debug;
 pub mod json;
 pub mod kv_config;
 pub mod liveness;
@@ -104,16 +106,16 @@ impl NamesrvThreads {
     /// New threads: as many for the network as `networkThreads` says, by default half the cores.
     pub fn spawn(own: &OwnSection) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let network = if own.network_threads == 0 {
-            cores / 2
-        } else {
-            own.network_threads
+        let network = match own.network_threads {
+            0 => cores / 2,
+            threads => threads,
         };
-        let network = network.clamp(1, 64);
         Self {
-            network: (0..network).map(|_| Arbiter::new().handle()).collect(),
-            tables: Arbiter::new().handle(),
-            disk: Arbiter::new().handle(),
+            network: (0..network.clamp(1, 64))
+                .map(|n| named(format!("net-{n}")))
+                .collect(),
+            tables: named("tables".to_owned()),
+            disk: named("disk".to_owned()),
         }
     }
 
@@ -128,6 +130,17 @@ impl NamesrvThreads {
     }
 }
 
+/// A thread that shows its name in ps and top.
+fn named(name: String) -> ArbiterHandle {
+    let arbiter = Arbiter::new().handle();
+    arbiter.spawn_fn(move || {
+        if let Ok(name) = std::ffi::CString::new(name) {
+            let _ = rustix::thread::set_name(&name);
+        }
+    });
+    arbiter
+}
+
 /// A NameServer that runs.
 pub struct Namesrv {
     /// Where it listens.
@@ -140,6 +153,7 @@ pub struct Namesrv {
     pub liveness: ActorRef<Liveness>,
     /// Its route table actor.
     pub route_table: ActorRef<RouteTable>,
+    permits: Permits,
     kv: ActorRef<KvConfig>,
     snapshot: Option<ActorRef<SnapshotWriter>>,
     notifier: ActorRef<Notifier>,
@@ -221,7 +235,7 @@ impl Namesrv {
             shared: shared.clone(),
             route_table: route_table.clone(),
             kv: kv.clone(),
-            permits,
+            permits: permits.clone(),
         };
         let address = net
             .listen(address, doors.factory())
@@ -232,6 +246,7 @@ impl Namesrv {
             net,
             liveness,
             route_table,
+            permits,
             kv,
             snapshot,
             notifier,
@@ -334,9 +349,4 @@ pub fn net_config(server: &ServerSection, own: &OwnSection) -> NetConfig {
         stall_timeout: Duration::from_millis(own.connection_unsent_ms),
         ..NetConfig::default()
     }
-}
-
-/// The configuration as `-p` prints it.
-pub fn printed(config: &NamesrvConfig) -> String {
-    config.to_properties()
 }

@@ -372,3 +372,36 @@ fn reconciling_drops_what_hangs_in_the_air() {
     assert_eq!(tables.counts(), (2, 1, 1));
     assert_eq!(tables.clusters().get("C").map(|names| names.len()), Some(1));
 }
+
+proptest::proptest! {
+    /// Whatever comes and goes, in whatever order: no queues without their group, no cluster
+    /// without its brokers. `reconcile` finds nothing to do.
+    #[test]
+    fn tables_stay_in_line(ops in proptest::collection::vec((0u8..3, 0u8..3, 0i64..3, 0u8..4, 0i64..3), 1..40)) {
+        let tables = RouteTables::default();
+        let names = ["a", "b", "c"];
+        let addrs = ["x:1", "x:2", "x:3", "x:4"];
+        for (op, name, id, addr, counter) in ops {
+            let (name, addr) = (names[usize::from(name)], addrs[usize::from(addr)]);
+            match op {
+                0 | 1 => {
+                    let mut one = with(broker(name, id, addr), &[("T", 6), ("U", 4)]);
+                    one.topics.truncate(usize::from(op) + 1);
+                    one.version = version(counter);
+                    one.version.state_version = counter;
+                    one.enable_acting_master = Some(counter == 0);
+                    register(&tables, &one, counter == 1, NOW);
+                }
+                _ => drop(leave(&tables, name, id, addr)),
+            }
+            let image = |tables: &RouteTables| {
+                let routes: Vec<_> = tables.topics().iter().map(|t| tables.route(t, true)).collect();
+                (tables.topics(), routes, tables.groups(), tables.clusters())
+            };
+            let before = image(&tables);
+            proptest::prop_assert!(before.1.iter().all(Option::is_some));
+            reconcile(&tables);
+            proptest::prop_assert_eq!(image(&tables), before);
+        }
+    }
+}

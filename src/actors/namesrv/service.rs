@@ -185,17 +185,14 @@ impl Doors {
 
     fn route(&self, request: &RemotingCommand, responder: Responder) -> Served {
         let header: header::GetRouteInfoRequestHeader = header_or_refuse!(request, responder);
-        let config = self.shared.config.load();
-        let waited_ms = self.shared.now_ms().saturating_sub(self.shared.started_ms);
-        if config.namesrv.need_wait_for_service
-            && waited_ms < config.namesrv.wait_seconds_for_service.saturating_mul(1000)
-        {
+        if !self.shared.is_ready() {
             return refuse(
                 responder,
                 ResponseCode::SystemError,
                 "name server not ready",
             );
         }
+        let config = self.shared.config.load();
         let topic = &*header.topic;
         let acting = config.namesrv.support_acting_master;
         let Some(mut route) = self.shared.tables.route(topic, acting) else {

@@ -50,6 +50,14 @@ impl Shared {
         })
     }
 
+    /// Whether routes are given out: not during `waitSecondsForService` where that is wanted.
+    pub fn is_ready(&self) -> bool {
+        let config = self.config.load();
+        let wait_ms = config.namesrv.wait_seconds_for_service.saturating_mul(1000);
+        let waited_ms = self.now_ms().saturating_sub(self.started_ms);
+        !config.namesrv.need_wait_for_service || waited_ms >= wait_ms
+    }
+
     /// The time now, in milliseconds since 1970.
     pub fn now_ms(&self) -> u64 {
         (self.clock)()
