@@ -27,7 +27,15 @@ pub(super) fn decode(header: &mut [u8]) -> Result<RawHead, FrameError> {
     let mut scanner = Scanner {
         bytes: header,
         at: 0,
+        error: "",
     };
+    read_head(&mut scanner).map_err(|Failed| FrameError::BadHeader {
+        what: scanner.error,
+        at: scanner.at,
+    })
+}
+
+fn read_head(scanner: &mut Scanner<'_>) -> Scan<RawHead> {
     let mut head = RawHead {
         language: LanguageCode::OTHER,
         ..RawHead::default()
@@ -51,11 +59,20 @@ pub(super) fn decode(header: &mut [u8]) -> Result<RawHead, FrameError> {
 struct Scanner<'a> {
     bytes: &'a mut [u8],
     at: usize,
+    /// Why it failed.
+    error: &'static str,
 }
 
+/// What is wrong is in the scanner: results this small stay in registers.
+struct Failed;
+
+type Scan<T> = Result<T, Failed>;
+
 impl Scanner<'_> {
-    fn fail<T>(&self, what: &'static str) -> Result<T, FrameError> {
-        Err(FrameError::BadHeader { what, at: self.at })
+    #[cold]
+    fn fail<T>(&mut self, what: &'static str) -> Scan<T> {
+        self.error = what;
+        Err(Failed)
     }
 
     fn peek(&mut self) -> Option<u8> {
@@ -74,15 +91,15 @@ impl Scanner<'_> {
         found
     }
 
-    fn span(&self, start: usize, len: usize) -> Result<Span, FrameError> {
-        Span::new(start, len).map_or_else(|| self.fail("the header is too long"), Ok)
+    fn span(&mut self, start: usize, len: usize) -> Scan<Span> {
+        match Span::new(start, len) {
+            Some(span) => Ok(span),
+            None => self.fail("the header is too long"),
+        }
     }
 
     /// Reads `{"key":value,...}` and calls `each` at every value.
-    fn object(
-        &mut self,
-        mut each: impl FnMut(&mut Self, Span) -> Result<(), FrameError>,
-    ) -> Result<(), FrameError> {
+    fn object(&mut self, mut each: impl FnMut(&mut Self, Span) -> Scan<()>) -> Scan<()> {
         if !self.take(b'{') {
             return self.fail("expected an object");
         }
@@ -100,7 +117,7 @@ impl Scanner<'_> {
     }
 
     /// Reads a quoted text and unescapes it in place.
-    fn string(&mut self) -> Result<Span, FrameError> {
+    fn string(&mut self) -> Scan<Span> {
         if !self.take(b'"') {
             return self.fail("expected a text in quotes");
         }
@@ -125,7 +142,7 @@ impl Scanner<'_> {
 
     /// From the first backslash on, moves the text together. Leaves `at` on the closing quote and
     /// returns the new end of the text.
-    fn unescape(&mut self) -> Result<usize, FrameError> {
+    fn unescape(&mut self) -> Scan<usize> {
         let mut end = self.at;
         loop {
             let rest = self.bytes.get(self.at..).unwrap_or(&[]);
@@ -152,7 +169,7 @@ impl Scanner<'_> {
     }
 
     /// Reads the escape at the backslash.
-    fn escape(&mut self) -> Result<char, FrameError> {
+    fn escape(&mut self) -> Scan<char> {
         let kind = self.bytes.get(self.at + 1).copied();
         self.at += 2;
         Ok(match kind {
@@ -168,7 +185,7 @@ impl Scanner<'_> {
         })
     }
 
-    fn unicode_escape(&mut self) -> Result<char, FrameError> {
+    fn unicode_escape(&mut self) -> Scan<char> {
         let unit = self.hex4()?;
         if !(0xd800..0xdc00).contains(&unit) {
             return Ok(char::from_u32(unit).unwrap_or(char::REPLACEMENT_CHARACTER));
@@ -188,7 +205,7 @@ impl Scanner<'_> {
         Ok(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER))
     }
 
-    fn hex4(&mut self) -> Result<u32, FrameError> {
+    fn hex4(&mut self) -> Scan<u32> {
         let Some(digits) = self.bytes.get(self.at..self.at + 4) else {
             return self.fail("a text has no end");
         };
@@ -204,7 +221,7 @@ impl Scanner<'_> {
     }
 
     /// Reads a bare word: a number, `true`, `false` or `null`.
-    fn word(&mut self) -> Result<Span, FrameError> {
+    fn word(&mut self) -> Scan<Span> {
         let _ = self.peek();
         let start = self.at;
         while let Some(b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'+' | b'-' | b'.') =
@@ -219,7 +236,7 @@ impl Scanner<'_> {
     }
 
     /// Reads a text or a bare word; `null` is none.
-    fn text(&mut self) -> Result<Option<Span>, FrameError> {
+    fn text(&mut self) -> Scan<Option<Span>> {
         if self.peek() == Some(b'"') {
             return self.string().map(Some);
         }
@@ -227,7 +244,7 @@ impl Scanner<'_> {
         Ok(Some(word).filter(|word| word.bytes(self.bytes) != b"null"))
     }
 
-    fn int(&mut self) -> Result<i32, FrameError> {
+    fn int(&mut self) -> Scan<i32> {
         let Some(text) = self.text()? else {
             return Ok(0);
         };
@@ -238,7 +255,7 @@ impl Scanner<'_> {
     }
 
     /// A language by its name or by its number.
-    fn language(&mut self) -> Result<LanguageCode, FrameError> {
+    fn language(&mut self) -> Scan<LanguageCode> {
         let Some(text) = self.text()? else {
             return Ok(LanguageCode::OTHER);
         };
@@ -248,7 +265,7 @@ impl Scanner<'_> {
             .map_or_else(|_| LanguageCode::from_name(name), LanguageCode))
     }
 
-    fn ext_fields(&mut self) -> Result<Vec<Entry>, FrameError> {
+    fn ext_fields(&mut self) -> Scan<Vec<Entry>> {
         let mut entries = Vec::new();
         if self.peek() == Some(b'n') {
             self.word()?;
@@ -272,7 +289,7 @@ impl Scanner<'_> {
         Ok(entries)
     }
 
-    fn skip_value(&mut self, depth: usize) -> Result<(), FrameError> {
+    fn skip_value(&mut self, depth: usize) -> Scan<()> {
         if depth > DEPTH_MAX {
             return self.fail("nested too deep");
         }

@@ -8,7 +8,6 @@
 //! Both have 32 characters with IPv4 and 56 with IPv6. The producer makes the unique key
 //! (`MessageClientIDSetter`), the broker the other one (`MessageDecoder.createMessageId`).
 
-use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -19,9 +18,16 @@ pub const ID_LEN_V4: usize = 32;
 pub const ID_LEN_V6: usize = 56;
 
 fn push_hex(out: &mut String, bytes: &[u8]) {
+    let digit = |half: u8| {
+        char::from(if half < 10 {
+            b'0' + half
+        } else {
+            b'A' + half - 10
+        })
+    };
     for byte in bytes {
-        // Writing to a string does not fail.
-        let _ = write!(out, "{byte:02X}");
+        out.push(digit(byte >> 4));
+        out.push(digit(byte & 0xf));
     }
 }
 
