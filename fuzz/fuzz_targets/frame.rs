@@ -31,4 +31,5 @@ fn write_and_read(command: &RemotingCommand) {
     assert_eq!(again.opaque, command.opaque);
     assert_eq!(again.flag, command.flag);
     assert_eq!(again.body, command.body);
+    assert_eq!(again.ext_fields, command.ext_fields);
 }
