@@ -12,37 +12,28 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::Duration,
 };
 
-use actix::{
-    Actor, ActorContext, ArbiterHandle, AsyncContext, Context, Handler, Message, Supervised,
-    dev::ToEnvelope,
-};
+use actix::{ArbiterHandle, Context, Handler, Message, dev::ToEnvelope};
 use dashmap::DashMap;
 
 use super::{
     info::GroupInfo,
-    locks::{LOCK_LIFE_MS, LockKey},
+    locks::LockKey,
     member::Member,
     producers::ProducerGroups,
     rebalancer::{Expire, Leave, LockQueues, Published, Rebalancer, Register, UnlockQueues},
+    scanner::Groups,
 };
 use crate::{
     actors::{
-        kernel::{
-            ActorCell, ActorError, ActorRef, ChildGaveUp, RestartPolicy, Shutdown, Tree, lock,
-            now_ms, spawn,
-        },
+        kernel::{ActorError, ActorRef, RestartPolicy, Shutdown, Tree, lock, now_ms, spawn},
         net::ConnectionHandle,
     },
     config::{BrokerConfig, Live},
-    crashable,
     protocol::{Str, body::heartbeat::SubscriptionData},
 };
 
-/// How often silent clients are looked for.
-const SCAN_EVERY: Duration = Duration::from_secs(10);
 /// Groups that subscriptions of pulls without heartbeats are kept for at most.
 const PULL_GROUPS_MAX: usize = 1 << 16;
 
@@ -290,10 +281,9 @@ impl ConsumerGroups {
     /// The client that holds the lock of a queue.
     pub fn lock_holder(&self, group: &str, queue: &LockKey) -> Option<Str> {
         let entry = self.0.groups.get(group)?;
-        let holder = lock(&entry.published.locks)
+        lock(&entry.published.locks)
             .holder(queue, now_ms())
-            .cloned();
-        holder
+            .cloned()
     }
 
     /// Whether a client of the group holds a queue lock: then its messages are ordered.
@@ -354,8 +344,34 @@ impl ConsumerGroups {
         Entry { published, actor }
     }
 
+    /// How many groups have an actor.
+    pub fn len(&self) -> usize {
+        self.0.groups.len()
+    }
+
+    /// Whether no group has an actor.
+    pub fn is_empty(&self) -> bool {
+        self.0.groups.is_empty()
+    }
+
+    /// How many actors were made so far.
+    pub(super) fn actors_made(&self) -> u64 {
+        self.0.started.load(Relaxed)
+    }
+
+    pub(super) fn config(&self) -> Arc<BrokerConfig> {
+        self.0.config.load_full()
+    }
+
+    /// Ends the actors of all groups.
+    pub(super) fn shut_down(&self) {
+        for entry in self.0.groups.iter() {
+            entry.actor.tell(Shutdown);
+        }
+    }
+
     /// One scan over all groups: silent clients go, and so do groups that have nothing to keep.
-    fn scan(&self, now_ms: u64, limit_ms: u64) {
+    pub(super) fn scan(&self, now_ms: u64, limit_ms: u64) {
         let mut idle = Vec::new();
         for entry in self.0.groups.iter() {
             if is_idle(&entry) {
@@ -373,7 +389,7 @@ impl ConsumerGroups {
     }
 
     /// Forgets subscriptions of pulls that were not repeated for `limit_ms`.
-    fn forget_pulls(&self, now_ms: u64, limit_ms: i64) {
+    pub(super) fn forget_pulls(&self, now_ms: u64, limit_ms: i64) {
         let now_ms = i64::try_from(now_ms).unwrap_or(i64::MAX);
         self.0.pulls.retain(|_, topics| {
             topics.retain(|_, sub| now_ms.saturating_sub(sub.sub_version) <= limit_ms);
@@ -383,7 +399,7 @@ impl ConsumerGroups {
 
     /// Forgets a group whose actor gave up: its next message makes another. Its clients are
     /// written down again by their next heartbeats.
-    fn forget(&self, path: &str) {
+    pub(super) fn forget(&self, path: &str) {
         self.0
             .groups
             .retain(|_, entry| **entry.actor.cell().path() != *path);
@@ -397,85 +413,3 @@ fn is_idle(entry: &Entry) -> bool {
         && lock(&entry.published.locks).is_empty()
         && entry.actor.cell().mailbox_len() == 0
 }
-
-/// Above all groups' actors: looks for silent clients and replaces an actor that gave up.
-///
-/// It has no state; a restart loses nothing.
-pub struct Groups {
-    cell: Arc<ActorCell>,
-    consumers: ConsumerGroups,
-    producers: ProducerGroups,
-}
-
-impl Actor for Groups {
-    type Context = Context<Self>;
-
-    fn started(&mut self, ctx: &mut Self::Context) {
-        let (consumers, producers) = (self.consumers.clone(), self.producers.clone());
-        self.cell.set_detail(move || {
-            serde_json::json!({
-                "consumer_groups": consumers.0.groups.len(),
-                "producer_groups": producers.len(),
-                "actors_made": consumers.0.started.load(Relaxed),
-            })
-        });
-        ctx.run_interval(SCAN_EVERY, |_, ctx| ctx.notify(Scan { now_ms: now_ms() }));
-    }
-}
-
-impl Supervised for Groups {}
-
-crashable!(Groups);
-
-/// Look for silent clients now.
-#[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "()")]
-pub struct Scan {
-    /// The time, in milliseconds since the Unix epoch.
-    pub now_ms: u64,
-}
-
-impl Handler<Scan> for Groups {
-    type Result = ();
-
-    fn handle(&mut self, scan: Scan, _: &mut Self::Context) {
-        self.cell.begin_work();
-        let config = self.consumers.0.config.load();
-        let limit_ms = u64::try_from(config.broker.channel_expired_timeout_ms).unwrap_or(0);
-        let subscription_limit_ms = config.broker.subscription_expired_timeout_ms;
-        drop(config);
-        self.consumers.scan(scan.now_ms, limit_ms);
-        self.consumers
-            .forget_pulls(scan.now_ms, subscription_limit_ms);
-        self.producers.expire(scan.now_ms, limit_ms);
-    }
-}
-
-impl Handler<ChildGaveUp> for Groups {
-    type Result = ();
-
-    fn handle(&mut self, child: ChildGaveUp, _: &mut Self::Context) {
-        self.cell.begin_work();
-        log::error!(
-            "{} starts afresh path={} error={}",
-            self.cell.path(),
-            child.path,
-            child.error
-        );
-        self.consumers.forget(&child.path);
-    }
-}
-
-impl Handler<Shutdown> for Groups {
-    type Result = ();
-
-    fn handle(&mut self, _: Shutdown, ctx: &mut Self::Context) {
-        self.cell.begin_work();
-        for entry in self.consumers.0.groups.iter() {
-            entry.actor.tell(Shutdown);
-        }
-        ctx.stop();
-    }
-}
-
-const _: () = assert!(LOCK_LIFE_MS > SCAN_EVERY.as_millis() as u64);

@@ -8,6 +8,7 @@ pub mod locks;
 pub mod member;
 pub mod producers;
 pub mod rebalancer;
+pub mod scanner;
 
 pub use consumers::ConsumerGroups;
 pub use info::GroupInfo;

@@ -5,11 +5,12 @@ use std::{path::Path, sync::Arc};
 use actix::{Arbiter, System};
 
 use super::{
-    consumers::{ConsumerGroups, Groups, Scan},
+    consumers::ConsumerGroups,
     locks::LockKey,
     member::Member,
     producers::ProducerGroups,
     rebalancer::Register,
+    scanner::{Groups, Scan},
 };
 use crate::{
     actors::{

@@ -94,7 +94,8 @@ impl Registrar {
 
     /// Begins the next registration, if there is something to tell and none is under way.
     fn next(&mut self, ctx: &mut Context<Self>) {
-        if self.busy || self.stopped || !(self.all || !self.some.is_empty()) {
+        let idle = !self.all && self.some.is_empty();
+        if self.busy || self.stopped || idle {
             return;
         }
         let config = self.shared.config.load_full();

@@ -5,6 +5,7 @@
 
 pub mod attributes;
 pub mod file;
+mod offset_key;
 pub mod offset_table;
 pub mod offsets;
 pub mod subscriptions;

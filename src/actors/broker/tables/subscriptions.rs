@@ -12,27 +12,20 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
-    time::Duration,
 };
 
-use actix::{
-    Actor, ActorContext, ArbiterHandle, AsyncContext, Context, Handler, Message, Supervised,
-};
+use actix::ArbiterHandle;
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use tokio::sync::oneshot;
 
 use super::{
-    attributes::{self, AttributeError},
+    attributes::AttributeError,
     file::{TableError, TableFile},
 };
 use crate::{
-    actors::kernel::{
-        ActorCell, ActorError, ActorRef, RestartPolicy, Shutdown, Tree, after_drain, lock, now_ms,
-        spawn,
-    },
+    actors::kernel::{ActorError, ActorRef, RestartPolicy, Shutdown, Tree, lock, now_ms, spawn},
     config::{BrokerConfig, Live},
-    crashable,
     protocol::{
         ResponseCode, Str,
         body::{
@@ -45,12 +38,14 @@ use crate::{
     store::fs::Fs,
 };
 
+mod actor;
+
+use actor::{Change, ChangeGroups, SubscriptionsActor};
+
 /// Groups that a broker keeps at most.
 pub const GROUPS_MAX: usize = 1 << 20;
 /// Number of the bit of the forbidden table that forbids reading (`PermName.INDEX_PERM_READ`).
 pub const FORBIDDEN_READ: u32 = 2;
-/// How often a table that could not be written is tried again.
-const RETRY_EVERY: Duration = Duration::from_secs(5);
 
 /// Why a group was not changed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -385,324 +380,5 @@ impl Shared {
     }
 }
 
-/// A change of the tables, answered once it is on disk.
-#[derive(Debug)]
-enum Change {
-    Create(String),
-    Update(Vec<SubscriptionGroupConfig>),
-    Delete(String),
-    Forbid {
-        group: String,
-        topic: String,
-        bits: i32,
-        on: bool,
-    },
-    SetMode(SetMessageRequestModeRequestBody),
-    Mirror(SubscriptionGroupWrapper),
-    MirrorModes(MessageRequestModeSerializeWrapper),
-}
-
-type Changed = Result<(), GroupError>;
-
-/// Change the tables.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct ChangeGroups {
-    change: Change,
-    reply: oneshot::Sender<Changed>,
-}
-
-/// Alone changes the tables of groups and writes them down.
-pub struct SubscriptionsActor {
-    cell: Arc<ActorCell>,
-    shared: Arc<Shared>,
-    /// Answers that wait for the tables to be written.
-    waiting: Vec<(oneshot::Sender<Changed>, Changed)>,
-}
-
-impl SubscriptionsActor {
-    fn recover(cell: Arc<ActorCell>, shared: Arc<Shared>) -> Self {
-        let shown = shared.clone();
-        cell.set_detail(move || {
-            serde_json::json!({
-                "groups": shown.groups.len(), "version": lock(&shown.version).counter,
-                "unwritten": shown.dirty.load(Relaxed),
-            })
-        });
-        Self {
-            cell,
-            shared,
-            waiting: Vec::new(),
-        }
-    }
-
-    fn apply(&mut self, change: Change) -> Changed {
-        let shared = &self.shared;
-        match change {
-            Change::Create(group) if shared.groups.contains_key(group.as_str()) => Ok(()),
-            Change::Create(group) => {
-                log::info!("{} makes group={group}", self.cell.path());
-                shared.put(SubscriptionGroupConfig::new(&group))
-            }
-            Change::Update(configs) => configs
-                .into_iter()
-                .try_for_each(|config| self.update(config)),
-            Change::Delete(group) => {
-                if shared.forbidden.remove(group.as_str()).is_some() {
-                    shared.forbidden_len.store(shared.forbidden.len(), Relaxed);
-                }
-                if shared.groups.remove(group.as_str()).is_none() {
-                    return Err(GroupError::NotExist(group));
-                }
-                log::info!("{} deletes group={group}", self.cell.path());
-                shared.count_change();
-                Ok(())
-            }
-            Change::Forbid {
-                group,
-                topic,
-                bits,
-                on,
-            } => {
-                self.forbid(group, topic, bits, on);
-                Ok(())
-            }
-            Change::SetMode(mode) => {
-                let mut modes = (*shared.modes.load_full()).clone();
-                let groups = modes
-                    .message_request_mode_map
-                    .entry(mode.topic.clone())
-                    .or_default();
-                groups.insert(mode.consumer_group.clone(), mode);
-                self.set_modes(modes);
-                Ok(())
-            }
-            Change::Mirror(table) => {
-                shared
-                    .groups
-                    .retain(|name, _| table.subscription_group_table.contains_key(&**name));
-                shared.forbidden.clear();
-                shared.take(table);
-                shared.dirty.store(true, Relaxed);
-                Ok(())
-            }
-            Change::MirrorModes(modes) => {
-                self.set_modes(modes);
-                Ok(())
-            }
-        }
-    }
-
-    fn update(&self, mut config: SubscriptionGroupConfig) -> Changed {
-        let known = self
-            .shared
-            .groups
-            .get(config.group_name.as_str())
-            .map(|known| known.clone());
-        let current = known.as_ref().map(|known| &known.attributes);
-        config.attributes = attributes::alter(attributes::OF_GROUPS, current, &config.attributes)?;
-        log::info!(
-            "{} {} group={}",
-            self.cell.path(),
-            if known.is_some() { "changes" } else { "makes" },
-            config.group_name
-        );
-        self.shared.put(config)
-    }
-
-    /// RocketMQ forgets all topics of the group when the last bit of one is cleared, and does not
-    /// write that down; here only that topic is forgotten, and it is written down.
-    fn forbid(&self, group: String, topic: String, bits: i32, on: bool) {
-        let shared = &self.shared;
-        {
-            let mut topics = shared.forbidden.entry(group.into()).or_default();
-            let now = topics.entry(topic).or_insert(0);
-            *now = if on { *now | bits } else { *now & !bits };
-            topics.retain(|_, bits| *bits > 0);
-        }
-        shared.forbidden.retain(|_, topics| !topics.is_empty());
-        shared.forbidden_len.store(shared.forbidden.len(), Relaxed);
-        shared.count_change();
-    }
-
-    fn set_modes(&self, modes: MessageRequestModeSerializeWrapper) {
-        self.shared.modes.store(Arc::new(modes));
-        self.shared.modes_dirty.store(true, Relaxed);
-    }
-
-    /// After each drain: writes the tables, then answers.
-    fn commit(&mut self) {
-        if self.shared.dirty.swap(false, Relaxed) {
-            let table = self.shared.snapshot();
-            self.save(|shared| shared.file.save(&table), |shared| &shared.dirty);
-        }
-        if self.shared.modes_dirty.swap(false, Relaxed) {
-            let modes = self.shared.modes.load_full();
-            self.save(
-                |shared| shared.modes_file.save(&*modes),
-                |shared| &shared.modes_dirty,
-            );
-        }
-        for (reply, answer) in self.waiting.drain(..) {
-            let _ = reply.send(answer);
-        }
-    }
-
-    fn save(
-        &self,
-        write: impl FnOnce(&Shared) -> Result<(), TableError>,
-        mark: impl FnOnce(&Shared) -> &AtomicBool,
-    ) {
-        const WRITE_LIMIT: Duration = Duration::from_secs(60);
-        self.cell.fail_point("before_save");
-        if let Err(error) = self.cell.blocking(WRITE_LIMIT, || write(&self.shared)) {
-            // As RocketMQ: the group works, and the next change or tick writes it down.
-            log::error!("{} not written error={error}", self.cell.path());
-            self.cell.set_last_error(&error.to_string());
-            mark(&self.shared).store(true, Relaxed);
-        }
-    }
-}
-
-impl Actor for SubscriptionsActor {
-    type Context = Context<Self>;
-
-    fn started(&mut self, ctx: &mut Self::Context) {
-        after_drain(ctx, |act: &mut Self, _| {
-            if !act.waiting.is_empty() {
-                act.commit();
-            }
-        });
-        ctx.run_interval(RETRY_EVERY, |act, _| act.commit());
-    }
-}
-
-impl Supervised for SubscriptionsActor {
-    fn restarting(&mut self, _: &mut Self::Context) {
-        *self = Self::recover(self.cell.clone(), self.shared.clone());
-        self.shared.dirty.store(true, Relaxed);
-        self.shared.modes_dirty.store(true, Relaxed);
-    }
-}
-
-crashable!(SubscriptionsActor);
-
-impl Handler<ChangeGroups> for SubscriptionsActor {
-    type Result = ();
-
-    fn handle(&mut self, message: ChangeGroups, _: &mut Self::Context) {
-        self.cell.begin_work();
-        let answer = self.apply(message.change);
-        self.cell.fail_point("after_change");
-        self.waiting.push((message.reply, answer));
-    }
-}
-
-impl Handler<Shutdown> for SubscriptionsActor {
-    type Result = ();
-
-    fn handle(&mut self, _: Shutdown, ctx: &mut Self::Context) {
-        self.cell.begin_work();
-        self.commit();
-        ctx.stop();
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use actix::{Arbiter, System};
-
-    use super::*;
-    use crate::{
-        config::test_env, protocol::body::assignment::MessageRequestMode, store::fs::RealFs,
-    };
-
-    fn start(tree: &Tree, dir: &Path, auto_create: &str) -> SubscriptionGroups {
-        let settings = [
-            ("listenPort", "20911"),
-            ("autoCreateSubscriptionGroup", auto_create),
-        ];
-        let config = BrokerConfig::load(None, &settings, &test_env(dir)).unwrap();
-        let (arbiter, fs) = (Arbiter::current(), Arc::new(RealFs));
-        SubscriptionGroups::start(tree, "broker", &arbiter, fs, dir, Live::new(config)).unwrap()
-    }
-
-    #[test]
-    fn a_lookup_makes_a_group_where_that_is_allowed() {
-        System::new().block_on(async {
-            let dir = tempfile::tempdir().unwrap();
-            let groups = start(&Tree::new("t"), dir.path(), "true");
-            assert_eq!(groups.len(), 8);
-            assert!(groups.get("G").is_none());
-            assert_eq!(groups.find("G").await.unwrap().retry_max_times, 16);
-            assert!(groups.find("a b").await.is_none());
-            assert_eq!(groups.version().counter, 1);
-            groups.delete("G").await.unwrap();
-            assert!(matches!(
-                groups.delete("G").await,
-                Err(GroupError::NotExist(_))
-            ));
-            groups.find("H").await.unwrap();
-            let strict = start(&Tree::new("t2"), dir.path(), "false");
-            assert!(strict.contains("H") && !strict.contains("G"));
-            assert!(strict.find("G").await.is_none());
-            assert!(strict.find("CID_RMQ_SYS_X").await.is_some());
-        });
-    }
-
-    #[test]
-    fn updates_and_forbidden_topics_are_kept() {
-        System::new().block_on(async {
-            let dir = tempfile::tempdir().unwrap();
-            let tree = Tree::new("t");
-            let groups = start(&tree, dir.path(), "true");
-            let mut config = SubscriptionGroupConfig::new("G");
-            config.retry_max_times = 3;
-            groups.update(vec![config.clone()]).await.unwrap();
-            config.attributes.insert("+a".into(), "b".into());
-            let refused = groups.update(vec![config]).await.unwrap_err();
-            assert_eq!(refused.to_string(), "unsupported key: a");
-            groups
-                .set_forbidden("G", "T", FORBIDDEN_READ, true)
-                .await
-                .unwrap();
-            groups
-                .set_forbidden("G", "U", FORBIDDEN_READ, true)
-                .await
-                .unwrap();
-            groups
-                .set_forbidden("G", "U", FORBIDDEN_READ, false)
-                .await
-                .unwrap();
-            tree.get("broker/subscriptions")
-                .unwrap()
-                .arm("after_change");
-            assert!(groups.find("lost").await.is_none());
-            groups.shut_down().await.unwrap();
-            let again = start(&Tree::new("t2"), dir.path(), "true");
-            assert_eq!(again.get("G").unwrap().retry_max_times, 3);
-            assert!(again.is_read_forbidden("G", "T") && !again.is_read_forbidden("G", "U"));
-            assert!(again.contains("lost"));
-            again.delete("G").await.unwrap();
-            assert!(!again.is_read_forbidden("G", "T"));
-        });
-    }
-
-    #[test]
-    fn modes_have_a_file_of_their_own() {
-        System::new().block_on(async {
-            let dir = tempfile::tempdir().unwrap();
-            let groups = start(&Tree::new("t"), dir.path(), "true");
-            let mode = SetMessageRequestModeRequestBody {
-                topic: "T".into(),
-                consumer_group: "G".into(),
-                mode: MessageRequestMode::Pop,
-                pop_share_queue_num: 2,
-            };
-            groups.set_request_mode(mode.clone()).await.unwrap();
-            let again = start(&Tree::new("t2"), dir.path(), "true");
-            assert_eq!(again.request_mode("T", "G"), Some(mode));
-            assert_eq!(again.request_mode("T", "H"), None);
-        });
-    }
-}
+mod tests;

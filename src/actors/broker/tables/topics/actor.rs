@@ -1,0 +1,298 @@
+//! The actor behind [`super::Topics`].
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, Supervised};
+use tokio::sync::oneshot;
+
+use super::{Shared, TopicError, TopicsChanged};
+use crate::{
+    actors::{
+        broker::tables::attributes,
+        kernel::{ActorCell, Shutdown, after_drain, lock},
+    },
+    crashable,
+    protocol::{
+        Str,
+        body::topic_config::{TopicConfig, TopicConfigSerializeWrapper},
+        message::perm,
+    },
+};
+
+/// How often a table that could not be written is tried again.
+const RETRY_EVERY: Duration = Duration::from_secs(5);
+
+/// A change of the table. The answer holds what was changed, and comes once that is on disk.
+#[derive(Debug)]
+pub(super) enum Change {
+    CreateForSend {
+        topic: String,
+        default_topic: String,
+        queue_nums: i32,
+        topic_sys_flag: i32,
+    },
+    CreateRetry(TopicConfig),
+    CreateIfAbsent(TopicConfig),
+    Update(Vec<TopicConfig>),
+    Mirror(TopicConfigSerializeWrapper),
+    Delete(String),
+    MarkOrdered(Vec<String>),
+}
+
+pub(super) type Changed = Result<Vec<Arc<TopicConfig>>, TopicError>;
+
+/// Change the table.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct ChangeTopics {
+    pub(super) change: Change,
+    pub(super) reply: Option<oneshot::Sender<Changed>>,
+}
+
+/// Alone changes the table of topics and writes it down.
+pub struct TopicsActor {
+    cell: Arc<ActorCell>,
+    shared: Arc<Shared>,
+    /// Answers that wait for the table to be written.
+    waiting: Vec<(oneshot::Sender<Changed>, Changed)>,
+    changed: BTreeMap<String, Arc<TopicConfig>>,
+    deleted: BTreeSet<String>,
+}
+
+impl TopicsActor {
+    pub(super) fn recover(cell: Arc<ActorCell>, shared: Arc<Shared>) -> Self {
+        let shown = shared.clone();
+        cell.set_detail(move || {
+            let version = *lock(&shown.version);
+            serde_json::json!({
+                "topics": shown.topics.len(), "version": version.counter,
+                "unwritten": shown.dirty.load(Relaxed),
+            })
+        });
+        Self {
+            cell,
+            shared,
+            waiting: Vec::new(),
+            changed: BTreeMap::new(),
+            deleted: BTreeSet::new(),
+        }
+    }
+
+    fn apply(&mut self, change: Change) -> Changed {
+        let shared = self.shared.clone();
+        match change {
+            Change::CreateForSend {
+                topic,
+                default_topic,
+                queue_nums,
+                topic_sys_flag,
+            } => {
+                if let Some(known) = shared.topics.get(topic.as_str()) {
+                    return Ok(vec![known.clone()]);
+                }
+                let Some(parent) = shared.heritage(&default_topic) else {
+                    return Err(TopicError::NotExist(topic));
+                };
+                let queue_nums = queue_nums.min(parent.write_queue_nums).max(0);
+                let config = TopicConfig {
+                    topic_sys_flag,
+                    topic_filter_type: parent.topic_filter_type.clone(),
+                    ..TopicConfig::new(&topic, queue_nums, parent.perm & !perm::INHERIT)
+                };
+                self.put(config).map(|made| vec![made])
+            }
+            Change::CreateRetry(config) => {
+                let known = shared
+                    .topics
+                    .get(config.topic_name.as_str())
+                    .map(|known| known.clone());
+                match known {
+                    Some(known) if known.order == config.order => Ok(vec![known]),
+                    Some(known) => {
+                        let config = TopicConfig {
+                            order: config.order,
+                            ..(*known).clone()
+                        };
+                        self.put(config).map(|made| vec![made])
+                    }
+                    None => self.put(config).map(|made| vec![made]),
+                }
+            }
+            Change::CreateIfAbsent(config) => {
+                if let Some(known) = shared.topics.get(config.topic_name.as_str()) {
+                    return Ok(vec![known.clone()]);
+                }
+                self.put(config).map(|made| vec![made])
+            }
+            Change::Update(configs) => configs
+                .into_iter()
+                .map(|config| self.update(config))
+                .collect(),
+            Change::Mirror(table) => self.mirror(table),
+            Change::Delete(topic) => Ok(self.delete(&topic).into_iter().collect()),
+            Change::MarkOrdered(topics) => self.mark_ordered(&topics),
+        }
+    }
+
+    fn put(&mut self, config: TopicConfig) -> Result<Arc<TopicConfig>, TopicError> {
+        let config = self.shared.put(config)?;
+        self.deleted.remove(&config.topic_name);
+        self.changed
+            .insert(config.topic_name.clone(), config.clone());
+        Ok(config)
+    }
+
+    fn update(&mut self, mut config: TopicConfig) -> Result<Arc<TopicConfig>, TopicError> {
+        let known = self
+            .shared
+            .topics
+            .get(config.topic_name.as_str())
+            .map(|known| known.clone());
+        let current = known.as_ref().map(|known| &known.attributes);
+        let after = attributes::alter(attributes::OF_TOPICS, current, &config.attributes)?;
+        config.attributes = after;
+        log::info!(
+            "{} {} topic={} read={} write={} perm={}",
+            self.cell.path(),
+            if known.is_some() { "changes" } else { "makes" },
+            config.topic_name,
+            config.read_queue_nums,
+            config.write_queue_nums,
+            perm::text(config.perm)
+        );
+        self.put(config)
+    }
+
+    fn delete(&mut self, topic: &str) -> Option<Arc<TopicConfig>> {
+        let (_, old) = self.shared.topics.remove(topic)?;
+        log::info!("{} deletes topic={topic}", self.cell.path());
+        self.shared.count_change();
+        self.changed.remove(topic);
+        self.deleted.insert(topic.to_owned());
+        Some(old)
+    }
+
+    fn mirror(&mut self, table: TopicConfigSerializeWrapper) -> Changed {
+        let shared = &self.shared;
+        shared
+            .topics
+            .retain(|name, _| table.topic_config_table.contains_key(&**name));
+        for (name, config) in table.topic_config_table {
+            shared.topics.insert(name.into(), Arc::new(config));
+        }
+        *lock(&shared.version) = table.data_version;
+        shared.dirty.store(true, Relaxed);
+        Ok(Vec::new())
+    }
+
+    fn mark_ordered(&mut self, topics: &[String]) -> Changed {
+        let known = topics
+            .iter()
+            .filter_map(|topic| self.shared.topics.get(topic.as_str()));
+        let plain = known.filter(|config| !config.order);
+        let ordered: Vec<TopicConfig> = plain
+            .map(|config| TopicConfig {
+                order: true,
+                ..(**config).clone()
+            })
+            .collect();
+        // The NameServer knows already: nobody has to be told, and all of them are one change.
+        for config in &ordered {
+            self.shared
+                .topics
+                .insert(config.topic_name.clone().into(), Arc::new(config.clone()));
+        }
+        if !ordered.is_empty() {
+            self.shared.count_change();
+        }
+        Ok(Vec::new())
+    }
+
+    /// After each drain: writes the table, tells the listeners, answers.
+    fn commit(&mut self) {
+        if self.shared.dirty.load(Relaxed) {
+            self.save();
+        }
+        if !self.changed.is_empty() || !self.deleted.is_empty() {
+            let changed = TopicsChanged {
+                topics: std::mem::take(&mut self.changed).into_values().collect(),
+                deleted: std::mem::take(&mut self.deleted)
+                    .into_iter()
+                    .map(Str::from)
+                    .collect(),
+                version: *lock(&self.shared.version),
+            };
+            for listener in lock(&self.shared.listeners).iter() {
+                listener(&changed);
+            }
+        }
+        for (reply, answer) in self.waiting.drain(..) {
+            let _ = reply.send(answer);
+        }
+    }
+
+    fn save(&mut self) {
+        const WRITE_LIMIT: Duration = Duration::from_secs(60);
+        self.cell.fail_point("before_save");
+        self.shared.dirty.store(false, Relaxed);
+        let table = self.shared.snapshot();
+        let saved = self
+            .cell
+            .blocking(WRITE_LIMIT, || self.shared.file.save(&table));
+        if let Err(error) = saved {
+            // As RocketMQ: the topic works, and the next change or tick writes it down.
+            log::error!("{} not written error={error}", self.cell.path());
+            self.cell.set_last_error(&error.to_string());
+            self.shared.dirty.store(true, Relaxed);
+        }
+    }
+}
+
+impl Actor for TopicsActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        after_drain(ctx, |act: &mut Self, _| {
+            if !act.waiting.is_empty() || !act.changed.is_empty() {
+                act.commit();
+            }
+        });
+        ctx.run_interval(RETRY_EVERY, |act, _| act.commit());
+    }
+}
+
+impl Supervised for TopicsActor {
+    fn restarting(&mut self, _: &mut Self::Context) {
+        *self = Self::recover(self.cell.clone(), self.shared.clone());
+        self.shared.dirty.store(true, Relaxed);
+    }
+}
+
+crashable!(TopicsActor);
+
+impl Handler<ChangeTopics> for TopicsActor {
+    type Result = ();
+
+    fn handle(&mut self, message: ChangeTopics, _: &mut Self::Context) {
+        self.cell.begin_work();
+        let answer = self.apply(message.change);
+        self.cell.fail_point("after_change");
+        if let Some(reply) = message.reply {
+            self.waiting.push((reply, answer));
+        }
+    }
+}
+
+impl Handler<Shutdown> for TopicsActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Shutdown, ctx: &mut Self::Context) {
+        self.cell.begin_work();
+        self.commit();
+        ctx.stop();
+    }
+}
