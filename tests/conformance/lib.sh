@@ -119,7 +119,7 @@ start_namesrv() {
   printf 'listenPort=%s\nkvConfigPath=%s/kvConfig.json\nconfigStorePath=%s/namesrv.properties\n' \
     "$port" "$dir" "$dir" > "$dir/namesrv.conf"
   (cd "$dir" && exec env HOME="$dir" "$SERVER/namesrv" -c "$dir/namesrv.conf") >"$dir/namesrv.out" 2>&1 </dev/null &
-  pid=$!; PIDS+=("$pid"); echo "$pid" > "$dir/namesrv.pid"
+  pid=$!; disown "$pid"; PIDS+=("$pid"); echo "$pid" > "$dir/namesrv.pid"
   wait_until 30 port_answers "$port" || die "namesrv: $(tail -5 "$dir/namesrv.out")"
 }
 
@@ -138,7 +138,7 @@ try_broker() {
     return
   fi
   (cd "$dir" && exec env HOME="$dir" "$SERVER/broker" -c "$conf" -n "$ns") >"$dir/broker.out" 2>&1 </dev/null &
-  pid=$!; PIDS+=("$pid"); echo "$pid" > "$dir/broker.pid"
+  pid=$!; disown "$pid"; PIDS+=("$pid"); echo "$pid" > "$dir/broker.pid"
   wait_until 60 has_booted "$dir/broker.out" "$pid" || return 1
   kill -0 "$pid" 2>/dev/null || { forget_pid "$pid"; return 1; }
 }

@@ -41,7 +41,7 @@ stop_admin() { exec {TO}>&-; wait "$ADMIN_PID" || true; exec {FROM}<&-; forget_p
 holds() { grep -q -- "$1" "$2"; }
 # until_holds TEXT NAME ARG...: repeats a command until its output has TEXT (indexes and offsets follow later).
 until_holds() {
-  local text="$1" end=$(($(date +%s) + 30)); shift
+  local text="$1" end=$(($(date +%s) + 60)); shift
   while :; do
     admin "$@"
     ! holds "$text" "$RAW/$1" || return 0
@@ -154,12 +154,14 @@ normalise() {
       sed -E 's/([0-9]{1,3}\.){3}[0-9]{1,3}@[A-Za-z0-9#@_-]+/CLIENTID/g; s/([0-9]{1,3}\.){3}[0-9]{1,3}/IP/g
               s/^(Consume TPS:).*/\1 RATE/; s/ +/ /g';;
     producerConnection*) sed -E 's/([0-9]{1,3}\.){3}[0-9]{1,3}@[A-Za-z0-9#@_-]+/CLIENTID/g; s/ +/ /g';;
-    statsAll*) sed -E 's/[0-9]+\.[0-9]+/RATE/g; s/ +/ /g' | sort;;
+    statsAll*)   # rates, and counts that depend on when in the sampler's ten seconds a message came
+      sed -E 's/[0-9]+\.[0-9]+/RATE/g; s/ +/ /g; s/(RATE) [0-9]+( NO_CONSUMER| [0-9]+)$/\1 COUNT\2/; s/(COUNT) [0-9]+$/\1 COUNT/' | sort;;
     brokerStatus*)
       # The same keys; equal values where the scenario decides them, the rest belongs to the machine.
       sort | awk '{ key = $0; sub(/[ \t]*:.*/, "", key); value = $0; sub(/^[^:]*:[ \t]*/, "", value)
         if (key ~ /(^|[ _])(brokerVersion|brokerVersionDesc|brokerActive|putMessageFailedTimes|msgPutTotalTodayNow|msgGetTotalTodayNow|dispatchBehindBytes|msgPutTotalYesterdayMorning|msgGetTotalYesterdayMorning|msgPutTotalTodayMorning|msgGetTotalTodayMorning|putMessageTimesTotal|commitLogMinOffset|scheduleMessageOffset_[0-9]+|remainHowManyDataToFlush|remainHowManyDataToCommit|remainTransientStoreBufferNumbs)$/) print key, value
-        else { gsub(/[0-9]/, "9", value); gsub(/9+/, "9", value); gsub(/9\.9/, "9", value); gsub(/9E-9/, "9", value); print key, value } }' |
+        else { gsub(/[0-9]/, "9", value); gsub(/9+/, "9", value); gsub(/9\.9/, "9", value); gsub(/9E-9/, "9", value)
+          if (key ~ /Tps$/) value = "RATES"; print key, value } }' |
         sed 's#DIR[^ ]*#DIR#; s#/[a-z][^ ]*##';;
     sendMessage-free|sendMessage-auto) sed -E 's/^(broker-a +)[0-9]+/\1ANY/';;
     getBrokerConfig*) grep -E '=|^=' | sort;;
@@ -174,12 +176,15 @@ normalise() {
 scenario java java
 scenario sut "$SUT"
 
-# What may differ, with the reason; one line per step (regular expression on the diff's lines).
+# allowed STEP: what may differ, with the reason; the rest of the diff's lines pass through.
 allowed() {
   case "$1" in
-    # Our answer comes from the machine; keys by which Java sizes its own threads, heaps and pools.
-    getBrokerConfig*) grep -vE '^[<>] *(.*(Nums|PoolQueueCapacity|ThreadPoolNum|HomeDir|rocketmqHome|brokerIP2|listenPort|haListenPort|hostName|bindAddress|namesrvAddr|[pP]ath.*|.*DIR.*)) *=';;
-    # Java's stack traces differ by line numbers only, which normalise has removed.
+    getBrokerConfig*)
+      # Keys that only Callboard has are additions ("> key" without a Java line of that key). Of Java's
+      # keys those may have another value by which each machine or program describes itself.
+      awk '{ key = $2 } /^</ { java[key] = $0 } /^>/ { ours[key] = $0 }
+        END { for (key in java) { print java[key]; if (key in ours) print ours[key] } }' |
+        grep -vE '^[<>] *[A-Za-z]*(Nums|PoolQueueCapacity|[Hh]ome|HomeDir|brokerIP2|[Pp]ath|[Pp]ath[A-Z][A-Za-z]*|Port|hostName|bindAddress|namesrvAddr) *=' | sort -k2,2 -k1,1;;
     *) cat;;
   esac
 }

@@ -54,7 +54,7 @@ pub struct DirEntry {
 /// Size and free space, in bytes, of the disk that holds a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DiskSpace {
-    /// Bytes of the whole file system.
+    /// Bytes that are used, and those that an unprivileged process may still write.
     pub total: u64,
     /// Bytes that an unprivileged process may still write.
     pub free: u64,

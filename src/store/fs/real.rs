@@ -106,7 +106,12 @@ impl FileSystem for RealFs {
     fn disk_space(&self, path: &Path) -> io::Result<DiskSpace> {
         let stat = rustix::fs::statvfs(path)?;
         Ok(DiskSpace {
-            total: stat.f_blocks.saturating_mul(stat.f_frsize),
+            // What is used plus what may still be written, as df's percentage and RocketMQ's
+            // `UtilAll.getDiskPartitionSpaceUsedPercent` have it: blocks kept for root, or above a
+            // quota, are not ours to fill.
+            total: (stat.f_blocks.saturating_sub(stat.f_bfree))
+                .saturating_add(stat.f_bavail)
+                .saturating_mul(stat.f_frsize),
             free: stat.f_bavail.saturating_mul(stat.f_frsize),
         })
     }

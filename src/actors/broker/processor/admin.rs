@@ -194,7 +194,9 @@ async fn store_figures(ctx: &BrokerContext, table: &mut Table) {
         "remainHowManyDataToFlush",
         bytes_text(marks.appended() - marks.flushed()),
     );
-    put(table, "remainHowManyDataToCommit", bytes_text(0));
+    // No second pool of memory stands between a send and the page cache, and no dispatch queue.
+    put(table, "remainTransientStoreBufferNumbs", i32::MAX);
+    put(table, "dispatchMaxBuffer", 0);
     let earliest = log.store_timestamp_at(log.min_offset()).unwrap_or(-1);
     put(table, "earliestMessageTimeStamp", earliest);
     // Nothing waits for a page cache lock here: there is none.
@@ -209,6 +211,13 @@ async fn store_figures(ctx: &BrokerContext, table: &mut Table) {
         let ratio = format!("{used:.2}");
         put(table, "commitLogDiskRatio", &ratio);
         put(table, "consumeQueueDiskRatio", &ratio);
+        for dir in log.dirs() {
+            put(
+                table,
+                &format!("commitLogDiskRatio_{}", dir.display()),
+                &ratio,
+            );
+        }
         let (total, free) = (
             bytes_text(space.total as i64),
             bytes_text(space.free as i64),
@@ -241,6 +250,27 @@ fn thread_pools(ctx: &BrokerContext, table: &mut Table) {
         );
         put(table, &format!("{name}ThreadPoolQueueHeadWaitTimeMills"), 0);
     }
+    // The ends of transactions are control requests; RocketMQ's key lacks the pool's usual name.
+    let (usage, limit) = (
+        ctx.permits.usage(PermitClass::Control),
+        ctx.permits.limit(PermitClass::Control),
+    );
+    put(table, "EndTransactionQueueSize", usage.count);
+    put(
+        table,
+        "EndTransactionThreadPoolQueueCapacity",
+        limit.count_max,
+    );
+    timer_wheel(table);
+}
+
+/// The timer wheel's figures, which `clusterList` prints. There is no wheel yet: nothing waits in it.
+fn timer_wheel(table: &mut Table) {
+    for key in ["timerReadBehind", "timerOffsetBehind", "timerCongestNum"] {
+        put(table, key, 0);
+    }
+    put(table, "timerEnqueueTps", "0.0");
+    put(table, "timerDequeueTps", "0.0");
 }
 
 /// Delivered and last offset of each delay level in use.
