@@ -21,6 +21,7 @@ mod message;
 mod namesrv;
 mod offset;
 mod output;
+mod print;
 mod stats;
 mod time;
 mod topic;
@@ -134,7 +135,7 @@ commands! {
     /// Sends a message.
     SendMessage(message::SendMessage) = "sendMessage",
     /// Pulls and prints messages.
-    ConsumeMessage(message::ConsumeMessage) = "consumeMessage",
+    ConsumeMessage(print::ConsumeMessage) = "consumeMessage",
     /// Finds a message by its offset id.
     QueryMsgById(message::QueryMsgById) = "queryMsgById",
     /// Finds messages by key.
@@ -144,9 +145,9 @@ commands! {
     /// Finds a message by queue and offset.
     QueryMsgByOffset(message::QueryMsgByOffset) = "queryMsgByOffset",
     /// Prints the messages of a topic.
-    PrintMsg(message::PrintMsg) = "printMsg",
+    PrintMsg(print::PrintMsg) = "printMsg",
     /// Prints the messages of a queue, or counts them by tag.
-    PrintMsgByQueue(message::PrintMsgByQueue) = "printMsgByQueue",
+    PrintMsgByQueue(print::PrintMsgByQueue) = "printMsgByQueue",
     /// Sends messages to a broker and shows how long each took.
     SendMsgStatus(message::SendMsgStatus) = "sendMsgStatus",
     /// Takes the write permission of a broker's topics at the NameServers.

@@ -4,20 +4,23 @@ use std::future::Future;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
-
-use crate::client::api::{self, request};
+use crate::client::RemotingError;
 use crate::client::error::ClientError;
 use crate::client::fault::{FaultTable, SendOutcome};
 use crate::client::instance::{Inner, MqClient, ProducerHandle};
 use crate::client::message::Message;
 use crate::client::route::TopicRoute;
 use crate::client::transaction::TransactionListener;
-use crate::client::{RemotingError, compression, now_ms};
-use crate::protocol::FieldValue::{Bool, Int, Str as Text};
 use crate::protocol::body::MessageQueue;
-use crate::protocol::message::{batch, names, properties, sys_flag};
+use crate::protocol::message::{names, sys_flag};
 use crate::protocol::{RemotingCommand, RequestCode, ResponseCode, Str};
+
+mod encoded;
+mod result;
+
+use encoded::Encoded;
+use result::read_answer;
+pub use result::{SendResult, SendStatus};
 
 /// Refusals after which another broker is tried, as in the Java producer.
 const RETRY_CODES: [ResponseCode; 7] = [
@@ -66,60 +69,6 @@ impl Default for ProducerConfig {
     }
 }
 
-/// How safe a stored message is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SendStatus {
-    /// As safe as the broker is configured to make it.
-    Ok,
-    /// Stored; not flushed in time.
-    FlushDiskTimeout,
-    /// Stored; not replicated in time.
-    FlushSlaveTimeout,
-    /// Stored; no replica to wait for.
-    SlaveNotAvailable,
-}
-
-impl SendStatus {
-    /// RocketMQ's name.
-    pub fn name(self) -> &'static str {
-        match self {
-            SendStatus::Ok => "SEND_OK",
-            SendStatus::FlushDiskTimeout => "FLUSH_DISK_TIMEOUT",
-            SendStatus::FlushSlaveTimeout => "FLUSH_SLAVE_TIMEOUT",
-            SendStatus::SlaveNotAvailable => "SLAVE_NOT_AVAILABLE",
-        }
-    }
-
-    fn of(code: i32) -> Option<Self> {
-        match ResponseCode::from_code(code)? {
-            ResponseCode::Success => Some(SendStatus::Ok),
-            ResponseCode::FlushDiskTimeout => Some(SendStatus::FlushDiskTimeout),
-            ResponseCode::FlushSlaveTimeout => Some(SendStatus::FlushSlaveTimeout),
-            ResponseCode::SlaveNotAvailable => Some(SendStatus::SlaveNotAvailable),
-            _ => None,
-        }
-    }
-}
-
-/// Where a message went.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SendResult {
-    /// How safe it is.
-    pub status: SendStatus,
-    /// The id given by this producer (of a batch: the ids, separated by commas).
-    pub message_id: Str,
-    /// The id that tells broker and position (of a batch: the ids, separated by commas).
-    pub offset_id: Str,
-    /// The queue.
-    pub queue: MessageQueue,
-    /// Place in the queue (of a batch: of its first message).
-    pub queue_offset: i64,
-    /// The transaction's id.
-    pub transaction_id: Option<Str>,
-    /// Handle to recall a timed message.
-    pub recall_handle: Option<Str>,
-}
-
 /// Sends messages. Clones share everything; [`Producer::shut_down`] tells the brokers.
 #[derive(Clone)]
 pub struct Producer {
@@ -132,19 +81,6 @@ pub(crate) struct Shared {
     pub(crate) config: ProducerConfig,
     pub(crate) transactions: Option<Arc<dyn TransactionListener>>,
     faults: FaultTable,
-}
-
-/// What is sent, encoded once for all attempts.
-struct Encoded {
-    topic: Str,
-    code: RequestCode,
-    body: Bytes,
-    properties: String,
-    flag: i32,
-    sys_flag: i32,
-    message_id: Str,
-    reconsume_times: i64,
-    reconsume_times_max: Option<i64>,
 }
 
 impl Producer {
@@ -286,44 +222,6 @@ impl Shared {
         self.client.route(topic, Some(default)).await
     }
 
-    fn encode(&self, mut message: Message, sys_flag: i32) -> Result<Encoded, ClientError> {
-        message.check(self.config.body_len_max)?;
-        let message_id = message.ensure_unique_key();
-        let mut sys_flag = sys_flag;
-        let mut body = message.body.clone();
-        if body.len() >= self.config.compress_from
-            && let Some((zipped, flag)) = compression::compress(&body)
-        {
-            body = zipped;
-            sys_flag |= flag;
-        }
-        let is_retry = names::is_retry_topic(&message.topic);
-        let mut take = |name: &str| {
-            let value = message.property(name)?.parse().ok()?;
-            message.remove_property(name);
-            Some(value)
-        };
-        let (reconsume_times, reconsume_times_max) = if is_retry {
-            (
-                take(properties::RECONSUME_TIME),
-                take(properties::MAX_RECONSUME_TIMES),
-            )
-        } else {
-            (None, None)
-        };
-        Ok(Encoded {
-            code: RequestCode::SendMessageV2,
-            body,
-            properties: message.encode_properties(),
-            flag: message.flag,
-            sys_flag,
-            message_id,
-            reconsume_times: reconsume_times.unwrap_or(0),
-            reconsume_times_max,
-            topic: message.topic,
-        })
-    }
-
     pub(crate) async fn send_prepared(&self, message: Message) -> Result<SendResult, ClientError> {
         let encoded = self.encode(message, sys_flag::TRANSACTION_PREPARED)?;
         self.send_anywhere(&encoded).await
@@ -333,75 +231,6 @@ impl Shared {
         let mut encoded = self.encode(message, 0)?;
         encoded.code = RequestCode::SendReplyMessageV2;
         self.send_anywhere(&encoded).await
-    }
-
-    fn encode_batch(&self, messages: Vec<Message>) -> Result<Encoded, ClientError> {
-        let invalid = |text: &str| ClientError::Invalid(text.to_owned());
-        let first = messages.first().ok_or_else(|| invalid("an empty batch"))?;
-        let topic = first.topic.clone();
-        if names::is_retry_topic(&topic) {
-            return Err(invalid("a batch cannot go to a retry topic"));
-        }
-        let mut body = BytesMut::new();
-        let mut ids = Vec::with_capacity(messages.len());
-        for mut message in messages {
-            message.check(self.config.body_len_max)?;
-            if message.topic != topic {
-                return Err(invalid("all messages of a batch have one topic"));
-            }
-            if message.property(properties::DELAY).is_some() {
-                return Err(invalid("a batch cannot be delayed"));
-            }
-            ids.push(message.ensure_unique_key());
-            let properties = message.encode_properties();
-            let entry = batch::BatchMessage {
-                flag: message.flag,
-                body: &message.body,
-                properties: properties.as_bytes(),
-            };
-            batch::encode_message(&entry, &mut body)
-                .map_err(|error| ClientError::Invalid(error.to_string()))?;
-        }
-        if body.len() > self.config.body_len_max {
-            let text = format!(
-                "batch of {} bytes exceeds {}",
-                body.len(),
-                self.config.body_len_max
-            );
-            return Err(ClientError::Invalid(text));
-        }
-        let ids: Vec<&str> = ids.iter().map(|id| &**id).collect();
-        Ok(Encoded {
-            topic,
-            code: RequestCode::SendBatchMessage,
-            body: body.freeze(),
-            properties: "WAIT\u{1}true\u{2}".to_owned(),
-            flag: 0,
-            sys_flag: 0,
-            message_id: ids.join(",").into(),
-            reconsume_times: 0,
-            reconsume_times_max: None,
-        })
-    }
-
-    fn request(&self, encoded: &Encoded, queue: &MessageQueue) -> RemotingCommand {
-        let mut fields = vec![
-            ("a", Text(&self.group)),
-            ("b", Text(&encoded.topic)),
-            ("c", Text(&self.config.default_topic)),
-            ("d", Int(self.config.default_topic_queues.into())),
-            ("e", Int(queue.queue_id.into())),
-            ("f", Int(encoded.sys_flag.into())),
-            ("g", Int(now_ms())),
-            ("h", Int(encoded.flag.into())),
-            ("i", Text(&encoded.properties)),
-            ("j", Int(encoded.reconsume_times)),
-            ("k", Bool(false)),
-            ("m", Bool(encoded.code == RequestCode::SendBatchMessage)),
-            ("n", Text(&queue.broker_name)),
-        ];
-        fields.extend(encoded.reconsume_times_max.map(|max| ("l", Int(max))));
-        request(encoded.code, &fields).with_body(encoded.body.clone())
     }
 
     /// The next queue in turn, away from the broker that failed last and, with latency fault
@@ -527,34 +356,4 @@ fn may_try_again(error: &ClientError) -> bool {
         ClientError::Refused { code, .. } => RETRY_CODES.iter().any(|known| known.code() == *code),
         _ => false,
     }
-}
-
-fn read_answer(
-    addr: &str,
-    answer: &RemotingCommand,
-    encoded: &Encoded,
-    queue: &MessageQueue,
-) -> Result<SendResult, ClientError> {
-    let Some(status) = SendStatus::of(answer.code) else {
-        return Err(ClientError::refused(
-            addr,
-            answer.code,
-            answer.remark.as_deref(),
-        ));
-    };
-    let fields = &answer.ext_fields;
-    let text = |name: &str| fields.get(name).map(Str::from);
-    let queue_id = api::number(addr, fields, "queueId")?;
-    Ok(SendResult {
-        status,
-        message_id: encoded.message_id.clone(),
-        offset_id: text("msgId").unwrap_or_default(),
-        queue: MessageQueue {
-            queue_id: queue_id as i32,
-            ..queue.clone()
-        },
-        queue_offset: api::number(addr, fields, "queueOffset")?,
-        transaction_id: text("transactionId"),
-        recall_handle: text("recallHandle"),
-    })
 }

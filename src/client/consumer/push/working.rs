@@ -1,0 +1,158 @@
+//! Calling the program's function, and what becomes of its answer.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use tokio::sync::mpsc;
+
+use super::{ConsumeOutcome, Job, Shared};
+use crate::client::api::SendBack;
+use crate::client::consumer::MessageModel;
+use crate::client::message::MessageExt;
+use crate::protocol::body::running_info::{CmResult, ConsumeMessageDirectlyResult};
+use crate::protocol::message::{names, properties};
+
+/// Pause before a message is consumed again here, when it could not be handed back.
+const PAUSE_LOCAL_RETRY: Duration = Duration::from_secs(5);
+
+impl Shared {
+    /// Hands jobs to workers, as many at once as configured.
+    pub(super) async fn work_loop(self: Arc<Self>, mut jobs: mpsc::UnboundedReceiver<Job>) {
+        loop {
+            let job = tokio::select! {
+                job = jobs.recv() => job,
+                () = self.closed.cancelled() => return,
+            };
+            let Some(job) = job else { return };
+            let Ok(place) = self.places.acquire().await else {
+                return;
+            };
+            place.forget();
+            let shared = self.clone();
+            tokio::spawn(async move {
+                shared.consume(job).await;
+                shared.places.add_permits(1);
+            });
+        }
+    }
+
+    async fn consume(self: &Arc<Self>, job: Job) {
+        let Job {
+            state,
+            mut messages,
+        } = job;
+        if state.process.is_dropped() {
+            return;
+        }
+        for message in &mut messages {
+            restore_topic(message);
+        }
+        let outcome = self.call_listener(messages.clone()).await;
+        let mut done: Vec<i64> = Vec::with_capacity(messages.len());
+        let mut again = Vec::new();
+        for message in messages {
+            let handled = match (outcome, self.config.model) {
+                (ConsumeOutcome::Success, _) => true,
+                (ConsumeOutcome::Later, MessageModel::Broadcasting) => {
+                    let id = message.message_id();
+                    log::warn!(
+                        "client: broadcast message dropped group={} id={id}",
+                        self.group
+                    );
+                    true
+                }
+                (ConsumeOutcome::Later, MessageModel::Clustering) => self.hand_back(&message).await,
+            };
+            if handled {
+                done.push(message.queue_offset);
+            } else {
+                again.push(message);
+            }
+        }
+        let commit = state.process.remove(done);
+        if let Some(offset) = commit
+            && !state.process.is_dropped()
+        {
+            self.offsets.update(&state.queue, offset, true);
+        }
+        if !again.is_empty() {
+            let (jobs, job) = (
+                self.jobs.clone(),
+                Job {
+                    state,
+                    messages: again,
+                },
+            );
+            tokio::spawn(async move {
+                tokio::time::sleep(PAUSE_LOCAL_RETRY).await;
+                let _ = jobs.send(job);
+            });
+        }
+    }
+
+    /// A listener that panics asks for the messages again, as one that throws does in Java.
+    async fn call_listener(&self, messages: Vec<MessageExt>) -> ConsumeOutcome {
+        let listener = self.listener.clone();
+        let call = AssertUnwindSafe(async move { listener(messages).await });
+        call.catch_unwind().await.unwrap_or_else(|_| {
+            log::warn!("client: listener panicked group={}", self.group);
+            ConsumeOutcome::Later
+        })
+    }
+
+    async fn hand_back(&self, message: &MessageExt) -> bool {
+        let back = SendBack {
+            group: &self.group,
+            physical_offset: message.physical_offset,
+            delay_level: 0,
+            message_id: &message.message_id(),
+            topic: &message.topic,
+            reconsume_times_max: match self.config.reconsume_times_max {
+                -1 => 16,
+                times => times,
+            },
+        };
+        let result = match self.client.queue_addr(&message.queue()).await {
+            Ok(addr) => self.client.api.send_back(&addr, &back).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = &result {
+            let id = back.message_id;
+            log::warn!(
+                "client: message not handed back group={} id={id} error={error}",
+                self.group
+            );
+        }
+        result.is_ok()
+    }
+
+    pub(super) async fn consume_one_directly(
+        &self,
+        mut message: MessageExt,
+    ) -> ConsumeMessageDirectlyResult {
+        let begin = Instant::now();
+        restore_topic(&mut message);
+        let outcome = self.call_listener(vec![message]).await;
+        ConsumeMessageDirectlyResult {
+            order: false,
+            auto_commit: true,
+            consume_result: match outcome {
+                ConsumeOutcome::Success => CmResult::Success,
+                ConsumeOutcome::Later => CmResult::Later,
+            },
+            spent_time_mills: begin.elapsed().as_millis() as i64,
+            remark: None,
+        }
+    }
+}
+
+/// A message from a retry topic gets the topic it was first sent to.
+fn restore_topic(message: &mut MessageExt) {
+    if names::is_retry_topic(&message.topic)
+        && let Some(topic) = message.property(properties::RETRY_TOPIC)
+    {
+        message.topic = topic.into();
+    }
+}
