@@ -325,7 +325,7 @@ fn noise_is_survived() {
         } else {
             cluster.broker.address()
         };
-        let mut bytes = if rng.next() % 5 == 0 {
+        let mut bytes = if rng.next().is_multiple_of(5) {
             (0..rng.between(1, 300)).map(|_| rng.next() as u8).collect()
         } else {
             real[rng.between(0, real.len() as u64) as usize].clone()

@@ -228,9 +228,8 @@ impl CommitLogWriter {
             .filter(|request| request.status.is_stored())
         {
             request.bytes = BytesMut::new();
-            let mut queue_offset = request.queue_offset;
             let mut physical_offset = request.physical_offset;
-            for record in &mut request.records {
+            for (queue_offset, record) in (request.queue_offset..).zip(&mut request.records) {
                 records.push(Dispatched {
                     slot: Arc::clone(&request.slot),
                     record: DispatchRecord {
@@ -243,7 +242,6 @@ impl CommitLogWriter {
                         index_keys: std::mem::take(&mut record.index_keys),
                     },
                 });
-                queue_offset += 1;
                 physical_offset += i64::from(record.len);
             }
             end = physical_offset;
