@@ -41,7 +41,7 @@ pub static BROKER: &[Key] = &[
     kept("asyncSendEnable", FLAG, Is("true")),
     kept("autoDeleteUnusedStats", FLAG, Is("true")),
     kept("batchDispatchRequestThreadPoolNums", INT, Is("16")),
-    kept("bitMapLengthConsumeQueueExt", INT, Is("64")),
+    kept("bitMapLengthConsumeQueueExt", INT, Is("112")),
     kept(
         "bottomMostCompressionTypeForConsumeQueueStore",
         TEXT,

@@ -6,7 +6,7 @@
 //! lingers for more work and never asks another actor. A restart loses unanswered batches, whose
 //! senders learn that the outcome is unknown; whole records that were written are kept.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use actix::{Actor, ActorContext, Context, Handler, Message, Supervised};
 use bytes::BytesMut;
@@ -149,7 +149,9 @@ impl CommitLogWriter {
         let batches = std::mem::take(&mut self.batches);
         let store_timestamp = now_ms();
         let start = self.parts.watermarks.appended();
+        let begun = Instant::now();
         let error = self.store(&mut requests, store_timestamp);
+        self.parts.stats.put_took(requests.len(), begun.elapsed());
         self.cell.fail_point("after_publish");
         self.dispatch(&mut requests, start, store_timestamp);
         self.cell.fail_point("before_replies");

@@ -289,7 +289,9 @@ impl Queue {
 
     /// Answers a pull, or keeps it until there is something to answer.
     fn serve(&mut self, mut pull: Box<Pull>) {
+        let begun = Instant::now();
         let result = self.get(&pull);
+        self.parts.stats.get_took(begun.elapsed());
         if let Some(until) = pull.wait_until
             && may_wait(&result, pull.request.offset)
             && until > Instant::now()

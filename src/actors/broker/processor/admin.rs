@@ -194,13 +194,14 @@ async fn store_figures(ctx: &BrokerContext, table: &mut Table) {
         "remainHowManyDataToFlush",
         bytes_text(marks.appended() - marks.flushed()),
     );
-    // No second pool of memory stands between a send and the page cache, and no dispatch queue.
+    // No second pool of memory stands between a send and the page cache.
     put(table, "remainTransientStoreBufferNumbs", i32::MAX);
-    put(table, "dispatchMaxBuffer", 0);
     let earliest = log.store_timestamp_at(log.min_offset()).unwrap_or(-1);
     put(table, "earliestMessageTimeStamp", earliest);
     // Nothing waits for a page cache lock here: there is none.
     put(table, "pageCacheLockTimeMills", 0);
+    let dispatcher = ctx.tree.get("broker/store/dispatcher");
+    put(table, "dispatchMaxBuffer", dispatcher.map_or(0, |cell| cell.mailbox_max()));
     let dir = log.dirs().first().cloned().unwrap_or_default();
     let space = tokio::task::spawn_blocking(move || {
         use crate::store::fs::{FileSystem, RealFs};

@@ -14,6 +14,7 @@ use std::{
 
 use actix::{Actor, ArbiterHandle, AsyncContext, Context, Supervised};
 use dashmap::DashMap;
+use hdrhistogram::Histogram;
 
 use self::window::{Total, Windows};
 use crate::{
@@ -35,6 +36,26 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// Samples for the longest of those.
 const SECONDS_KEPT: usize = 601;
+
+/// The longest store that is told apart from longer ones, in microseconds.
+const PUT_MICROS_MAX: u64 = 60_000_000;
+
+/// RocketMQ's classes of store times: name and upper bound in ms.
+const PUT_BUCKETS_MS: [(&str, u64); 13] = [
+    ("<=0ms", 1),
+    ("0~10ms", 10),
+    ("10~50ms", 50),
+    ("50~100ms", 100),
+    ("100~200ms", 200),
+    ("200~500ms", 500),
+    ("500ms~1s", 1_000),
+    ("1~2s", 2_000),
+    ("2~3s", 3_000),
+    ("3~4s", 4_000),
+    ("4~5s", 5_000),
+    ("5~10s", 10_000),
+    ("10s~", u64::MAX),
+];
 
 /// Every how many seconds the windows of topics and groups are sampled.
 const WINDOW_SECONDS: u64 = 10;
@@ -74,6 +95,17 @@ struct Broker {
     found: AtomicU64,
     missed: AtomicU64,
     got: AtomicU64,
+    get_micros_max: AtomicU64,
+}
+
+/// How long stores of messages took, in microseconds.
+#[derive(Debug)]
+struct PutTimes(Histogram<u64>);
+
+impl Default for PutTimes {
+    fn default() -> Self {
+        Self(Histogram::new_with_max(PUT_MICROS_MAX, 2).expect("the bounds are constants"))
+    }
 }
 
 /// Totals at midnight.
@@ -100,6 +132,7 @@ struct Shared {
     groups: DashMap<String, Arc<GroupCounters>>,
     table: OnceLock<Arc<QueueTable>>,
     sampled: Mutex<Sampled>,
+    put_times: Mutex<PutTimes>,
 }
 
 /// The broker's statistics; cheap to clone.
@@ -162,6 +195,53 @@ impl Stats {
         }
     }
 
+    /// A write of so many messages took so long.
+    pub fn put_took(&self, messages: usize, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).min(PUT_MICROS_MAX);
+        let mut times = self.0.put_times.lock().unwrap_or_else(PoisonError::into_inner);
+        // Within the bounds, so that there is no error.
+        let _ = times.0.record_n(micros, messages as u64);
+    }
+
+    /// A look for messages took so long.
+    pub fn get_took(&self, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.0.broker.get_micros_max.fetch_max(micros, Relaxed);
+    }
+
+    /// The longest look for messages, ms.
+    pub fn get_ms_max(&self) -> u64 {
+        self.0.broker.get_micros_max.load(Relaxed) / 1000
+    }
+
+    /// The longest store, ms.
+    pub fn put_ms_max(&self) -> u64 {
+        self.put_times().0.max() / 1000
+    }
+
+    /// A quantile of the times that stores took, ms.
+    pub fn put_ms_at(&self, quantile: f64) -> f64 {
+        self.put_times().0.value_at_quantile(quantile) as f64 / 1000.0
+    }
+
+    /// Stores by how long they took (`StoreStatsService.getPutMessageDistributeTimeStringInfo`).
+    pub fn put_distribution(&self) -> String {
+        let times = self.put_times();
+        let mut text = String::new();
+        let mut low = 0;
+        for (name, high) in PUT_BUCKETS_MS {
+            let (from, to) = (low * 1000, high.saturating_mul(1000).min(PUT_MICROS_MAX));
+            let count = if from < to { times.0.count_between(from, to - 1) } else { 0 };
+            text.push_str(&format!("[{name}]:{count} "));
+            low = high;
+        }
+        text
+    }
+
+    fn put_times(&self) -> MutexGuard<'_, PutTimes> {
+        self.0.put_times.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A group read messages of a queue.
     pub fn pulled(&self, group: &str, queue: &QueueKey, messages: usize, bytes: usize) {
         let broker = &self.0.broker;
@@ -213,18 +293,19 @@ impl Stats {
         self.sampled().mornings
     }
 
-    /// A total's rate a second over the last 10, 60 and 600 seconds, with blanks between.
+    /// A total's rate a second over the last 10, 60 and 600 seconds, with blanks between; empty for a
+    /// time that the broker does not run yet (`StoreStatsService.getPutTps`).
     pub fn rates(&self, of: impl Fn(&Totals) -> u64) -> String {
         let sampled = self.sampled();
-        let Some((now, latest)) = sampled.seconds.back() else {
-            return "0.0 0.0 0.0".to_owned();
-        };
         let rate = |seconds: usize| {
-            let from = sampled.seconds.len().saturating_sub(seconds + 1);
-            sampled.seconds.get(from).map_or(0.0, |(then, totals)| {
-                let elapsed_ms = (now - then).max(1) as f64;
-                of(latest).saturating_sub(of(totals)) as f64 * 1000.0 / elapsed_ms
-            })
+            let from = sampled.seconds.len().checked_sub(seconds + 1);
+            let then = from.and_then(|from| sampled.seconds.get(from));
+            let (Some((then, before)), Some((now, latest))) = (then, sampled.seconds.back()) else {
+                return String::new();
+            };
+            let elapsed_ms = (now - then).max(1) as f64;
+            let rate = of(latest).saturating_sub(of(before)) as f64 * 1000.0 / elapsed_ms;
+            format!("{rate:?}")
         };
         format!("{} {} {}", rate(10), rate(60), rate(600))
     }

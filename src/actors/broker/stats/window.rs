@@ -44,7 +44,11 @@ impl Window {
         if !due {
             return;
         }
-        if self.samples.len() >= self.kept {
+        if self.samples.is_empty() {
+            // What was counted before the first sample counts, too (`StatsItem.samplingInSeconds`).
+            let before = Sample { at_ms: at_ms - self.every_ms, total: Total::default() };
+            self.samples.push_back(before);
+        } else if self.samples.len() >= self.kept {
             self.samples.pop_front();
         }
         self.samples.push_back(Sample { at_ms, total });
@@ -117,18 +121,24 @@ mod tests {
     #[test]
     fn a_rate_is_the_difference_over_the_time_between() {
         let mut windows = Windows::default();
-        for step in 0..10_u64 {
-            let total = Total {
-                sum: step * 50,
-                times: step * 10,
-            };
+        for step in 1..=10_u64 {
+            let total = Total { sum: step * 50, times: step * 10 };
             windows.sample(step as i64 * 10_000, total);
         }
         let data = windows.data();
         assert_eq!(data.stats_minute.sum, 300);
         assert_eq!(data.stats_minute.tps, 5.0);
         assert_eq!(data.stats_minute.avgpt, 5.0);
-        assert_eq!(data.stats_hour.sum, 0);
+        assert_eq!(data.stats_hour.sum, 50);
+    }
+
+    #[test]
+    fn what_came_before_the_first_sample_counts() {
+        let mut windows = Windows::default();
+        windows.sample(20_000, Total { sum: 6, times: 6 });
+        let data = windows.data();
+        assert_eq!((data.stats_minute.sum, data.stats_minute.tps), (6, 0.6));
+        assert_eq!(data.stats_day.sum, 6);
     }
 
     #[test]
@@ -136,6 +146,6 @@ mod tests {
         let mut windows = Windows::default();
         windows.sample(0, Total { sum: 1, times: 1 });
         windows.sample(5_000, Total { sum: 9, times: 9 });
-        assert_eq!(windows.data().stats_minute.sum, 0);
+        assert_eq!(windows.data().stats_minute.sum, 1);
     }
 }
