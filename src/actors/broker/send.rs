@@ -385,7 +385,7 @@ impl Sender<'_> {
         let given = header.properties.clone().unwrap_or_default();
         let added: &[u8] = &identity.stored_properties;
         let mut text = Vec::with_capacity(given.len() + added.len() + 80);
-        if wishes.needs_editing {
+        if wishes.needs_editing || is_batch {
             let mut editor = properties::Editor::new(given.as_bytes());
             for name in [
                 properties::POP_CK,
@@ -394,6 +394,10 @@ impl Sender<'_> {
                 properties::TRACE_ON,
             ] {
                 editor.remove(name);
+            }
+            if is_batch {
+                // The batch's own key would hide that of each message.
+                editor.remove(properties::UNIQ_KEY);
             }
             text.extend_from_slice(&editor.to_vec());
         } else {
