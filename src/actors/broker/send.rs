@@ -103,7 +103,11 @@ impl SendBatch {
         };
         let prepared = match sender.prepare(header, &mut self.buf) {
             Ok(prepared) => prepared,
-            Err(refusal) => return responder.fail(refusal.code, &refusal.remark),
+            Err(refusal) => {
+                // What was encoded before the refusal is no part of the next request.
+                self.buf.clear();
+                return responder.fail(refusal.code, &refusal.remark);
+            }
         };
         if prepared.wait_store_ok != self.wait_store_ok && !self.items.is_empty() {
             // Those that wait for the disk shall not delay those that do not.
@@ -269,7 +273,7 @@ impl Sender<'_> {
         };
         let store = &self.ctx.store;
         let request = if is_batch {
-            batch_request(message, &text, store, buf)?
+            batch_request(message, store, buf)?
         } else {
             message.into_request(store, delay_level, buf)?
         };
@@ -374,7 +378,7 @@ impl Sender<'_> {
     /// The properties as they are stored, and the message's unique key.
     ///
     /// Appending to the text is the common road; only a message that was here before has properties
-    /// that would otherwise be there twice. For a batch: what is added to each of its messages.
+    /// that would otherwise be there twice.
     fn stored_properties(
         &self,
         header: &SendMessageRequestHeader,
@@ -382,10 +386,14 @@ impl Sender<'_> {
         is_batch: bool,
     ) -> (Vec<u8>, Option<Str>) {
         let identity = &self.ctx.identity;
+        if is_batch {
+            // Each of its messages has its own.
+            return (Vec::new(), None);
+        }
         let given = header.properties.clone().unwrap_or_default();
         let added: &[u8] = &identity.stored_properties;
         let mut text = Vec::with_capacity(given.len() + added.len() + 80);
-        if wishes.needs_editing || is_batch {
+        if wishes.needs_editing {
             let mut editor = properties::Editor::new(given.as_bytes());
             for name in [
                 properties::POP_CK,
@@ -395,10 +403,6 @@ impl Sender<'_> {
             ] {
                 editor.remove(name);
             }
-            if is_batch {
-                // The batch's own key would hide that of each message.
-                editor.remove(properties::UNIQ_KEY);
-            }
             text.extend_from_slice(&editor.to_vec());
         } else {
             text.extend_from_slice(given.as_bytes());
@@ -407,9 +411,6 @@ impl Sender<'_> {
             text.push(properties::ENTRY_SEPARATOR);
         }
         text.extend_from_slice(added);
-        if is_batch {
-            return (text, None);
-        }
         let unique_key = match wishes.unique_key {
             Some(key) => given.slice_ref(key),
             None => {
