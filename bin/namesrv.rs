@@ -46,7 +46,7 @@ fn main() -> ExitCode {
 /// Runs until a signal comes or an actor gives up.
 async fn run(config: NamesrvConfig) -> ExitCode {
     let tree = Tree::new("namesrv");
-    let mut end = End::of(&tree);
+    let end = End::of(&tree);
     let stuck_after = Duration::from_millis(config.own.actor_stuck_ms);
     let watch = WatchdogConfig {
         stuck_after,

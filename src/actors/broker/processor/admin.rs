@@ -145,6 +145,11 @@ fn figures(ctx: &BrokerContext, table: &mut Table) {
     put(table, "putMessageSizeTotal", totals.put_bytes);
     let average = totals.put_bytes as f64 / totals.put.max(1) as f64;
     put(table, "putMessageAverageSize", average);
+    put(table, "putMessageEntireTimeMax", ctx.stats.put_ms_max());
+    put(table, "putMessageDistributeTime", ctx.stats.put_distribution());
+    put(table, "putLatency99", ctx.stats.put_ms_at(0.99));
+    put(table, "putLatency999", ctx.stats.put_ms_at(0.999));
+    put(table, "getMessageEntireTimeMax", ctx.stats.get_ms_max());
     put(
         table,
         "putTps",
