@@ -146,7 +146,11 @@ fn figures(ctx: &BrokerContext, table: &mut Table) {
     let average = totals.put_bytes as f64 / totals.put.max(1) as f64;
     put(table, "putMessageAverageSize", average);
     put(table, "putMessageEntireTimeMax", ctx.stats.put_ms_max());
-    put(table, "putMessageDistributeTime", ctx.stats.put_distribution());
+    put(
+        table,
+        "putMessageDistributeTime",
+        ctx.stats.put_distribution(),
+    );
     put(table, "putLatency99", ctx.stats.put_ms_at(0.99));
     put(table, "putLatency999", ctx.stats.put_ms_at(0.999));
     put(table, "getMessageEntireTimeMax", ctx.stats.get_ms_max());
@@ -206,7 +210,11 @@ async fn store_figures(ctx: &BrokerContext, table: &mut Table) {
     // Nothing waits for a page cache lock here: there is none.
     put(table, "pageCacheLockTimeMills", 0);
     let dispatcher = ctx.tree.get("broker/store/dispatcher");
-    put(table, "dispatchMaxBuffer", dispatcher.map_or(0, |cell| cell.mailbox_max()));
+    put(
+        table,
+        "dispatchMaxBuffer",
+        dispatcher.map_or(0, |cell| cell.mailbox_max()),
+    );
     let dir = log.dirs().first().cloned().unwrap_or_default();
     let space = tokio::task::spawn_blocking(move || {
         use crate::store::fs::{FileSystem, RealFs};

@@ -197,8 +197,14 @@ impl Stats {
 
     /// A write of so many messages took so long.
     pub fn put_took(&self, messages: usize, took: Duration) {
-        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).min(PUT_MICROS_MAX);
-        let mut times = self.0.put_times.lock().unwrap_or_else(PoisonError::into_inner);
+        let micros = u64::try_from(took.as_micros())
+            .unwrap_or(u64::MAX)
+            .min(PUT_MICROS_MAX);
+        let mut times = self
+            .0
+            .put_times
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         // Within the bounds, so that there is no error.
         let _ = times.0.record_n(micros, messages as u64);
     }
@@ -231,7 +237,11 @@ impl Stats {
         let mut low = 0;
         for (name, high) in PUT_BUCKETS_MS {
             let (from, to) = (low * 1000, high.saturating_mul(1000).min(PUT_MICROS_MAX));
-            let count = if from < to { times.0.count_between(from, to - 1) } else { 0 };
+            let count = if from < to {
+                times.0.count_between(from, to - 1)
+            } else {
+                0
+            };
             text.push_str(&format!("[{name}]:{count} "));
             low = high;
         }
@@ -239,7 +249,10 @@ impl Stats {
     }
 
     fn put_times(&self) -> MutexGuard<'_, PutTimes> {
-        self.0.put_times.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0
+            .put_times
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A group read messages of a queue.

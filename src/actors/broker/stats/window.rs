@@ -46,7 +46,10 @@ impl Window {
         }
         if self.samples.is_empty() {
             // What was counted before the first sample counts, too (`StatsItem.samplingInSeconds`).
-            let before = Sample { at_ms: at_ms - self.every_ms, total: Total::default() };
+            let before = Sample {
+                at_ms: at_ms - self.every_ms,
+                total: Total::default(),
+            };
             self.samples.push_back(before);
         } else if self.samples.len() >= self.kept {
             self.samples.pop_front();
@@ -122,7 +125,10 @@ mod tests {
     fn a_rate_is_the_difference_over_the_time_between() {
         let mut windows = Windows::default();
         for step in 1..=10_u64 {
-            let total = Total { sum: step * 50, times: step * 10 };
+            let total = Total {
+                sum: step * 50,
+                times: step * 10,
+            };
             windows.sample(step as i64 * 10_000, total);
         }
         let data = windows.data();
