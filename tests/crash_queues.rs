@@ -298,7 +298,7 @@ fn loaded(fs: Fs, root: &Path) -> i64 {
 #[test]
 fn a_saved_table_survives() {
     let mut random = Random::seeded(21);
-    for after in 0..60 {
+    for after in 0..24 {
         let dir = tempfile::tempdir().expect("a folder");
         let recording = RecordingFs::new(dir.path());
         let (fs, faults) = FaultFs::wrap(recording.shared());

@@ -49,6 +49,9 @@ pub const DEFAULT_FILE_SIZE: u64 = 300_000 * ENTRY_LEN as u64;
 /// Unwritten bytes from which [`ConsumeQueue::needs_flush`] asks for a write.
 pub const FLUSH_RUN_LEN: usize = 4096;
 
+/// What a power loss leaves or takes as a whole.
+const PAGE_LEN: u64 = 4096;
+
 /// Written entries that stay in memory for consumers at the tail, in bytes.
 const CACHED_TAIL_LEN: usize = 128 * ENTRY_LEN;
 

@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use super::{ConsumeQueue, ENTRY_LEN, Entry, QueueHome, QueueTail, UnsyncedNames};
+use super::{ConsumeQueue, ENTRY_LEN, Entry, PAGE_LEN, QueueHome, QueueTail, UnsyncedNames};
 use crate::{
     protocol::Str,
     store::{
@@ -261,11 +261,28 @@ impl ConsumeQueue {
         self.synced = scan.end;
         self.last_physical = scan.last_physical;
         if self.end < self.files_end {
-            let (start, path) = (files[last], self.file_path(files[last]));
-            (self.home.fs.open(&path, OpenMode::Write))
-                .and_then(|file| file.zero(self.end - start, self.files_end - self.end))
-                .map_err(|e| StoreError::io("clear", &path, e))?;
+            self.clear_rest(files[last])?;
         }
         self.correct_min_offset(0)
+    }
+
+    /// Makes the rest of the last file read as zeros. Most often it does, and is not touched.
+    fn clear_rest(&self, start: u64) -> Result<(), StoreError> {
+        let path = self.file_path(start);
+        let (from, upto) = (self.end - start, self.files_end - start);
+        let page_end = from.next_multiple_of(PAGE_LEN).min(upto);
+        let mut rest_of_page = vec![0; (page_end - from) as usize];
+        let fs = &self.home.fs;
+        let is_clear = fs.open(&path, OpenMode::Read).and_then(|file| {
+            file.read_at(&mut rest_of_page, from)?;
+            let is_zero = rest_of_page.iter().all(|byte| *byte == 0);
+            Ok(is_zero && file.next_data(page_end)?.is_none_or(|at| at >= upto))
+        });
+        if is_clear.map_err(|e| StoreError::io("read", &path, e))? {
+            return Ok(());
+        }
+        (fs.open(&path, OpenMode::Write))
+            .and_then(|file| file.zero(from, upto - from))
+            .map_err(|e| StoreError::io("clear", &path, e))
     }
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, LazyLock};
 
 use super::{
     CACHED_TAIL_LEN, ConsumeQueue, ConsumeQueueError, ENTRY_LEN, Entry, FLUSH_RUN_LEN, OpenFile,
-    UnsyncedNames,
+    PAGE_LEN, UnsyncedNames,
 };
 use crate::store::{
     error::StoreError,
@@ -13,9 +13,6 @@ use crate::store::{
 
 /// Largest position that still leaves room for a whole file behind it.
 const POSITION_MAX: u64 = i64::MAX as u64 / 2;
-
-/// What a power loss leaves or takes as a whole.
-const PAGE_LEN: u64 = 4096;
 
 /// Blank entries to write at once.
 static BLANKS: LazyLock<Vec<u8>> = LazyLock::new(|| Entry::BLANK.encode().repeat(3276));

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, fs};
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::{
     protocol::{
@@ -148,4 +150,30 @@ fn order_info_has_the_short_names_of_rocketmq() {
          \"l\":3,\"o\":[4,1],\"oc\":{4:1},\"popTime\":5}}}}"
     );
     assert_eq!(bench.tables.consumer_order_info().unwrap().1, Some(table));
+}
+
+proptest! {
+    #[test]
+    fn what_was_read_can_be_written_and_read_again(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+        cut: prop::sample::Index,
+    ) {
+        let bench = Bench::new();
+        fs::create_dir_all(bench.tables.dir()).unwrap();
+        let (file, _) = bench.tables.consumer_offsets().unwrap();
+        let mut bytes = file.encode(&offsets(5)).unwrap();
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        bytes.truncate(cut.index(2 * bytes.len()).max(20));
+        fs::write(bench.path("consumerOffset.json"), bytes).unwrap();
+        if let Ok((mut file, Some(table))) = bench.tables.consumer_offsets() {
+            let written = file.encode(&table).unwrap();
+            file.save(&table).unwrap();
+            let (file, again) = bench.tables.consumer_offsets().unwrap();
+            prop_assert_eq!(again.as_ref(), Some(&table));
+            prop_assert_eq!(file.encode(&table).unwrap(), written);
+        }
+    }
 }
