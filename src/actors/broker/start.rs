@@ -82,6 +82,8 @@ pub struct Broker {
     store: StoreActors,
     net: Net,
     threads: Threads,
+    /// The tree knows it weakly; without an address it would end, and its children's reports with it.
+    _root: ActorRef<Root>,
     _watchdog: Watchdog,
 }
 
@@ -101,7 +103,7 @@ impl Broker {
         let identity = identity(&loaded)?;
         let root_tree = tree.clone();
         let policy = RestartPolicy::default();
-        spawn(
+        let root = spawn(
             &tree,
             "",
             "broker",
@@ -109,8 +111,8 @@ impl Broker {
             &threads.get(Role::Misc),
             policy,
             move |cell| Root::recover(cell, root_tree),
-        )
-        .supervise();
+        );
+        root.supervise();
 
         let builder = Builder {
             tree: &tree,
@@ -138,6 +140,7 @@ impl Broker {
             store,
             net,
             threads,
+            _root: root,
             _watchdog: watchdog,
         };
         Ok(broker)

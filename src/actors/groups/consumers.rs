@@ -9,7 +9,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
@@ -53,6 +53,8 @@ struct Shared {
     /// Subscriptions that came with pulls, of clients that send no heartbeats.
     pulls: DashMap<Str, BTreeMap<Str, Arc<SubscriptionData>>>,
     started: AtomicU64,
+    /// Held, for an actor that only its timers wake is not restarted without an address.
+    scanner: OnceLock<ActorRef<Groups>>,
 }
 
 /// All consumer groups of a broker. Cloning it is one reference count.
@@ -82,6 +84,7 @@ impl ConsumerGroups {
             connections: DashMap::new(),
             pulls: DashMap::new(),
             started: AtomicU64::new(0),
+            scanner: OnceLock::new(),
         }))
     }
 
@@ -103,6 +106,8 @@ impl ConsumerGroups {
             },
         );
         actor.supervise();
+        // A second one is only ever started by mistake; its caller holds it then.
+        let _ = self.0.scanner.set(actor.clone());
         actor
     }
 

@@ -128,9 +128,11 @@ impl Dispatcher {
                 continue;
             }
             if next.start > position {
-                // A hand-over was lost: the log has it.
-                self.read_again(next.start.min(visible), ctx);
-                if self.position() < next_start(&self.waiting, visible) {
+                // A hand-over was lost: the log has it, as far as it is visible yet. Short of the
+                // next batch there is nothing more to do until the visible end moves.
+                let start = next.start;
+                self.read_again(start.min(visible), ctx);
+                if self.position() < start {
                     return;
                 }
                 continue;
@@ -234,12 +236,6 @@ impl Dispatcher {
             }
         }
     }
-}
-
-fn next_start(waiting: &VecDeque<Dispatch>, visible: i64) -> i64 {
-    waiting
-        .front()
-        .map_or(visible, |next| next.start.min(visible))
 }
 
 impl Actor for Dispatcher {

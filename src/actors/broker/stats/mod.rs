@@ -19,7 +19,7 @@ use hdrhistogram::Histogram;
 use self::window::{Total, Windows};
 use crate::{
     actors::{
-        kernel::{ActorCell, RestartPolicy, Tree, spawn},
+        kernel::{ActorCell, ActorRef, RestartPolicy, Tree, spawn},
         store::append::AppendRequest,
     },
     protocol::body::stats::BrokerStatsData,
@@ -133,6 +133,7 @@ struct Shared {
     table: OnceLock<Arc<QueueTable>>,
     sampled: Mutex<Sampled>,
     put_times: Mutex<PutTimes>,
+    sampler: OnceLock<ActorRef<Sampler>>,
 }
 
 /// The broker's statistics; cheap to clone.
@@ -148,7 +149,7 @@ impl Stats {
         }));
         let own = stats.clone();
         let policy = RestartPolicy::default();
-        spawn(
+        let sampler = spawn(
             tree,
             parent,
             "stats",
@@ -161,6 +162,8 @@ impl Stats {
                 ticks: 0,
             },
         );
+        // Held, for an actor that only its timers wake is not restarted without an address.
+        let _ = stats.0.sampler.set(sampler);
         stats
     }
 
