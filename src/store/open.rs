@@ -33,6 +33,11 @@ use super::{
 /// Queues that are open at the same time while the log is read again.
 const OPEN_QUEUES_MAX: usize = 1024;
 
+/// How long a start waits for the store's lock, and how often it tries.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+/// See [`LOCK_PATIENCE`].
+const LOCK_RETRY: Duration = Duration::from_millis(50);
+
 /// Settings of a store.
 #[derive(Debug, Clone)]
 pub struct StoreConfig {
@@ -99,7 +104,7 @@ impl OpenStore {
         let begun = Instant::now();
         let made = |e| StoreError::io("create", &config.root, e);
         fs.create_dir_all(&config.own_dir()).map_err(made)?;
-        let lock = StoreLock::acquire(fs, &config.root.join("lock"))?;
+        let lock = acquire(fs, config)?;
         let abort = AbortFile::new(fs, &config.root.join("abort"));
         let clean = !abort.exists();
         abort.create(std::process::id())?;
@@ -174,6 +179,20 @@ impl OpenStore {
             report,
             took,
         })
+    }
+}
+
+/// Takes the store's lock. A broker that was killed a moment ago may not have let go of it yet.
+fn acquire(fs: &Fs, config: &StoreConfig) -> Result<StoreLock, StoreError> {
+    let path = config.root.join("lock");
+    let begun = Instant::now();
+    loop {
+        match StoreLock::acquire(fs, &path) {
+            Err(StoreError::Locked { .. }) if begun.elapsed() < LOCK_PATIENCE => {
+                std::thread::sleep(LOCK_RETRY);
+            }
+            taken => return taken,
+        }
     }
 }
 
