@@ -84,7 +84,7 @@ impl Golden {
         &self.expected.file
     }
 
-    fn from_java(&self) -> bool {
+    fn is_from_java(&self) -> bool {
         self.command.language == LanguageCode::JAVA
     }
 }
@@ -159,7 +159,7 @@ fn frames_are_written_as_captured() {
             .as_ref()
             .is_some_and(BTreeMap::is_empty);
         let json = golden.command.serialize_type == SerializeType::Json;
-        if golden.from_java() && !(json && empty_map) {
+        if golden.is_from_java() && !(json && empty_map) {
             assert_eq!(out, golden.bytes, "{}", golden.file());
             same += 1;
         }
@@ -482,7 +482,7 @@ fn check_body<T: DeserializeOwned + Serialize + PartialEq + std::fmt::Debug>(gol
         "{file}: keys are in alphabetic order"
     );
     let theirs = sorted(theirs);
-    if golden.from_java() && golden.command.version == version::V5_4_0 {
+    if golden.is_from_java() && golden.command.version == version::V5_4_0 {
         assert_eq!(ours, theirs, "{file}");
     } else {
         assert!(

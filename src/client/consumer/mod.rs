@@ -1,5 +1,5 @@
-//! Receiving: [`PushConsumer`](push::PushConsumer) calls a function with messages as they come,
-//! [`PullConsumer`](pull::PullConsumer) leaves when and what to the program.
+//! Receiving: [`PushConsumer`] calls a function with messages as they come,
+//! [`PullConsumer`] leaves when and what to the program.
 
 pub mod allocate;
 mod md5;

@@ -19,7 +19,7 @@
 //! * [`Flusher`] makes published bytes durable and publishes how far.
 //! * [`Preparer`] makes the next segment ahead of time.
 //! * [`CommitLogReader`] is cheap to clone and gives slices of what is published.
-//! * [`recovery`] decides at a start what the log contains; [`Scan`] walks its records.
+//! * `recovery` decides at a start what the log contains; [`Scan`] walks its records.
 
 mod config;
 mod flusher;
