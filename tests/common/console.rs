@@ -1,5 +1,6 @@
 //! The debug endpoint over a plain socket: one request, one connection.
 
+use super::eventually;
 use serde_json::Value;
 use std::io::{Error, ErrorKind, Read, Result, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -69,9 +70,12 @@ pub struct ActorInfo {
     pub restarts: u64,
 }
 
-/// All actors, depth first.
+/// All actors, depth first. A request that is in the air while the console itself restarts fails
+/// (ARCHITECTURE.md, "What a crash costs"), so it is asked again.
 pub fn actors(to: SocketAddr) -> Vec<ActorInfo> {
-    let answer = get(to, "/actors?depth=16&limit=1000").expect("GET /actors");
+    let answer = eventually("GET /actors", || {
+        get(to, "/actors?depth=16&limit=1000").ok()
+    });
     assert_eq!(answer.status, 200, "{}", answer.text());
     let mut all = Vec::new();
     collect(&answer.json(), &mut all);
