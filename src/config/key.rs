@@ -124,6 +124,13 @@ impl Value for String {
     }
 }
 
+impl Value for Option<bool> {
+    const KIND: Kind = Kind::Bool;
+    fn read(text: Option<&str>) -> Option<Self> {
+        Some(text.and_then(|text| text.parse().ok()))
+    }
+}
+
 impl Value for Option<String> {
     const KIND: Kind = Kind::Text;
     fn read(text: Option<&str>) -> Option<Self> {

@@ -43,6 +43,9 @@ section! {
 section! {
     /// Keys of Callboard for brokers.
     OwnBrokerSection {
+        /// Whether the log has a thread of its own; on one or two cores it shares the network's
+        /// unless this is set.
+        log_thread: Option<bool> = "logThread", Unset, Start;
         /// Dispatch threads, each with one shard of the queues; 0 follows the cores.
         dispatch_threads: usize = "dispatchThreads", Is("0"), Start;
         /// Sends being worked on, over all connections. Past it: SYSTEM_BUSY.

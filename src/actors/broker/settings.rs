@@ -193,6 +193,9 @@ pub fn threads(config: &BrokerConfig) -> ThreadPlan {
     if config.own.network_threads > 0 {
         plan.net = config.own.network_threads;
     }
+    if let Some(log) = config.own_broker.log_thread {
+        plan.log = log;
+    }
     if config.own_broker.dispatch_threads > 0 {
         plan.shards = config.own_broker.dispatch_threads;
     }

@@ -1,8 +1,10 @@
 //! Arbiters by kind of work.
 //!
-//! An arbiter is a thread: it isolates what blocks, not what panics. On two cores one thread
-//! serves the network and one the log with everything that follows it, and blocking work has its
-//! own; with more cores the network gets about half of them and the queues shards of their own.
+//! An arbiter is a thread: it isolates what blocks, not what panics. On one or two cores a single
+//! thread serves the network, the log and everything that follows it, for a hop between two
+//! sleeping threads costs more there than all the work on a message (docs/benchmarks.md), and work
+//! that waits for the disk has threads of its own. With more cores the log has its own thread, the
+//! network about half of the cores, and the queues shards.
 
 use std::ffi::CString;
 use std::io;
@@ -14,6 +16,8 @@ use actix::{Arbiter, ArbiterHandle};
 pub struct ThreadPlan {
     /// Threads for connections, at least one.
     pub net: usize,
+    /// Whether the log has a thread of its own, or shares the first one of the network.
+    pub log: bool,
     /// Threads for the shards of queues; 0 puts them beside the log.
     pub shards: usize,
     /// Whether replication has a thread of its own, or shares the one of odd jobs.
@@ -26,16 +30,19 @@ impl ThreadPlan {
         match cores {
             0..=2 => ThreadPlan {
                 net: 1,
+                log: false,
                 shards: 0,
                 ha: false,
             },
             3..=4 => ThreadPlan {
                 net: 2,
+                log: true,
                 shards: 0,
                 ha: true,
             },
             _ => ThreadPlan {
                 net: cores / 2,
+                log: true,
                 shards: (cores / 4).max(1),
                 ha: true,
             },
@@ -54,7 +61,7 @@ impl ThreadPlan {
 pub enum Role {
     /// The nth network thread, modulo their number.
     Net(usize),
-    /// The commit-log writer, acks and dispatcher. Never blocks.
+    /// The commit-log writer, acks and dispatcher. Never waits for the disk.
     Log,
     /// The nth shard of queues, modulo their number.
     Shard(usize),
@@ -77,7 +84,7 @@ pub struct Threads {
     net: Vec<Arbiter>,
     shards: Vec<Arbiter>,
     ha: Option<Arbiter>,
-    log: Arbiter,
+    log: Option<Arbiter>,
     flush: Arbiter,
     cold: Arbiter,
     misc: Arbiter,
@@ -102,7 +109,7 @@ impl Threads {
             net: many("net", plan.net)?,
             shards: many("shard", plan.shards)?,
             ha: if plan.ha { Some(named("ha")?) } else { None },
-            log: named("log")?,
+            log: if plan.log { Some(named("log")?) } else { None },
             flush: named("flush")?,
             cold: named("cold")?,
             misc: named("misc")?,
@@ -117,17 +124,16 @@ impl Threads {
 
     /// The arbiter for a kind of work.
     pub fn get(&self, role: Role) -> ArbiterHandle {
+        let net = |n: usize| self.net.get(n % self.net.len().max(1));
+        let log = self.log.as_ref().or(net(0)).unwrap_or(&self.misc);
         let arbiter = match role {
-            Role::Net(n) => self
-                .net
-                .get(n % self.net.len().max(1))
-                .unwrap_or(&self.misc),
+            Role::Net(n) => net(n).unwrap_or(&self.misc),
             Role::Shard(n) => self
                 .shards
                 .get(n % self.shards.len().max(1))
-                .unwrap_or(&self.log),
+                .unwrap_or(log),
             Role::Ha => self.ha.as_ref().unwrap_or(&self.misc),
-            Role::Log => &self.log,
+            Role::Log => log,
             Role::Flush => &self.flush,
             Role::Cold => &self.cold,
             Role::Misc => &self.misc,
@@ -161,8 +167,14 @@ impl Threads {
             ..
         } = self;
         // Edge first: nobody is fed while those behind go.
-        let single = [log, flush, cold, misc, console];
-        for arbiter in net.into_iter().chain(shards).chain(ha).chain(single) {
+        let single = [flush, cold, misc, console];
+        for arbiter in net
+            .into_iter()
+            .chain(shards)
+            .chain(ha)
+            .chain(log)
+            .chain(single)
+        {
             arbiter.stop();
             let _ = arbiter.join();
         }
@@ -190,6 +202,7 @@ mod tests {
             ThreadPlan::for_cores(2),
             ThreadPlan {
                 net: 1,
+                log: false,
                 shards: 0,
                 ha: false
             }
@@ -198,6 +211,7 @@ mod tests {
             ThreadPlan::for_cores(16),
             ThreadPlan {
                 net: 8,
+                log: true,
                 shards: 4,
                 ha: true
             }
@@ -207,7 +221,11 @@ mod tests {
     #[test]
     fn every_role_has_a_thread() {
         actix::System::new().block_on(async {
-            let threads = Threads::start(ThreadPlan::for_cores(1)).unwrap();
+            let plan = ThreadPlan {
+                log: true,
+                ..ThreadPlan::for_cores(1)
+            };
+            let threads = Threads::start(plan).unwrap();
             let (sender, receiver) = std::sync::mpsc::channel();
             for role in [
                 Role::Net(3),
