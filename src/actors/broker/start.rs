@@ -2,7 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -14,16 +14,11 @@ use super::{
     service::BrokerService,
     settings,
     stats::Stats,
-    tables::{
-        file::{TableError, TableFile},
-        offsets::Offsets,
-        subscriptions::SubscriptionGroups,
-        topics::Topics,
-    },
+    tables::{offsets::Offsets, subscriptions::SubscriptionGroups, topics::Topics},
 };
 use crate::{
     actors::{
-        delivery::schedule::{Schedule, Scheduler, SchedulerParts},
+        delivery::schedule::{DelayOffsets, Schedule, Scheduler, SchedulerParts},
         groups::{ConsumerGroups, ProducerGroups},
         kernel::{
             ActorRef, Permits, RestartPolicy, Role, Shutdown, Threads, Tree, Watchdog,
@@ -40,6 +35,7 @@ use crate::{
         fs::{Fs, RealFs},
         now_ms,
         open::OpenStore,
+        tables::Tables,
     },
 };
 
@@ -50,8 +46,8 @@ pub enum StartError {
     #[error("the store cannot be opened: {0}")]
     Store(#[from] StoreError),
     /// A table below `config/` is unreadable.
-    #[error(transparent)]
-    Table(#[from] TableError),
+    #[error("a table cannot be read: {0}")]
+    Table(#[source] StoreError),
     /// The system refused a thread or a port.
     #[error("{what}: {source}")]
     Io {
@@ -272,20 +268,18 @@ impl Builder<'_> {
             max_message_size: usize::try_from(loaded.store.max_message_size).unwrap_or(0),
         };
         let cold = self.threads.get(Role::Cold);
-        let topics = Topics::start(tree, "broker", &cold, fs.clone(), &root, Arc::clone(config))?;
-        let subscriptions = SubscriptionGroups::start(
-            tree,
-            "broker",
-            &cold,
-            fs.clone(),
-            &root,
-            Arc::clone(config),
-        )?;
-        let offsets = Offsets::start(tree, "broker", &cold, fs.clone(), &root, Arc::clone(config))?;
+        let tables = Tables::new(fs.clone(), root.join("config"));
+        let topics = Topics::start(tree, "broker", &cold, &tables, Arc::clone(config))
+            .map_err(StartError::Table)?;
+        let subscriptions =
+            SubscriptionGroups::start(tree, "broker", &cold, &tables, Arc::clone(config))
+                .map_err(StartError::Table)?;
+        let offsets = Offsets::start(tree, "broker", &cold, &tables, Arc::clone(config))
+            .map_err(StartError::Table)?;
         let producers = ProducerGroups::default();
         let consumers = ConsumerGroups::new(tree, "broker", misc.clone(), Arc::clone(config));
         consumers.start(producers.clone());
-        let schedule = self.schedule(&store, &root, levels)?;
+        let schedule = self.schedule(&store, &tables, levels)?;
         let registrars = Registrars::new(tree, "broker", &misc, Arc::clone(config), topics.clone());
         let ctx = BrokerContext {
             config: Arc::clone(config),
@@ -309,11 +303,11 @@ impl Builder<'_> {
     fn schedule(
         &self,
         store: &StoreHandles,
-        root: &std::path::Path,
+        tables: &Tables,
         levels: i32,
     ) -> Result<Schedule, StartError> {
-        let file = TableFile::new(self.fs.clone(), root, "delayOffset.json");
-        let offsets = SchedulerParts::load_offsets(&file, levels)?;
+        let (file, offsets) = tables.delay_offsets().map_err(StartError::Table)?;
+        let offsets = Arc::new(DelayOffsets::new(levels, &offsets.unwrap_or_default()));
         let every = self
             .config
             .load()
@@ -323,7 +317,7 @@ impl Builder<'_> {
         let parts = SchedulerParts {
             store: store.clone(),
             permits: self.permits.clone(),
-            file,
+            file: Arc::new(Mutex::new(file)),
             offsets: Arc::clone(&offsets),
             persist_every: Duration::from_millis(every as u64),
         };

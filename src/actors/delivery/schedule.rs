@@ -7,7 +7,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
@@ -22,12 +22,8 @@ use tokio::sync::oneshot;
 
 use crate::{
     actors::{
-        broker::{
-            context::StoreHandles,
-            inner::InnerMessage,
-            tables::file::{TableError, TableFile},
-        },
-        kernel::{ActorCell, ActorRef, PermitClass, Permits, Shutdown},
+        broker::{context::StoreHandles, inner::InnerMessage},
+        kernel::{ActorCell, ActorRef, PermitClass, Permits, Shutdown, lock},
         store::append::{AppendBatch, AppendReply, AppendRequest, Appended},
     },
     protocol::{
@@ -37,7 +33,7 @@ use crate::{
             record::{CheckCrc, RecordView},
         },
     },
-    store::{consume_queue::Entry, now_ms},
+    store::{consume_queue::Entry, now_ms, tables::ConfigFile},
 };
 
 /// How often a level is looked at (`DELAY_FOR_A_WHILE`).
@@ -58,7 +54,7 @@ pub struct DelayOffsets {
 
 impl DelayOffsets {
     /// Offsets from the file's table, 0 for levels it does not know.
-    fn new(levels: i32, table: &DelayOffsetTable) -> Self {
+    pub fn new(levels: i32, table: &DelayOffsetTable) -> Self {
         let offset = |level| table.offset_table.get(&level).copied().unwrap_or(0);
         Self {
             levels: (1..=levels)
@@ -115,23 +111,12 @@ pub struct SchedulerParts {
     pub store: StoreHandles,
     /// The broker's own share of the budget.
     pub permits: Permits,
-    /// delayOffset.json.
-    pub file: TableFile,
+    /// delayOffset.json; only the actor writes it.
+    pub file: Arc<Mutex<ConfigFile<DelayOffsetTable>>>,
     /// Published offsets.
     pub offsets: Arc<DelayOffsets>,
     /// How often the file is written (`flushDelayOffsetInterval`).
     pub persist_every: Duration,
-}
-
-impl SchedulerParts {
-    /// Loads the offsets.
-    ///
-    /// # Errors
-    /// When delayOffset.json and its `.bak` are unreadable.
-    pub fn load_offsets(file: &TableFile, levels: i32) -> Result<Arc<DelayOffsets>, TableError> {
-        let table: DelayOffsetTable = file.load()?.unwrap_or_default();
-        Ok(Arc::new(DelayOffsets::new(levels, &table)))
-    }
 }
 
 /// The actor; see the module.
@@ -218,7 +203,7 @@ impl Scheduler {
 
     fn persist(&self) {
         self.parts.offsets.counter.fetch_add(1, Ordering::Relaxed);
-        if let Err(error) = self.parts.file.save(&self.parts.offsets.table()) {
+        if let Err(error) = lock(&self.parts.file).save(&self.parts.offsets.table()) {
             log::warn!("{} cannot write its offsets: {error}", self.cell.path());
             self.cell.set_last_error(&error.to_string());
         }

@@ -31,7 +31,7 @@ use actix::dev::ToEnvelope;
 use actix::{Actor, Arbiter, ArbiterHandle, Context, Handler};
 use thiserror::Error;
 
-use self::kv_config::{KvConfig, KvError};
+use self::kv_config::KvConfig;
 use self::liveness::Liveness;
 use self::notifier::Notifier;
 use self::route_table::RouteTable;
@@ -44,6 +44,10 @@ use crate::actors::kernel::{
 };
 use crate::actors::net::{Net, NetConfig};
 use crate::config::{Live, NamesrvConfig, OwnSection, ServerSection};
+use crate::protocol::body::files::KvConfigTable;
+use crate::store::error::StoreError;
+use crate::store::fs::RealFs;
+use crate::store::tables::{ConfigFile, load_kv_config};
 
 mod debug;
 pub mod json;
@@ -82,13 +86,8 @@ pub enum NamesrvError {
         source: io::Error,
     },
     /// The key-value file is damaged, and so is its backup.
-    #[error("{file}: {source}")]
-    Kv {
-        /// The file.
-        file: String,
-        /// What is wrong.
-        source: KvError,
-    },
+    #[error("the key-value file cannot be read: {0}")]
+    Kv(#[source] StoreError),
 }
 
 /// Threads that a NameServer's actors live on.
@@ -177,7 +176,7 @@ impl Namesrv {
         let permits = control_permits(&config.own);
         let net_config = net_config(&config.server, &config.own);
         let shared = Shared::new(Live::new(config), clock.unwrap_or_else(|| Arc::new(now_ms)));
-        recover(&shared)?;
+        let kv_file = recover(&shared)?;
 
         let notifier = spawn(
             tree,
@@ -216,7 +215,7 @@ impl Namesrv {
             "kv_config",
             &threads.disk,
             policy,
-            move |cell| KvConfig::new(cell, own),
+            move |cell| KvConfig::new(cell, own, kv_file),
         );
         let snapshot = shared.config.load().route_snapshot_path().map(|path| {
             let own = shared.clone();
@@ -281,17 +280,15 @@ where
     }
 }
 
-/// Fills the tables from the files, and forgets at once who has been silent for too long.
-fn recover(shared: &Shared) -> Result<(), NamesrvError> {
+/// Fills the tables from the files, and forgets at once who has been silent for too long. Returns the
+/// key-value file, for its actor.
+fn recover(shared: &Shared) -> Result<ConfigFile<KvConfigTable>, NamesrvError> {
     let config = shared.config.load();
     let kv_path = &config.namesrv.kv_config_path;
-    let map = kv_config::recover(kv_path).map_err(|source| NamesrvError::Kv {
-        file: kv_path.display().to_string(),
-        source,
-    })?;
-    shared.kv.store(map);
+    let (kv_file, kv) = load_kv_config(RealFs::shared(), kv_path).map_err(NamesrvError::Kv)?;
+    shared.kv.store(kv.unwrap_or_default().config_table);
     let Some(path) = config.route_snapshot_path() else {
-        return Ok(());
+        return Ok(kv_file);
     };
     match Snapshot::read(&path) {
         Ok(None) => {}
@@ -317,7 +314,7 @@ fn recover(shared: &Shared) -> Result<(), NamesrvError> {
             );
         }
     }
-    Ok(())
+    Ok(kv_file)
 }
 
 fn restart_policy(own: &OwnSection) -> RestartPolicy {
