@@ -148,12 +148,14 @@ impl Shard {
                 slot.set_complete_upto((*log_end).max(slot.complete_upto()));
             }
             let gauge = Arc::new(QueueGauge::default());
+            // Before its birth: a queue with a hole in its files takes the mark back.
+            let handed = slot.complete_upto();
             Awake {
                 queue: born(parts, slot, &gauge),
                 slot: Arc::clone(slot),
                 gauge,
                 used: Instant::now(),
-                handed: slot.complete_upto(),
+                handed,
             }
         });
         awake.used = Instant::now();
@@ -214,7 +216,7 @@ impl Shard {
             if self.mine(&slot) && slot.next_offset() > slot.readable_end() {
                 let awake = self.wake(&slot);
                 awake.handed = log_end;
-                awake.queue.tell(CatchUp { log_end });
+                awake.queue.tell(CatchUp);
             }
         }
     }

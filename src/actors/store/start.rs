@@ -2,7 +2,7 @@
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicI64},
+    sync::{Arc, Mutex, atomic::AtomicI64},
     time::Duration,
 };
 
@@ -32,7 +32,6 @@ use crate::{
     store::{
         abort::AbortFile,
         deleted_topics::DeletedTopics,
-        error::StoreError,
         fs::Fs,
         get_message::GetLimits,
         index::{IndexService, LastExit},
@@ -118,12 +117,6 @@ impl StoreActors {
             log::warn!("{PATH} leaves its abort file: {error}");
         }
     }
-
-    /// Remembers that a topic was deleted when the log ended at `log_end`.
-    pub fn remember_deleted(&self, topic: &str, log_end: i64) -> Result<(), StoreError> {
-        let mut deleted = self.deleted.lock().unwrap_or_else(PoisonError::into_inner);
-        deleted.remember(topic, log_end, self.watermarks.log().min_offset())
-    }
 }
 
 struct Starter<'a> {
@@ -150,6 +143,7 @@ impl Starter<'_> {
             });
         }
 
+        let deleted = Arc::new(Mutex::new(open.deleted));
         let cold_reader = self.cold_reader(shards.clone());
         let queues = Arc::new(QueueParts {
             home: Arc::clone(&open.home),
@@ -157,6 +151,7 @@ impl Starter<'_> {
             limits: settings.limits,
             stats: stats.clone(),
             rescan: rescan.clone(),
+            deleted: Arc::clone(&deleted),
             cold_reader: cold_reader.narrow(),
         });
         let complete = self.shards(&shards, queues, end);
@@ -224,7 +219,7 @@ impl Starter<'_> {
             index_marks,
             writer,
             retention,
-            deleted: Arc::new(Mutex::new(open.deleted)),
+            deleted,
             steps,
             abort: open.abort,
             _lock: open.lock,
