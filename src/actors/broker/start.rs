@@ -2,13 +2,16 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
 use super::{
     console,
-    context::{BrokerContext, Identity, StoreHandles},
+    context::{BrokerContext, Identity, SendMarks, StoreHandles},
     registrar::Registrars,
     root::Root,
     service::BrokerService,
@@ -21,15 +24,15 @@ use crate::{
         delivery::schedule::{DelayOffsets, Schedule, Scheduler, SchedulerParts},
         groups::{ConsumerGroups, ProducerGroups},
         kernel::{
-            ActorRef, Permits, RestartPolicy, Role, Shutdown, Threads, Tree, Watchdog,
-            WatchdogConfig, shutdown_in_order, spawn,
+            ActorRef, Permits, Role, Shutdown, Threads, Tree, Watchdog, WatchdogConfig,
+            shutdown_in_order, spawn,
         },
-        net::Net,
+        net::{Net, NetConfig},
         store::start::{StoreActors, StoreSettings},
     },
     config::{Live, broker::BrokerConfig},
     console::Console,
-    protocol::message::{id::UniqueKeys, properties},
+    protocol::message::id::UniqueKeys,
     store::{
         error::StoreError,
         fs::{Fs, RealFs},
@@ -91,6 +94,8 @@ impl Broker {
     pub async fn start(tree: Tree, config: Arc<Live<BrokerConfig>>) -> Result<Self, StartError> {
         let loaded = config.load_full();
         let fs: Fs = Arc::new(RealFs);
+        let own = &loaded.own;
+        tree.set_restart_budget(own.actor_restarts_max, own.actor_restarts_within_ms);
         let store_settings = settings::store_settings(&config)?;
         let open = OpenStore::open(&fs, &store_settings.store)?;
         let threads = Threads::start(settings::threads(&loaded)).map_err(io("start threads"))?;
@@ -98,7 +103,7 @@ impl Broker {
         let watchdog = watchdog.map_err(io("start the watchdog"))?;
         let identity = identity(&loaded)?;
         let root_tree = tree.clone();
-        let policy = RestartPolicy::default();
+        let policy = tree.restart_policy();
         let root = spawn(
             &tree,
             "",
@@ -122,7 +127,7 @@ impl Broker {
             &tree,
             "broker",
             threads.net(),
-            settings::net_config(&loaded),
+            NetConfig::of(&loaded.server, &loaded.own),
         );
         let address = listen(&net, &loaded, &ctx)?;
         let console = console::start(&tree, &threads, &ctx, &net);
@@ -181,19 +186,6 @@ fn identity(config: &BrokerConfig) -> Result<Identity, StartError> {
         .broker_ip1
         .parse()
         .map_err(|_| StartError::Address(broker.broker_ip1.clone()))?;
-    let mut stored_properties = Vec::new();
-    let trace_on = if broker.trace_on { "true" } else { "false" };
-    properties::append(
-        &mut stored_properties,
-        properties::CLUSTER,
-        &broker.broker_cluster_name,
-    );
-    properties::append(
-        &mut stored_properties,
-        properties::MSG_REGION,
-        &broker.region_id,
-    );
-    properties::append(&mut stored_properties, properties::TRACE_ON, trace_on);
     Ok(Identity {
         cluster: broker.broker_cluster_name.clone(),
         broker_name: broker.broker_name.clone(),
@@ -201,8 +193,6 @@ fn identity(config: &BrokerConfig) -> Result<Identity, StartError> {
         broker_addr: config.broker_addr(),
         store_host: SocketAddr::new(ip, broker.listen_port),
         ha_server_addr: config.ha_server_addr(),
-        region: broker.region_id.as_str().into(),
-        stored_properties: stored_properties.into_boxed_slice(),
         unique_keys: UniqueKeys::new(ip, std::process::id(), 0),
     })
 }
@@ -248,13 +238,18 @@ impl Builder<'_> {
         open: OpenStore,
     ) -> Result<(Arc<BrokerContext>, StoreActors), StartError> {
         let (tree, fs, config) = (self.tree, self.fs, self.config);
-        let loaded = config.load_full();
         let misc = self.threads.get(Role::Misc);
         let root = settings.store.root.clone();
         let levels = settings.store.commit_log.delay_levels.max_level();
         let stats = Stats::start(tree, "broker", &misc, &identity.cluster);
         let actors = StoreActors::start(tree, self.threads, fs, settings, open, stats.clone());
         stats.attach(Arc::clone(&actors.table));
+        let max_message_size = Arc::new(AtomicUsize::new(0));
+        let size = Arc::clone(&max_message_size);
+        config.follow(move |config| {
+            let bytes = usize::try_from(config.store.max_message_size).unwrap_or(0);
+            size.store(bytes, Relaxed);
+        });
         let store = StoreHandles {
             watermarks: actors.watermarks.clone(),
             table: Arc::clone(&actors.table),
@@ -265,7 +260,7 @@ impl Builder<'_> {
             retention: actors.retention.clone(),
             deleted: Arc::clone(&actors.deleted),
             store_host: identity.store_host,
-            max_message_size: usize::try_from(loaded.store.max_message_size).unwrap_or(0),
+            max_message_size,
         };
         let cold = self.threads.get(Role::Cold);
         let tables = Tables::new(fs.clone(), root.join("config"));
@@ -284,6 +279,7 @@ impl Builder<'_> {
         let ctx = BrokerContext {
             config: Arc::clone(config),
             identity,
+            marks: config.derive(SendMarks::of),
             started_at_ms: now_ms(),
             tree: tree.clone(),
             permits: self.permits.clone(),
@@ -307,13 +303,12 @@ impl Builder<'_> {
         levels: i32,
     ) -> Result<Schedule, StartError> {
         let (file, offsets) = tables.delay_offsets().map_err(StartError::Table)?;
-        let offsets = Arc::new(DelayOffsets::new(levels, &offsets.unwrap_or_default()));
-        let every = self
-            .config
-            .load()
-            .store
-            .flush_delay_offset_interval_ms
-            .max(100);
+        let config = self.config.load();
+        let step = config.broker.delay_offset_update_version_step;
+        let offsets = offsets.unwrap_or_default();
+        let step = u64::try_from(step).unwrap_or(0);
+        let offsets = Arc::new(DelayOffsets::new(levels, &offsets, step));
+        let every = config.store.flush_delay_offset_interval_ms.max(100);
         let parts = SchedulerParts {
             store: store.clone(),
             permits: self.permits.clone(),
@@ -322,7 +317,7 @@ impl Builder<'_> {
             persist_every: Duration::from_millis(every as u64),
         };
         let arbiter = self.threads.get(Role::Misc);
-        let policy = RestartPolicy::default();
+        let policy = self.tree.restart_policy();
         let (parent, kind) = ("broker/delivery", "schedule");
         let actor = spawn(
             self.tree,

@@ -40,10 +40,10 @@ use self::shared::{Clock, Shared};
 use self::snapshot::Snapshot;
 use self::snapshot_writer::SnapshotWriter;
 use crate::actors::kernel::{
-    ActorRef, PermitClass, PermitLimit, Permits, RestartPolicy, Shutdown, Tree, now_ms, spawn,
+    ActorRef, PermitClass, PermitLimit, Permits, Shutdown, Tree, now_ms, spawn,
 };
 use crate::actors::net::{Net, NetConfig};
-use crate::config::{Live, NamesrvConfig, OwnSection, ServerSection};
+use crate::config::{Live, NamesrvConfig, OwnSection};
 use crate::protocol::body::files::KvConfigTable;
 use crate::store::error::StoreError;
 use crate::store::fs::RealFs;
@@ -172,9 +172,11 @@ impl Namesrv {
             .parse()
             .map_err(|_| NamesrvError::BindAddress(bind_address))?;
         let address = SocketAddr::new(ip, config.namesrv.listen_port);
-        let policy = restart_policy(&config.own);
+        let own = &config.own;
+        tree.set_restart_budget(own.actor_restarts_max, own.actor_restarts_within_ms);
+        let policy = tree.restart_policy();
         let permits = control_permits(&config.own);
-        let net_config = net_config(&config.server, &config.own);
+        let net_config = NetConfig::of(&config.server, &config.own);
         let shared = Shared::new(Live::new(config), clock.unwrap_or_else(|| Arc::new(now_ms)));
         let kv_file = recover(&shared)?;
 
@@ -317,33 +319,10 @@ fn recover(shared: &Shared) -> Result<ConfigFile<KvConfigTable>, NamesrvError> {
     Ok(kv_file)
 }
 
-fn restart_policy(own: &OwnSection) -> RestartPolicy {
-    RestartPolicy {
-        max_restarts: usize::try_from(own.actor_restarts_max).unwrap_or(usize::MAX),
-        within: Duration::from_millis(own.actor_restarts_within_ms),
-        ..RestartPolicy::default()
-    }
-}
-
 fn control_permits(own: &OwnSection) -> Permits {
     let limit = PermitLimit {
         count_max: own.permit_controls,
         bytes_max: own.permit_control_bytes,
     };
     Permits::new(&[(PermitClass::Control, limit)])
-}
-
-/// The bounds of the network side as the configuration has them, for a broker too.
-pub fn net_config(server: &ServerSection, own: &OwnSection) -> NetConfig {
-    NetConfig {
-        frame_len_max: own.max_frame_bytes,
-        backlog: server.server_socket_backlog,
-        connections_max: own.max_connections,
-        unsent_bytes_max: own.connection_unsent_bytes,
-        in_flight_max: own.connection_requests,
-        in_flight_bytes_max: own.connection_read_bytes,
-        idle_timeout: Duration::from_secs(server.server_channel_max_idle_time_s),
-        stall_timeout: Duration::from_millis(own.connection_unsent_ms),
-        ..NetConfig::default()
-    }
 }

@@ -25,6 +25,7 @@ use crate::{
         broker::stats::Stats,
         kernel::{ActorCell, Shutdown, TellRef, after_drain},
     },
+    config::Derived,
     store::{
         commit_log::CommitLogReader,
         consume_queue::{ConsumeQueue, ConsumeQueueError, Entry, QueueHome, QueueTail},
@@ -51,7 +52,7 @@ pub struct QueueParts {
     /// Positions of the log.
     pub watermarks: Watermarks,
     /// Limits of one pull.
-    pub limits: GetLimits,
+    pub limits: Derived<GetLimits>,
     /// Statistics.
     pub stats: Stats,
     /// Reads records again after a gap.

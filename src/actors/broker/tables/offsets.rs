@@ -17,9 +17,7 @@ use actix::{
 
 use super::offset_table::{OffsetKey, OffsetTable};
 use crate::{
-    actors::kernel::{
-        ActorCell, ActorError, ActorRef, RestartPolicy, Shutdown, Tree, lock, now_ms, spawn,
-    },
+    actors::kernel::{ActorCell, ActorError, ActorRef, Shutdown, Tree, lock, now_ms, spawn},
     config::{BrokerConfig, Live},
     crashable,
     protocol::body::{DataVersion, offset::ConsumerOffsetTable},
@@ -74,7 +72,7 @@ impl Offsets {
             "offsets",
             "offsets",
             arbiter,
-            RestartPolicy::default(),
+            tree.restart_policy(),
             move |cell| OffsetsActor::recover(cell, own),
         );
         Ok(Self { shared, actor })

@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 
 use super::attributes::AttributeError;
 use crate::{
-    actors::kernel::{ActorError, ActorRef, RestartPolicy, Shutdown, Tree, lock, now_ms, spawn},
+    actors::kernel::{ActorError, ActorRef, Shutdown, Tree, lock, now_ms, spawn},
     config::{BrokerConfig, Live},
     protocol::{
         ResponseCode, Str,
@@ -125,7 +125,7 @@ impl SubscriptionGroups {
             "subscriptions",
             "subscriptions",
             arbiter,
-            RestartPolicy::default(),
+            tree.restart_policy(),
             move |cell| SubscriptionsActor::recover(cell, own),
         );
         Ok(Self { shared, actor })

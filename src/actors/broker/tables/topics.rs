@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 
 use super::{attributes::AttributeError, system_topics};
 use crate::{
-    actors::kernel::{ActorError, ActorRef, RestartPolicy, Shutdown, Tree, lock, now_ms, spawn},
+    actors::kernel::{ActorError, ActorRef, Shutdown, Tree, lock, now_ms, spawn},
     config::{BrokerConfig, Live},
     protocol::{
         ResponseCode, Str,
@@ -153,7 +153,7 @@ impl Topics {
             "topics",
             "topics",
             arbiter,
-            RestartPolicy::default(),
+            tree.restart_policy(),
             move |cell| TopicsActor::recover(cell, own),
         );
         Ok(Self { shared, actor })

@@ -111,13 +111,13 @@ impl Queue {
 
     fn find(&mut self, request: &GetRequest, entries: &mut Vec<Entry>) -> Option<GetResult> {
         let parts = Arc::clone(&self.parts);
-        let limits = &parts.limits;
+        let limits = parts.limits.load();
         let files = self.whole_files()?;
         let (min, max) = (files.min_offset(), files.max_offset());
         if let Some(answer) = get_message::check_offset(request.offset, min, max) {
             return Some(answer);
         }
-        let wanted = get_message::entries_wanted(request, limits);
+        let wanted = get_message::entries_wanted(request, &limits);
         let hole = match files.get_into(request.offset, wanted, entries) {
             Ok(()) => first_hole(entries)
                 .map(|at| format!("no entry at queue offset {}", request.offset + at as i64)),
@@ -134,7 +134,7 @@ impl Queue {
         let entries = entries.iter().copied();
         let log = parts.log();
         Some(get_message::collect(
-            request, limits, log, entries, min, max,
+            request, &limits, log, entries, min, max,
         ))
     }
 
