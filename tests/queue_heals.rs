@@ -188,6 +188,8 @@ fn files_made_anew_begin_where_the_log_does() {
     let mut bench = Bench::start(&[
         ("mappedFileSizeCommitLog", "16384"),
         ("fileReservedTime", "0"),
+        // What is not on disk yet is not deleted.
+        ("flushDiskType", "SYNC_FLUSH"),
         // Nothing is deleted but on request.
         ("cleanResourceInterval", "3600000"),
     ]);

@@ -2,8 +2,9 @@
 //! next message.
 //!
 //! Its shard alone sends to it. A restart opens the files again and reads from the log what they
-//! lack, see [`reread`]; pulls that waited are asked again. What is lost is the message that was being handled: a
-//! pull in it is answered with "outcome unknown", a hand-over in it is read again from the log.
+//! lack (`queue/reread.rs`); pulls that waited are asked again. What is lost is the message that was
+//! being handled: a pull in it is answered with "outcome unknown", a hand-over in it is read again
+//! from the log.
 
 use std::{
     sync::{Arc, Mutex, atomic::Ordering},
