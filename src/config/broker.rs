@@ -119,6 +119,7 @@ impl BrokerConfig {
         for (key, value) in overrides {
             settings.set("command line", key, value)?;
         }
+        settings.warn_of_keys_without_effect();
         let configured = settings
             .get("brokerConfigPath")
             .filter(|path| !path.is_empty());

@@ -45,7 +45,7 @@ section! {
         /// There is a topic named after the cluster.
         cluster_topic_enable: bool = "clusterTopicEnable", Is("true"), Start;
         /// Queues of the template topic TBW102, and the most an auto-created topic gets.
-        default_topic_queue_nums: i32 = "defaultTopicQueueNums", Is("8"), Hot;
+        default_topic_queue_nums: i32 = "defaultTopicQueueNums", Is("8"), Start;
         /// Sending to a topic that does not exist creates it from the template.
         auto_create_topic_enable: bool = "autoCreateTopicEnable", Is("true"), Start;
         /// Unknown consumer groups are created at first use.
@@ -69,7 +69,7 @@ section! {
         /// Registration bodies are zlib streams.
         compressed_register: bool = "compressedRegister", Is("false"), Hot;
         /// A changed topic is registered alone (code 217).
-        enable_single_topic_register: bool = "enableSingleTopicRegister", Is("false"), Hot;
+        enable_single_topic_register: bool = "enableSingleTopicRegister", Is("false"), Kept;
         /// Registrations are cut in pieces of `splitRegistrationSize` topics.
         enable_split_registration: bool = "enableSplitRegistration", Is("false"), Hot;
         /// Topics in one piece of a registration.
@@ -85,15 +85,15 @@ section! {
         /// Time-out sent with registrations when slaves act for masters.
         broker_not_active_timeout_ms: i64 = "brokerNotActiveTimeoutMillis", Is("10000"), Start;
         /// Milliseconds a light heartbeat may take.
-        send_heartbeat_timeout_ms: i64 = "sendHeartbeatTimeoutMillis", Is("1000"), Start;
+        send_heartbeat_timeout_ms: i64 = "sendHeartbeatTimeoutMillis", Is("1000"), Kept;
         /// Light heartbeats use code 322, which older NameServers know.
         compatible_with_old_name_srv: bool = "compatibleWithOldNameSrv", Is("true"), Start;
         /// Requests that waited too long are refused instead of served.
-        broker_fast_failure_enable: bool = "brokerFastFailureEnable", Is("true"), Hot;
+        broker_fast_failure_enable: bool = "brokerFastFailureEnable", Is("true"), Kept;
         /// Milliseconds a send may wait before it is refused.
-        wait_time_in_send_queue_ms: i64 = "waitTimeMillsInSendQueue", Is("200"), Hot;
+        wait_time_in_send_queue_ms: i64 = "waitTimeMillsInSendQueue", Is("200"), Kept;
         /// Milliseconds a pull may wait before it is refused.
-        wait_time_in_pull_queue_ms: i64 = "waitTimeMillsInPullQueue", Is("5000"), Hot;
+        wait_time_in_pull_queue_ms: i64 = "waitTimeMillsInPullQueue", Is("5000"), Kept;
         /// Milliseconds between writes of consumerOffset.json.
         flush_consumer_offset_interval_ms: i64 = "flushConsumerOffsetInterval", Is("5000"), Start;
         /// Commits after which the data version of the offsets moves.
@@ -110,76 +110,76 @@ section! {
         slave_read_enable: bool = "slaveReadEnable", Is("false"), Hot;
         /// Groups that fell too far behind are switched off.
         disable_consume_if_consumer_read_slowly: bool =
-            "disableConsumeIfConsumerReadSlowly", Is("false"), Hot;
+            "disableConsumeIfConsumerReadSlowly", Is("false"), Kept;
         /// Bytes behind which a group counts as fallen too far.
         consumer_fallbehind_threshold_bytes: i64 =
-            "consumerFallbehindThreshold", Is("17179869184"), Hot;
+            "consumerFallbehindThreshold", Is("17179869184"), Kept;
         /// Half messages are refused.
         reject_transaction_message: bool = "rejectTransactionMessage", Is("false"), Hot;
         /// Pull consumers may be refused.
         reject_pull_consumer_enable: bool = "rejectPullConsumerEnable", Is("false"), Hot;
         /// Milliseconds before a half message is first asked about.
-        transaction_timeout_ms: i64 = "transactionTimeOut", Is("6000"), Hot;
+        transaction_timeout_ms: i64 = "transactionTimeOut", Is("6000"), Kept;
         /// Checks after which a half message is given up.
-        transaction_check_max: i32 = "transactionCheckMax", Is("15"), Hot;
+        transaction_check_max: i32 = "transactionCheckMax", Is("15"), Kept;
         /// Milliseconds between rounds of checks.
-        transaction_check_interval_ms: i64 = "transactionCheckInterval", Is("30000"), Hot;
+        transaction_check_interval_ms: i64 = "transactionCheckInterval", Is("30000"), Kept;
         /// Bytes of finished offsets in one op message.
-        transaction_op_msg_size_max: i32 = "transactionOpMsgMaxSize", Is("4096"), Hot;
+        transaction_op_msg_size_max: i32 = "transactionOpMsgMaxSize", Is("4096"), Kept;
         /// Milliseconds after which an op message is written though it is not full.
-        transaction_op_batch_interval_ms: i64 = "transactionOpBatchInterval", Is("3000"), Hot;
+        transaction_op_batch_interval_ms: i64 = "transactionOpBatchInterval", Is("3000"), Kept;
         /// SQL92 filters are allowed.
-        enable_property_filter: bool = "enablePropertyFilter", Is("false"), Hot;
+        enable_property_filter: bool = "enablePropertyFilter", Is("false"), Kept;
         /// Filters work on retry topics too.
-        filter_support_retry: bool = "filterSupportRetry", Is("false"), Hot;
+        filter_support_retry: bool = "filterSupportRetry", Is("false"), Kept;
         /// Milliseconds that filters of an absent consumer are kept.
-        filter_data_clean_time_ms: i64 = "filterDataCleanTimeSpan", Is("86400000"), Start;
+        filter_data_clean_time_ms: i64 = "filterDataCleanTimeSpan", Is("86400000"), Kept;
         /// Sends are refused before this time (milliseconds since 1970).
         start_accept_send_request_timestamp_ms: i64 = "startAcceptSendRequestTimeStamp", Is("0"), Hot;
         /// Replies of request and reply are stored.
-        store_reply_message_enable: bool = "storeReplyMessageEnable", Is("true"), Hot;
+        store_reply_message_enable: bool = "storeReplyMessageEnable", Is("true"), Kept;
         /// The broker assigns queues to consumers that ask for it.
         server_load_balancer_enable: bool = "serverLoadBalancerEnable", Is("true"), Start;
         /// How assigned consumers fetch: PULL or POP.
-        default_message_request_mode: String = "defaultMessageRequestMode", Is("PULL"), Start;
+        default_message_request_mode: String = "defaultMessageRequestMode", Is("PULL"), Kept;
         /// Queues shared by the pop consumers of a group; -1 is all.
-        default_pop_share_queue_num: i32 = "defaultPopShareQueueNum", Is("-1"), Start;
+        default_pop_share_queue_num: i32 = "defaultPopShareQueueNum", Is("-1"), Kept;
         /// Waiting pops per queue.
-        pop_polling_size: usize = "popPollingSize", Is("1024"), Hot;
+        pop_polling_size: usize = "popPollingSize", Is("1024"), Kept;
         /// Queues with waiting pops.
-        pop_polling_map_size: usize = "popPollingMapSize", Is("100000"), Start;
+        pop_polling_map_size: usize = "popPollingMapSize", Is("100000"), Kept;
         /// Waiting pops of the broker.
-        max_pop_polling_size: usize = "maxPopPollingSize", Is("100000"), Hot;
+        max_pop_polling_size: usize = "maxPopPollingSize", Is("100000"), Kept;
         /// Queues of the revive topic.
         revive_queue_num: i32 = "reviveQueueNum", Is("8"), Start;
         /// Milliseconds between looks for pops to bring back.
-        revive_interval_ms: i64 = "reviveInterval", Is("1000"), Start;
+        revive_interval_ms: i64 = "reviveInterval", Is("1000"), Kept;
         /// Milliseconds an ack without its check point is waited for.
-        revive_ack_wait_ms: i64 = "reviveAckWaitMs", Is("180000"), Start;
+        revive_ack_wait_ms: i64 = "reviveAckWaitMs", Is("180000"), Kept;
         /// Percent of the pops that look at the retry topic first.
-        pop_from_retry_probability: i32 = "popFromRetryProbability", Is("20"), Hot;
+        pop_from_retry_probability: i32 = "popFromRetryProbability", Is("20"), Kept;
         /// Pop retry topics have names of the second form.
-        enable_retry_topic_v2: bool = "enableRetryTopicV2", Is("false"), Start;
+        enable_retry_topic_v2: bool = "enableRetryTopicV2", Is("false"), Kept;
         /// Pop also reads retry topics of the first form.
         retrieve_message_from_pop_retry_topic_v1: bool =
-            "retrieveMessageFromPopRetryTopicV1", Is("true"), Start;
+            "retrieveMessageFromPopRetryTopicV1", Is("true"), Kept;
         /// Popped retries carry the name of their retry topic.
         pop_response_return_actual_retry_topic: bool =
-            "popResponseReturnActualRetryTopic", Is("false"), Hot;
+            "popResponseReturnActualRetryTopic", Is("false"), Kept;
         /// Resetting offsets does not need the consumers.
         use_server_side_reset_offset: bool = "useServerSideResetOffset", Is("true"), Hot;
         /// Offsets of broadcasting consumers behind a proxy are kept.
-        enable_broadcast_offset_store: bool = "enableBroadcastOffsetStore", Is("true"), Hot;
+        enable_broadcast_offset_store: bool = "enableBroadcastOffsetStore", Is("true"), Kept;
         /// Topics for messages of all kinds may be created.
         enable_mixed_message_type: bool = "enableMixedMessageType", Is("false"), Start;
         /// Timed messages can be called back (code 370).
-        recall_message_enable: bool = "recallMessageEnable", Is("false"), Hot;
+        recall_message_enable: bool = "recallMessageEnable", Is("false"), Kept;
         /// Milliseconds after which a silent client is forgotten.
         channel_expired_timeout_ms: i64 = "channelExpiredTimeout", Is("120000"), Start;
         /// Milliseconds after which an unused subscription is forgotten.
         subscription_expired_timeout_ms: i64 = "subscriptionExpiredTimeout", Is("600000"), Start;
         /// Queues are locked at a majority of the replicas.
-        lock_in_strict_mode: bool = "lockInStrictMode", Is("false"), Hot;
+        lock_in_strict_mode: bool = "lockInStrictMode", Is("false"), Kept;
         /// Consumers are told of group changes at once.
         real_time_notify_consumer_change: bool = "realTimeNotifyConsumerChange", Is("true"), Hot;
         /// Code 361 is served.
@@ -192,14 +192,14 @@ section! {
         /// Producers are kept in a table.
         enable_register_producer: bool = "enableRegisterProducer", Is("true"), Hot;
         /// Statistics per queue and per group are counted.
-        enable_detail_stat: bool = "enableDetailStat", Is("true"), Hot;
+        enable_detail_stat: bool = "enableDetailStat", Is("true"), Kept;
         /// Lag of filtered subscriptions is estimated by samples.
-        estimate_accumulation: bool = "estimateAccumulation", Is("true"), Hot;
+        estimate_accumulation: bool = "estimateAccumulation", Is("true"), Kept;
         /// Milliseconds between copies of tables by a slave.
-        sync_broker_metadata_period_ms: i64 = "syncBrokerMetadataPeriod", Is("5000"), Start;
+        sync_broker_metadata_period_ms: i64 = "syncBrokerMetadataPeriod", Is("5000"), Kept;
         /// Milliseconds between looks at the broker's group.
-        sync_broker_member_group_period_ms: i64 = "syncBrokerMemberGroupPeriod", Is("1000"), Start;
+        sync_broker_member_group_period_ms: i64 = "syncBrokerMemberGroupPeriod", Is("1000"), Kept;
         /// Messages can be called back while writing is not permitted.
         allow_recall_when_broker_not_writeable: bool =
-            "allowRecallWhenBrokerNotWriteable", Is("true"), Hot;    }
+            "allowRecallWhenBrokerNotWriteable", Is("true"), Kept;    }
 }

@@ -52,7 +52,9 @@ fn every_key_is_in_one_table_and_its_default_fits() {
     let env = test_env(Path::new("/home/u"));
     for key in TABLES.iter().copied().flatten() {
         assert!(seen.insert(key.name), "{} is there twice", key.name);
-        assert_eq!(key.doc.is_empty(), key.scope == Scope::Kept, "{}", key.name);
+        assert_eq!(key.doc.is_empty(), key.field.is_empty(), "{}", key.name);
+        let is_kept = key.scope == Scope::Kept;
+        assert!(is_kept || !key.field.is_empty(), "{}", key.name);
         let text = match key.default {
             crate::config::key::Preset::Is(text) => text.to_owned(),
             crate::config::key::Preset::From(make) => make(&env),
@@ -85,6 +87,31 @@ fn a_real_file_moves_over() {
         config.to_properties().contains("\nnotAKey=1\n"),
         "unknown keys are kept"
     );
+}
+
+#[test]
+fn keys_without_effect_are_told_when_they_are_set() {
+    let config = load("brokerName=a\nenablePropertyFilter=true\nsendMessageThreadPoolNums=9\n");
+    let config = config.expect("valid");
+    assert_eq!(
+        config.settings.without_effect(),
+        ["enablePropertyFilter", "sendMessageThreadPoolNums"]
+    );
+}
+
+#[test]
+fn what_is_derived_follows_updates() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let env = test_env(dir.path());
+    let live = Live::new(BrokerConfig::load(None, &[], &env).expect("valid"));
+    let size = live.derive(|config| config.store.max_message_size);
+    let port = live.derive(|config| config.broker.listen_port);
+    assert_eq!((**size.load(), **port.load()), (4_194_304, 10911));
+    live.update(b"maxMessageSize=200\nlistenPort=5000\n")
+        .expect("accepted");
+    assert_eq!((**size.load(), **port.load()), (200, 10911));
+    live.update(b"maxMessageSize=0\n").expect_err("too small");
+    assert_eq!(**size.load(), 200);
 }
 
 #[test]

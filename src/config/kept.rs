@@ -13,6 +13,7 @@ const TEXT: Kind = Kind::Text;
 const fn kept(name: &'static str, kind: Kind, default: Preset) -> Key {
     Key {
         name,
+        field: "",
         kind,
         default,
         scope: Scope::Kept,

@@ -11,7 +11,7 @@ pub enum Scope {
     Hot,
     /// At the next start.
     Start,
-    /// Never: the key is RocketMQ's, accepted and shown, but nothing here depends on it.
+    /// Never: the key is RocketMQ's, checked and shown, but nothing here depends on it (yet).
     Kept,
 }
 
@@ -70,13 +70,15 @@ pub enum Preset {
 pub struct Key {
     /// Name in the file.
     pub name: &'static str,
+    /// Name of the field with its typed value; empty for keys that are only text.
+    pub field: &'static str,
     /// Kind of its value.
     pub kind: Kind,
     /// Value when nothing sets it.
     pub default: Preset,
     /// When a change takes effect.
     pub scope: Scope,
-    /// What it does; empty for keys that are only kept.
+    /// What it does; empty for keys that are only text.
     pub doc: &'static str,
 }
 
@@ -186,6 +188,7 @@ macro_rules! section {
                 use $crate::config::key::{Preset::*, Key, Scope, Value};
                 &[$(Key {
                     name: $key,
+                    field: stringify!($field),
                     kind: <$ty as Value>::KIND,
                     default: $default,
                     scope: Scope::$scope,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::{ArcSwap, Guard};
@@ -43,7 +43,14 @@ pub struct Updated {
 pub struct Live<C> {
     current: ArcSwap<C>,
     shown: Mutex<Shown>,
+    followers: Mutex<Vec<Follower<C>>>,
 }
+
+/// Told of each configuration that comes into force.
+type Follower<C> = Box<dyn Fn(&C) + Send + Sync>;
+
+/// A value made from a configuration in use, and made anew with each update: reading it costs no lock.
+pub type Derived<T> = Arc<ArcSwap<T>>;
 
 /// What is shown to admin tools: also values that wait for a restart.
 struct Shown {
@@ -64,6 +71,7 @@ impl<C: Config> Live<C> {
         Arc::new(Self {
             current: ArcSwap::from_pointee(config),
             shown: Mutex::new(shown),
+            followers: Mutex::default(),
         })
     }
 
@@ -77,19 +85,35 @@ impl<C: Config> Live<C> {
         self.current.load_full()
     }
 
+    /// Calls `follower` with the configuration as of now and with that of every update, on the thread
+    /// that updates: it must not block.
+    pub fn follow(&self, follower: impl Fn(&C) + Send + Sync + 'static) {
+        // An update waits for the lock on what is shown, so that none comes between.
+        let _shown = lock(&self.shown);
+        follower(&self.load());
+        lock(&self.followers).push(Box::new(follower));
+    }
+
+    /// What `make` makes of the configuration, kept up to date.
+    pub fn derive<T: Send + Sync + 'static>(
+        &self,
+        make: impl Fn(&C) -> T + Send + Sync + 'static,
+    ) -> Derived<T> {
+        let derived = Derived::new(ArcSwap::from_pointee(make(&self.load())));
+        let own = Arc::clone(&derived);
+        self.follow(move |config| own.store(Arc::new(make(config))));
+        derived
+    }
+
     /// Every key as text, values that wait for a restart included.
     pub fn to_properties(&self) -> String {
-        self.shown
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .settings
-            .to_properties()
+        lock(&self.shown).settings.to_properties()
     }
 
     /// Counter and time (milliseconds) of the last update: RocketMQ's data version of the
     /// configuration.
     pub fn version(&self) -> (i64, i64) {
-        let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let shown = lock(&self.shown);
         (shown.counter, shown.timestamp_ms)
     }
 
@@ -101,7 +125,7 @@ impl<C: Config> Live<C> {
     /// [`ConfigError::BlackListed`] for a key that may not be changed, [`ConfigError::BadValue`],
     /// and [`ConfigError::Write`] when the file cannot be written; then nothing changed.
     pub fn update(&self, text: &[u8]) -> Result<Updated, ConfigError> {
-        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shown = lock(&self.shown);
         let running = self.current.load_full();
         let listed = running.black_list().split(';').map(str::trim);
         let refused: Vec<&str> = C::ALWAYS_REFUSED.iter().copied().chain(listed).collect();
@@ -141,15 +165,31 @@ impl<C: Config> Live<C> {
                 after_restart.join(",")
             );
         }
+        let kept = |name: &&String| {
+            next.settings()
+                .key(name)
+                .is_some_and(|key| key.scope == Scope::Kept)
+        };
+        for name in applied.changed.keys().filter(kept) {
+            log::warn!("config key without effect here key={name}");
+        }
         shown.settings = next.settings().clone();
         shown.counter += 1;
         shown.timestamp_ms = now_ms();
-        self.current.store(Arc::new(in_force));
+        let in_force = Arc::new(in_force);
+        self.current.store(Arc::clone(&in_force));
+        for follower in lock(&self.followers).iter() {
+            follower(&in_force);
+        }
         Ok(Updated {
             changed: applied.changed,
             after_restart,
         })
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn now_ms() -> i64 {

@@ -29,7 +29,7 @@ pub mod store;
 
 pub use broker::BrokerConfig;
 pub use broker_keys::BrokerSection;
-pub use live::{Config, Live, Updated};
+pub use live::{Config, Derived, Live, Updated};
 pub use namesrv::{NamesrvConfig, NamesrvSection};
 pub use own::{OwnBrokerSection, OwnNamesrvSection, OwnSection};
 pub use properties::{Entry, PROPERTIES_LEN_MAX, edit, parse};

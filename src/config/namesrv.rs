@@ -108,6 +108,7 @@ impl NamesrvConfig {
         for (key, value) in overrides {
             settings.set("command line", key, value)?;
         }
+        settings.warn_of_keys_without_effect();
         let store = PathBuf::from(settings.read::<String>("configStorePath")?);
         Self::from_settings(settings, store)
     }

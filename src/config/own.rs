@@ -57,9 +57,10 @@ section! {
         /// Retry, delay, revive and half messages that the broker itself is appending.
         permit_internal_appends: usize = "permitInternalAppends", Is("4096"), Start;
         /// Messages become visible without the replicas that SYNC_MASTER asks for.
-        visible_without_replicas: bool = "visibleWithoutReplicas", Is("false"), Hot;
-        /// Milliseconds between snapshots of the queues' ends, which bound recovery.
-        tails_interval_ms: u64 = "tailsIntervalMs", Is("10000"), Start;
+        visible_without_replicas: bool = "visibleWithoutReplicas", Is("false"), Start;
+        /// Milliseconds between snapshots of the queues' ends while the log grows, which bound how
+        /// much of it a start reads. RocketMQ's `checkpoint` is written with them.
+        tails_interval_ms: u64 = "tailsIntervalMs", Is("2000"), Start;
         /// Milliseconds without messages after which a queue's actor and files are let go.
         queue_sleep_ms: u64 = "queueSleepMs", Is("60000"), Start;
     }

@@ -16,7 +16,7 @@ section! {
         /// Receive buffer of the socket; 0 is the system's.
         server_socket_rcv_buf_bytes: i32 = "serverSocketRcvBufSize", Is("0"), Start;
         /// Clients are told to go away (code 1500) before connections close.
-        enable_shutdown_gracefully: bool = "enableShutdownGracefully", Is("false"), Start;
+        enable_shutdown_gracefully: bool = "enableShutdownGracefully", Is("false"), Kept;
         /// Seconds between telling and closing.
-        shutdown_wait_time_s: u64 = "shutdownWaitTimeSeconds", Is("30"), Start;    }
+        shutdown_wait_time_s: u64 = "shutdownWaitTimeSeconds", Is("30"), Kept;    }
 }

@@ -116,6 +116,24 @@ impl Settings {
         Ok(())
     }
 
+    /// The keys that were set and change nothing.
+    pub(crate) fn without_effect(&self) -> Vec<&str> {
+        let is_kept = |name: &&str| self.key(name).is_some_and(|key| key.scope == Scope::Kept);
+        let set = self.origins.keys().map(String::as_str);
+        set.filter(is_kept).collect()
+    }
+
+    /// Tells in the log which keys those are.
+    pub(crate) fn warn_of_keys_without_effect(&self) {
+        let keys = self.without_effect();
+        if !keys.is_empty() {
+            log::warn!(
+                "config keys without effect here, see docs/compatibility.md keys={}",
+                keys.join(",")
+            );
+        }
+    }
+
     /// Gives a key that nobody set a default that follows from other keys.
     pub(crate) fn fill(&mut self, name: &str, value: impl Into<String>) {
         if !self.is_set(name) {

@@ -48,18 +48,20 @@ section! {
         mapped_file_size_consume_queue: u64 = "mappedFileSizeConsumeQueue", Is("6000000"), Start;
         /// Milliseconds between flushes when sends do not wait for them.
         flush_interval_commit_log_ms: i64 = "flushIntervalCommitLog", Is("500"), Hot;
-        /// Flushes keep to the interval though more arrives.
+        /// Flushes keep to the interval; otherwise each append wakes them, too.
         flush_commit_log_timed: bool = "flushCommitLogTimed", Is("true"), Hot;
         /// Pages of 4 KiB below which a flush is not worth it.
         flush_commit_log_least_pages: i32 = "flushCommitLogLeastPages", Is("4"), Hot;
         /// Milliseconds after which few pages are flushed too.
         flush_commit_log_thorough_interval_ms: i64 =
             "flushCommitLogThoroughInterval", Is("10000"), Hot;
-        /// Milliseconds between flushes of consume queues.
+        /// Milliseconds between syncs of queue and index files, which go to disk in one call for all
+        /// of them; at least 10000.
         flush_interval_consume_queue_ms: i64 = "flushIntervalConsumeQueue", Is("1000"), Hot;
         /// Pages below which a consume queue is not flushed.
-        flush_consume_queue_least_pages: i32 = "flushConsumeQueueLeastPages", Is("2"), Hot;
-        /// Milliseconds after which few pages of a consume queue are flushed too.
+        flush_consume_queue_least_pages: i32 = "flushConsumeQueueLeastPages", Is("2"), Kept;
+        /// The most milliseconds between those syncs, down to 100: shortens
+        /// `flushIntervalConsumeQueue`.
         flush_consume_queue_thorough_interval_ms: i64 =
             "flushConsumeQueueThoroughInterval", Is("60000"), Hot;
         /// Milliseconds a send waits for the disk.
@@ -67,7 +69,7 @@ section! {
         /// Milliseconds a send waits for slaves.
         slave_timeout_ms: i64 = "slaveTimeout", Is("3000"), Hot;
         /// Milliseconds RocketMQ gives a synchronous send.
-        put_message_timeout_ms: i64 = "putMessageTimeout", Is("8000"), Start;
+        put_message_timeout_ms: i64 = "putMessageTimeout", Is("8000"), Kept;
         /// Bytes of the largest message body.
         max_message_size: i32 = "maxMessageSize", Is("4194304"), Hot;
         /// Most messages one query by key gives.
@@ -77,7 +79,7 @@ section! {
         /// Checksums are compared in recovery.
         check_crc_on_recover: bool = "checkCRCOnRecover", Is("true"), Start;
         /// Commit log files that recovery goes back at most.
-        max_recovery_commitlog_files: usize = "maxRecoveryCommitlogFiles", Is("30"), Start;
+        max_recovery_commitlog_files: usize = "maxRecoveryCommitlogFiles", Is("30"), Kept;
         /// Messages are indexed by key.
         message_index_enable: bool = "messageIndexEnable", Is("true"), Start;
         /// Recovery trusts only what the index itself says.
@@ -106,17 +108,17 @@ section! {
         /// Milliseconds between looks for files to delete.
         clean_resource_interval_ms: i64 = "cleanResourceInterval", Is("10000"), Start;
         /// Milliseconds between deletions of two commit log files.
-        delete_commit_log_files_interval_ms: i64 = "deleteCommitLogFilesInterval", Is("100"), Hot;
+        delete_commit_log_files_interval_ms: i64 = "deleteCommitLogFilesInterval", Is("100"), Kept;
         /// Milliseconds between deletions of two consume queue files.
         delete_consume_queue_files_interval_ms: i64 =
-            "deleteConsumeQueueFilesInterval", Is("100"), Hot;
+            "deleteConsumeQueueFilesInterval", Is("100"), Kept;
         /// Files deleted in one round.
         delete_file_batch_max: usize = "deleteFileBatchMax", Is("10"), Hot;
         /// Milliseconds between tries at a file that would not go.
-        redelete_hanged_file_interval_ms: i64 = "redeleteHangedFileInterval", Is("120000"), Hot;
+        redelete_hanged_file_interval_ms: i64 = "redeleteHangedFileInterval", Is("120000"), Kept;
         /// Milliseconds after which a deleted file goes though it is read.
         destroy_mapped_file_interval_forcibly_ms: i64 =
-            "destroyMapedFileIntervalForcibly", Is("120000"), Hot;
+            "destroyMapedFileIntervalForcibly", Is("120000"), Kept;
         /// Bytes one pull gives from memory.
         max_transfer_bytes_on_message_in_memory: i32 =
             "maxTransferBytesOnMessageInMemory", Is("262144"), Hot;
@@ -133,71 +135,71 @@ section! {
         /// Bytes of queue entries that one filtered pull looks through.
         max_filter_message_size: i32 = "maxFilterMessageSize", Is("16000"), Hot;
         /// Most messages of one pull.
-        pull_batch_max_message_count: i32 = "pullBatchMaxMessageCount", Is("160"), Hot;
+        pull_batch_max_message_count: i32 = "pullBatchMaxMessageCount", Is("160"), Kept;
         /// Entries looked at for an estimate of lag.
-        max_consume_queue_scan: i32 = "maxConsumeQueueScan", Is("20000"), Hot;
+        max_consume_queue_scan: i32 = "maxConsumeQueueScan", Is("20000"), Kept;
         /// Entries above which lag is estimated by samples.
-        sample_count_threshold: i32 = "sampleCountThreshold", Is("5000"), Hot;
+        sample_count_threshold: i32 = "sampleCountThreshold", Is("5000"), Kept;
         /// How far pulls fall behind is recorded.
-        disk_fall_recorded: bool = "diskFallRecorded", Is("true"), Hot;
+        disk_fall_recorded: bool = "diskFallRecorded", Is("true"), Kept;
         /// Consumers see messages before they are safe.
-        read_uncommitted: bool = "readUnCommitted", Is("false"), Hot;
+        read_uncommitted: bool = "readUnCommitted", Is("false"), Start;
         /// Milliseconds of a slow append above which RocketMQ refuses sends.
-        os_page_cache_busy_timeout_ms: i64 = "osPageCacheBusyTimeOutMills", Is("1000"), Hot;
+        os_page_cache_busy_timeout_ms: i64 = "osPageCacheBusyTimeOutMills", Is("1000"), Kept;
         /// Longest topic name in bytes.
-        max_topic_length: i32 = "maxTopicLength", Is("127"), Start;
+        max_topic_length: i32 = "maxTopicLength", Is("127"), Kept;
         /// Names over 127 bytes use the second record form.
-        auto_message_version_on_topic_len: bool = "autoMessageVersionOnTopicLen", Is("true"), Start;
+        auto_message_version_on_topic_len: bool = "autoMessageVersionOnTopicLen", Is("true"), Kept;
         /// Records end in a property with the checksum of all of it.
-        enabled_append_prop_crc: bool = "enabledAppendPropCRC", Is("false"), Start;
+        enabled_append_prop_crc: bool = "enabledAppendPropCRC", Is("false"), Kept;
         /// Records without that property are refused in recovery.
-        force_verify_prop_crc: bool = "forceVerifyPropCRC", Is("false"), Start;
+        force_verify_prop_crc: bool = "forceVerifyPropCRC", Is("false"), Kept;
         /// Port for slaves; one above `listenPort` when not set.
         ha_listen_port: u16 = "haListenPort", Unset, Start;
         /// Master that a slave follows; otherwise the NameServer names it.
-        ha_master_address: Option<String> = "haMasterAddress", Unset, Hot;
+        ha_master_address: Option<String> = "haMasterAddress", Unset, Kept;
         /// Milliseconds between heartbeats of replication.
-        ha_send_heartbeat_interval_ms: i64 = "haSendHeartbeatInterval", Is("5000"), Hot;
+        ha_send_heartbeat_interval_ms: i64 = "haSendHeartbeatInterval", Is("5000"), Kept;
         /// Milliseconds after which a silent replication connection is closed.
-        ha_housekeeping_interval_ms: i64 = "haHousekeepingInterval", Is("20000"), Hot;
+        ha_housekeeping_interval_ms: i64 = "haHousekeepingInterval", Is("20000"), Kept;
         /// Bytes of log in one replication frame.
-        ha_transfer_batch_bytes: usize = "haTransferBatchSize", Is("32768"), Hot;
+        ha_transfer_batch_bytes: usize = "haTransferBatchSize", Is("32768"), Kept;
         /// Bytes behind which a slave is not in sync.
-        ha_max_gap_not_in_sync_bytes: i64 = "haMaxGapNotInSync", Is("268435456"), Hot;
+        ha_max_gap_not_in_sync_bytes: i64 = "haMaxGapNotInSync", Is("268435456"), Kept;
         /// Replication is held to `maxHaTransferByteInSecond`.
-        ha_flow_control_enable: bool = "haFlowControlEnable", Is("false"), Hot;
+        ha_flow_control_enable: bool = "haFlowControlEnable", Is("false"), Kept;
         /// Bytes of replication a second.
-        max_ha_transfer_byte_in_second: i64 = "maxHaTransferByteInSecond", Is("104857600"), Hot;
+        max_ha_transfer_byte_in_second: i64 = "maxHaTransferByteInSecond", Is("104857600"), Kept;
         /// Replicas, the master counted, that must have a message in SYNC_MASTER.
-        in_sync_replicas: i32 = "inSyncReplicas", Is("1"), Hot;
+        in_sync_replicas: i32 = "inSyncReplicas", Is("1"), Start;
         /// Lowest number that `inSyncReplicas` is lowered to on its own.
-        min_in_sync_replicas: i32 = "minInSyncReplicas", Is("1"), Hot;
+        min_in_sync_replicas: i32 = "minInSyncReplicas", Is("1"), Kept;
         /// `inSyncReplicas` follows the number of slaves.
-        enable_auto_in_sync_replicas: bool = "enableAutoInSyncReplicas", Is("false"), Hot;
+        enable_auto_in_sync_replicas: bool = "enableAutoInSyncReplicas", Is("false"), Kept;
         /// Replicas there should be.
-        total_replicas: i32 = "totalReplicas", Is("1"), Start;
+        total_replicas: i32 = "totalReplicas", Is("1"), Kept;
         /// All replicas in sync must have a message (controller mode).
-        all_ack_in_sync_state_set: bool = "allAckInSyncStateSet", Is("false"), Hot;
+        all_ack_in_sync_state_set: bool = "allAckInSyncStateSet", Is("false"), Kept;
         /// Slaves correct the next offset of pulls.
-        offset_check_in_slave: bool = "offsetCheckInSlave", Is("false"), Hot;
+        offset_check_in_slave: bool = "offsetCheckInSlave", Is("false"), Kept;
         /// Messages may name any time of delivery.
         timer_wheel_enable: bool = "timerWheelEnable", Is("true"), Start;
         /// Milliseconds of one slot: 1000, 500, 200 or 100.
-        timer_precision_ms: i32 = "timerPrecisionMs", Is("1000"), Start;
+        timer_precision_ms: i32 = "timerPrecisionMs", Is("1000"), Kept;
         /// Seconds that a message may be delayed.
-        timer_max_delay_s: i64 = "timerMaxDelaySec", Is("259200"), Hot;
+        timer_max_delay_s: i64 = "timerMaxDelaySec", Is("259200"), Kept;
         /// Slots after which a far message is looked at again.
-        timer_roll_window_slots: i32 = "timerRollWindowSlot", Is("172800"), Start;
+        timer_roll_window_slots: i32 = "timerRollWindowSlot", Is("172800"), Kept;
         /// Messages of one slot above which more are refused.
-        timer_congest_num_each_slot: i32 = "timerCongestNumEachSlot", Is("2147483647"), Hot;
+        timer_congest_num_each_slot: i32 = "timerCongestNumEachSlot", Is("2147483647"), Kept;
         /// Delay levels use the timer.
-        timer_intercept_delay_level: bool = "timerInterceptDelayLevel", Is("false"), Start;
+        timer_intercept_delay_level: bool = "timerInterceptDelayLevel", Is("false"), Kept;
         /// Milliseconds between flushes of the timer.
-        timer_flush_interval_ms: i64 = "timerFlushIntervalMs", Is("1000"), Start;
+        timer_flush_interval_ms: i64 = "timerFlushIntervalMs", Is("1000"), Kept;
         /// Bytes of one timer log file.
-        mapped_file_size_timer_log: u64 = "mappedFileSizeTimerLog", Is("104857600"), Start;
+        mapped_file_size_timer_log: u64 = "mappedFileSizeTimerLog", Is("104857600"), Kept;
         /// Timed messages are not taken in.
-        timer_stop_enqueue: bool = "timerStopEnqueue", Is("false"), Hot;
+        timer_stop_enqueue: bool = "timerStopEnqueue", Is("false"), Kept;
         /// Timed messages are not delivered.
-        timer_stop_dequeue: bool = "timerStopDequeue", Is("false"), Hot;    }
+        timer_stop_dequeue: bool = "timerStopDequeue", Is("false"), Kept;    }
 }

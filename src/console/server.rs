@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::ConsoleData;
-use crate::actors::kernel::{ActorCell, ActorRef, Page, RestartPolicy, Shutdown, Tree, spawn};
+use crate::actors::kernel::{ActorCell, ActorRef, Page, Shutdown, Tree, spawn};
 
 /// Levels of the tree one answer may have.
 const DEPTH_MAX: usize = 16;
@@ -95,7 +95,7 @@ impl Console {
         let bound = socket.local_addr()?;
         let allow_crash = config.allow_crash;
         let shared = Arc::new(Shared::new(tree.clone(), data, registry, allow_crash));
-        let policy = RestartPolicy::default();
+        let policy = tree.restart_policy();
         let console = spawn(
             tree,
             parent,

@@ -61,6 +61,11 @@ impl DeletedTopics {
             .is_some_and(|&position| physical_offset < position)
     }
 
+    /// Where the log ended when `topic` was last deleted, if that is remembered.
+    pub fn position(&self, topic: &str) -> Option<i64> {
+        self.positions.get(topic).copied()
+    }
+
     /// Remembers a deletion durably; those of which the log holds nothing any more are forgotten.
     ///
     /// # Errors

@@ -3,7 +3,10 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
 use super::{
@@ -24,8 +27,8 @@ use crate::{
             watermarks::Watermarks,
         },
     },
-    config::{Live, broker::BrokerConfig},
-    protocol::message::id::UniqueKeys,
+    config::{Derived, Live, broker::BrokerConfig},
+    protocol::message::{id::UniqueKeys, properties},
     store::{
         deleted_topics::DeletedTopics,
         queue_table::{QueueSlot, QueueTable},
@@ -47,12 +50,36 @@ pub struct Identity {
     pub store_host: SocketAddr,
     /// `ip:port` of replication.
     pub ha_server_addr: String,
-    /// `regionId`.
-    pub region: Arc<str>,
-    /// Property text that is added to every sent message: CLUSTER, MSG_REGION, TRACE_ON.
-    pub stored_properties: Box<[u8]>,
     /// Makes unique keys for messages that come without.
     pub unique_keys: UniqueKeys,
+}
+
+/// What a broker adds to messages and to answers; follows the configuration.
+#[derive(Debug)]
+pub struct SendMarks {
+    /// `MSG_REGION` of answers.
+    pub region: String,
+    /// `TRACE_ON` of answers.
+    pub trace_on: bool,
+    /// Property text that is added to every sent message: CLUSTER, MSG_REGION, TRACE_ON.
+    pub stored_properties: Box<[u8]>,
+}
+
+impl SendMarks {
+    /// As the configuration has them.
+    pub fn of(config: &BrokerConfig) -> Self {
+        let broker = &config.broker;
+        let mut text = Vec::new();
+        properties::append(&mut text, properties::CLUSTER, &broker.broker_cluster_name);
+        properties::append(&mut text, properties::MSG_REGION, &broker.region_id);
+        let trace_on = if broker.trace_on { "true" } else { "false" };
+        properties::append(&mut text, properties::TRACE_ON, trace_on);
+        Self {
+            region: broker.region_id.clone(),
+            trace_on: broker.trace_on,
+            stored_properties: text.into_boxed_slice(),
+        }
+    }
 }
 
 /// The store's actors and published positions.
@@ -76,11 +103,16 @@ pub struct StoreHandles {
     pub deleted: Arc<Mutex<DeletedTopics>>,
     /// Address in records.
     pub store_host: SocketAddr,
-    /// `maxMessageSize`, bytes.
-    pub max_message_size: usize,
+    /// `maxMessageSize`, bytes: follows the configuration.
+    pub max_message_size: Arc<AtomicUsize>,
 }
 
 impl StoreHandles {
+    /// Bytes of the largest message body.
+    pub fn max_message_size(&self) -> usize {
+        self.max_message_size.load(Relaxed)
+    }
+
     /// The slot of a queue, made now if the queue never held a message.
     pub fn slot(&self, topic: &str, queue_id: i32) -> Arc<QueueSlot> {
         self.table
@@ -94,6 +126,8 @@ pub struct BrokerContext {
     pub config: Arc<Live<BrokerConfig>>,
     /// Who this broker is.
     pub identity: Identity,
+    /// What is added to sends and their answers.
+    pub marks: Derived<SendMarks>,
     /// When it started, ms.
     pub started_at_ms: i64,
     /// The actor tree.

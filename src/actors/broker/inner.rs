@@ -174,7 +174,7 @@ fn encode_within(
     store: &StoreHandles,
     buf: &mut BytesMut,
 ) -> Result<usize, Refusal> {
-    let body_max = store.max_message_size;
+    let body_max = store.max_message_size();
     let too_long = record.body.len() > body_max
         || record::record_len(record) > body_max + RECORD_OVERHEAD_MAX
         || record.properties.len() > properties::PROPERTIES_LEN_MAX;
@@ -205,9 +205,9 @@ pub fn batch_request(
     store: &StoreHandles,
     buf: &mut BytesMut,
 ) -> Result<AppendRequest, Refusal> {
-    let illegal = || message_illegal(store.max_message_size);
+    let illegal = || message_illegal(store.max_message_size());
     let mut records: SmallVec<[RecordMeta; 1]> = SmallVec::new();
-    if message.body.len() > store.max_message_size {
+    if message.body.len() > store.max_message_size() {
         return Err(illegal());
     }
     for item in batch::messages(message.body) {

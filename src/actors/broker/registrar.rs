@@ -19,9 +19,7 @@ use tokio::sync::oneshot;
 
 use super::tables::Topics;
 use crate::{
-    actors::kernel::{
-        ActorCell, ActorRef, ChildGaveUp, RestartPolicy, Shutdown, Tree, lock, now_ms, spawn,
-    },
+    actors::kernel::{ActorCell, ActorRef, ChildGaveUp, Shutdown, Tree, lock, now_ms, spawn},
     client::{RemotingClient, RemotingConfig},
     config::{BrokerConfig, Live},
     crashable,
@@ -114,7 +112,7 @@ impl Registrars {
             name,
             "registrars",
             &self.0.arbiter,
-            RestartPolicy::default(),
+            self.0.tree.restart_policy(),
             move |cell| Follower { cell, registrars },
         );
         follower.supervise();
@@ -235,7 +233,7 @@ impl Registrars {
             &name,
             "registrar",
             &self.0.arbiter,
-            RestartPolicy::default(),
+            self.0.tree.restart_policy(),
             move |cell| Registrar::recover(cell, addr, shared),
         );
         Session {

@@ -9,7 +9,7 @@ use std::{net::SocketAddr, sync::Arc};
 use bytes::BytesMut;
 
 use super::{
-    context::BrokerContext,
+    context::{BrokerContext, SendMarks},
     inner::{InnerMessage, batch_request, message_illegal},
     refusal::{Refusal, SEE_FAQ},
     tables::topics::CreateForSend,
@@ -18,17 +18,22 @@ use crate::{
     actors::{
         kernel::PermitClass,
         net::{ConnectionHandle, Responder},
-        store::append::{AppendBatch, AppendReply, AppendRequest, Appended, PutStatus},
+        store::append::{AppendBatch, AppendRequest},
     },
     protocol::{
         RemotingCommand, RequestCode, ResponseCode, Str,
         body::topic_config::TopicConfig,
-        header::send::{SendMessageRequestHeader, SendMessageResponseHeader},
+        header::send::SendMessageRequestHeader,
         language::version,
-        message::{id, names, perm, properties, sys_flag},
+        message::{names, perm, properties, sys_flag},
     },
     store::now_ms,
 };
+
+mod replies;
+
+pub use replies::response_of;
+use replies::{SendItem, SendReplies};
 
 /// `TopicFilterType` of a topic whose messages have several tags.
 const MULTI_TAG: &str = "MULTI_TAG";
@@ -40,24 +45,8 @@ pub struct SendBatch {
     items: Vec<SendItem>,
     wait_store_ok: bool,
     buf: BytesMut,
-}
-
-/// A send that waits for its answer.
-#[derive(Debug)]
-struct SendItem {
-    responder: Responder,
-    queue_id: i32,
-    unique_key: Option<Str>,
-    is_batch: bool,
-}
-
-/// Answers the sends of one batch. Responders that are dropped answer by themselves.
-#[derive(Debug)]
-struct SendReplies {
-    items: Vec<SendItem>,
-    store_host: SocketAddr,
-    region: Arc<str>,
-    trace_on: bool,
+    /// What this batch is marked with; looked up once.
+    marks: Option<Arc<SendMarks>>,
 }
 
 impl SendBatch {
@@ -96,8 +85,10 @@ impl SendBatch {
         header: SendMessageRequestHeader,
         responder: Responder,
     ) {
+        let marks = self.marks.get_or_insert_with(|| ctx.marks.load_full());
         let sender = Sender {
             ctx,
+            marks,
             request,
             peer: responder.conn().peer,
         };
@@ -125,15 +116,15 @@ impl SendBatch {
 
     /// Hands the batch to the writer.
     pub fn submit(&mut self, ctx: &BrokerContext) {
+        let marks = self.marks.take();
         if self.items.is_empty() {
             return;
         }
-        let config = ctx.config.load();
+        let marks = marks.unwrap_or_else(|| ctx.marks.load_full());
         let reply = SendReplies {
             items: std::mem::take(&mut self.items),
             store_host: ctx.identity.store_host,
-            region: ctx.identity.region.clone(),
-            trace_on: config.broker.trace_on,
+            marks,
         };
         ctx.store.writer.tell(AppendBatch {
             requests: std::mem::take(&mut self.requests),
@@ -228,6 +219,7 @@ impl<'a> Wishes<'a> {
 
 struct Sender<'a> {
     ctx: &'a BrokerContext,
+    marks: &'a SendMarks,
     request: &'a RemotingCommand,
     peer: SocketAddr,
 }
@@ -341,7 +333,7 @@ impl Sender<'_> {
         let refused_in_batch = wishes.delay_level > 0 || names::is_retry_topic(&header.topic);
         let is_inner_batch = wishes.inner_batch || header.sys_flag & sys_flag::INNER_BATCH != 0;
         if (is_batch && refused_in_batch) || is_inner_batch {
-            return Err(message_illegal(self.ctx.store.max_message_size));
+            return Err(message_illegal(self.ctx.store.max_message_size()));
         }
         Ok(())
     }
@@ -385,13 +377,12 @@ impl Sender<'_> {
         wishes: &Wishes<'_>,
         is_batch: bool,
     ) -> (Vec<u8>, Option<Str>) {
-        let identity = &self.ctx.identity;
         if is_batch {
             // Each of its messages has its own.
             return (Vec::new(), None);
         }
         let given = header.properties.clone().unwrap_or_default();
-        let added: &[u8] = &identity.stored_properties;
+        let added: &[u8] = &self.marks.stored_properties;
         let mut text = Vec::with_capacity(given.len() + added.len() + 80);
         if wishes.needs_editing {
             let mut editor = properties::Editor::new(given.as_bytes());
@@ -414,7 +405,7 @@ impl Sender<'_> {
         let unique_key = match wishes.unique_key {
             Some(key) => given.slice_ref(key),
             None => {
-                let key = identity.unique_keys.next(now_ms());
+                let key = self.ctx.identity.unique_keys.next(now_ms());
                 properties::append(&mut text, properties::UNIQ_KEY, &key);
                 key.into()
             }
@@ -427,83 +418,4 @@ impl Sender<'_> {
 pub fn topic_not_exist(topic: &str) -> Refusal {
     let remark = format!("topic[{topic}] not exist, apply first please!{SEE_FAQ}");
     Refusal::new(ResponseCode::TopicNotExist, remark)
-}
-
-impl AppendReply for SendReplies {
-    fn answer(self: Box<Self>, outcome: &Appended) {
-        let Self {
-            items,
-            store_host,
-            region,
-            trace_on,
-        } = *self;
-        let trace_on = if trace_on { "true" } else { "false" };
-        let extra = [
-            (properties::MSG_REGION, &*region),
-            (properties::TRACE_ON, trace_on),
-        ];
-        for (item, request) in items.into_iter().zip(&outcome.requests) {
-            let (code, remark) = response_of(request.status, outcome.error.as_deref());
-            if !request.status.is_stored() {
-                item.responder
-                    .answer(code, remark.as_deref(), None, &extra, []);
-                continue;
-            }
-            let header = SendMessageResponseHeader {
-                msg_id: message_ids(&item, request, store_host),
-                queue_id: item.queue_id,
-                queue_offset: request.queue_offset,
-                transaction_id: item.unique_key,
-                batch_uniq_id: None,
-                recall_handle: None,
-            };
-            item.responder.answer(code, None, Some(&header), &extra, []);
-        }
-    }
-}
-
-/// The offset id of a message, or those of a batch with commas between.
-fn message_ids(item: &SendItem, request: &AppendRequest, store_host: SocketAddr) -> Str {
-    if !item.is_batch {
-        return id::offset_id(store_host, request.physical_offset).into();
-    }
-    let ids: Vec<String> = request
-        .physical_offsets()
-        .map(|offset| id::offset_id(store_host, offset))
-        .collect();
-    ids.join(",").into()
-}
-
-/// Response code and remark of a put status (`SendMessageProcessor.handlePutMessageResult`).
-pub fn response_of(status: PutStatus, error: Option<&str>) -> (ResponseCode, Option<String>) {
-    let why = error.unwrap_or("unknown");
-    match status {
-        PutStatus::PutOk => (ResponseCode::Success, None),
-        PutStatus::FlushDiskTimeout => (ResponseCode::FlushDiskTimeout, None),
-        PutStatus::FlushSlaveTimeout => (ResponseCode::FlushSlaveTimeout, None),
-        PutStatus::ServiceNotAvailable => (
-            ResponseCode::ServiceNotAvailable,
-            Some(format!(
-                "service not available now. It may be caused by one of the following reasons: \
-                 the broker's disk is full, messages are put to the slave, message store has been \
-                 shut down, etc. [{why}]"
-            )),
-        ),
-        PutStatus::MessageIllegal => (
-            ResponseCode::MessageIllegal,
-            Some(format!("the message is illegal: {why}")),
-        ),
-        PutStatus::TopicDeleted => (
-            ResponseCode::TopicNotExist,
-            Some(format!(
-                "the topic was deleted, apply first please!{SEE_FAQ}"
-            )),
-        ),
-        PutStatus::WriteFailed => (
-            ResponseCode::SystemError,
-            Some(format!(
-                "create mapped file failed, server is busy or broken. [{why}]"
-            )),
-        ),
-    }
 }

@@ -5,7 +5,6 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     actors::{
         kernel::{PermitClass, PermitLimit, Permits, ThreadPlan},
-        net::NetConfig,
         store::{
             acks::WaitFor, flush::FlushPolicy, retention::RetentionPolicy, start::StoreSettings,
             watermarks::VisibleWhen,
@@ -24,6 +23,12 @@ use crate::{
         open::StoreConfig,
     },
 };
+
+/// Least time between two syncs of the queues' files that `flushIntervalConsumeQueue` asks for.
+const QUEUE_SYNC_MIN: Duration = Duration::from_secs(10);
+
+/// The same for `flushConsumeQueueThoroughInterval`.
+const QUEUE_SYNC_THOROUGH_MIN: Duration = Duration::from_millis(100);
 
 /// Memory of the machine that is assumed where the system does not tell, bytes.
 const MEMORY_DEFAULT: u64 = 8 << 30;
@@ -63,39 +68,73 @@ fn delay_levels(config: &BrokerConfig) -> Result<DelayLevels, StoreError> {
 /// As [`store_config`].
 pub fn store_settings(live: &Arc<Live<BrokerConfig>>) -> Result<StoreSettings, StoreError> {
     let config = live.load_full();
-    let store = &config.store;
-    let ms = |value: i64| Duration::from_millis(value.max(0) as u64);
-    let sync = store.flush_disk_type == FlushDiskType::Sync;
-    let replicas = usize::try_from(store.in_sync_replicas - 1).unwrap_or(0);
-    let slaves = if store.broker_role == BrokerRole::SyncMaster {
-        replicas
-    } else {
-        0
-    };
-    let policy = Arc::clone(live);
+    let own = &config.own_broker;
     Ok(StoreSettings {
         store: store_config(&config)?,
-        wait_for: WaitFor {
-            flush: sync.then(|| ms(store.sync_flush_timeout_ms)),
-            slaves: (slaves > 0).then(|| (slaves, ms(store.slave_timeout_ms))),
-        },
-        visible_when: VisibleWhen {
-            flushed: sync && !store.read_uncommitted,
-            slaves: if config.own_broker.visible_without_replicas {
-                0
-            } else {
-                slaves
-            },
-        },
-        flush: FlushPolicy {
-            sync,
-            interval: ms(store.flush_interval_commit_log_ms.max(10)),
-            least_pages: i64::from(store.flush_commit_log_least_pages),
-            thorough_interval: ms(store.flush_commit_log_thorough_interval_ms),
-        },
-        limits: get_limits(&config),
-        retention: Arc::new(move || retention_policy(&policy.load_full())),
+        wait_for: live.derive(wait_for),
+        visible_when: visible_when(&config),
+        flush: live.derive(flush_policy),
+        limits: live.derive(get_limits),
+        retention: live.derive(retention_policy),
+        sync_every: live.derive(queue_sync_interval),
+        tails_every: Duration::from_millis(own.tails_interval_ms.max(100)),
+        queue_sleep: Duration::from_millis(own.queue_sleep_ms),
     })
+}
+
+fn ms(value: i64) -> Duration {
+    Duration::from_millis(value.max(0) as u64)
+}
+
+/// Slaves that have to have a message in SYNC_MASTER.
+fn slaves_in_sync(config: &BrokerConfig) -> usize {
+    match config.store.broker_role {
+        BrokerRole::SyncMaster => usize::try_from(config.store.in_sync_replicas - 1).unwrap_or(0),
+        _ => 0,
+    }
+}
+
+fn wait_for(config: &BrokerConfig) -> WaitFor {
+    let store = &config.store;
+    let slaves = slaves_in_sync(config);
+    WaitFor {
+        flush: is_sync(config).then(|| ms(store.sync_flush_timeout_ms)),
+        slaves: (slaves > 0).then(|| (slaves, ms(store.slave_timeout_ms))),
+    }
+}
+
+fn is_sync(config: &BrokerConfig) -> bool {
+    config.store.flush_disk_type == FlushDiskType::Sync
+}
+
+fn visible_when(config: &BrokerConfig) -> VisibleWhen {
+    VisibleWhen {
+        flushed: is_sync(config) && !config.store.read_uncommitted,
+        slaves: if config.own_broker.visible_without_replicas {
+            0
+        } else {
+            slaves_in_sync(config)
+        },
+    }
+}
+
+fn flush_policy(config: &BrokerConfig) -> FlushPolicy {
+    let store = &config.store;
+    FlushPolicy {
+        sync: is_sync(config),
+        interval: ms(store.flush_interval_commit_log_ms.max(10)),
+        timed: store.flush_commit_log_timed,
+        least_pages: i64::from(store.flush_commit_log_least_pages),
+        thorough_interval: ms(store.flush_commit_log_thorough_interval_ms),
+    }
+}
+
+/// One call syncs the files of all queues: RocketMQ's second between rounds, of which each takes a few
+/// queues, would be too often.
+fn queue_sync_interval(config: &BrokerConfig) -> Duration {
+    let interval = ms(config.store.flush_interval_consume_queue_ms).max(QUEUE_SYNC_MIN);
+    let thorough = ms(config.store.flush_consume_queue_thorough_interval_ms);
+    interval.min(thorough.max(QUEUE_SYNC_THOROUGH_MIN))
 }
 
 fn get_limits(config: &BrokerConfig) -> GetLimits {
@@ -168,23 +207,6 @@ pub fn permits(config: &BrokerConfig) -> Permits {
             PermitLimit::count(broker.permit_internal_appends),
         ),
     ])
-}
-
-/// Limits of the network side.
-pub fn net_config(config: &BrokerConfig) -> NetConfig {
-    let own = &config.own;
-    let idle = config.server.server_channel_max_idle_time_s;
-    NetConfig {
-        frame_len_max: own.max_frame_bytes,
-        connections_max: own.max_connections,
-        unsent_bytes_max: own.connection_unsent_bytes,
-        in_flight_max: own.connection_requests,
-        in_flight_bytes_max: own.connection_read_bytes,
-        idle_timeout: Duration::from_secs(idle.max(1)),
-        backlog: config.server.server_socket_backlog,
-        stall_timeout: Duration::from_millis(own.connection_unsent_ms),
-        ..NetConfig::default()
-    }
 }
 
 /// Threads by kind of work.

@@ -2,44 +2,43 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
 use super::{
     console,
-    context::{BrokerContext, Identity, StoreHandles},
+    context::{BrokerContext, Identity, SendMarks, StoreHandles},
     registrar::Registrars,
     root::Root,
     service::BrokerService,
     settings,
     stats::Stats,
-    tables::{
-        file::{TableError, TableFile},
-        offsets::Offsets,
-        subscriptions::SubscriptionGroups,
-        topics::Topics,
-    },
+    tables::{offsets::Offsets, subscriptions::SubscriptionGroups, topics::Topics},
 };
 use crate::{
     actors::{
-        delivery::schedule::{Schedule, Scheduler, SchedulerParts},
+        delivery::schedule::{DelayOffsets, Schedule, Scheduler, SchedulerParts},
         groups::{ConsumerGroups, ProducerGroups},
         kernel::{
-            ActorRef, Permits, RestartPolicy, Role, Shutdown, Threads, Tree, Watchdog,
-            WatchdogConfig, shutdown_in_order, spawn,
+            ActorRef, Permits, Role, Shutdown, Threads, Tree, Watchdog, WatchdogConfig,
+            shutdown_in_order, spawn,
         },
-        net::Net,
+        net::{Net, NetConfig},
         store::start::{StoreActors, StoreSettings},
     },
     config::{Live, broker::BrokerConfig},
     console::Console,
-    protocol::message::{id::UniqueKeys, properties},
+    protocol::message::id::UniqueKeys,
     store::{
         error::StoreError,
         fs::{Fs, RealFs},
         now_ms,
         open::OpenStore,
+        tables::Tables,
     },
 };
 
@@ -50,8 +49,8 @@ pub enum StartError {
     #[error("the store cannot be opened: {0}")]
     Store(#[from] StoreError),
     /// A table below `config/` is unreadable.
-    #[error(transparent)]
-    Table(#[from] TableError),
+    #[error("a table cannot be read: {0}")]
+    Table(#[source] StoreError),
     /// The system refused a thread or a port.
     #[error("{what}: {source}")]
     Io {
@@ -95,6 +94,8 @@ impl Broker {
     pub async fn start(tree: Tree, config: Arc<Live<BrokerConfig>>) -> Result<Self, StartError> {
         let loaded = config.load_full();
         let fs: Fs = Arc::new(RealFs);
+        let own = &loaded.own;
+        tree.set_restart_budget(own.actor_restarts_max, own.actor_restarts_within_ms);
         let store_settings = settings::store_settings(&config)?;
         let open = OpenStore::open(&fs, &store_settings.store)?;
         let threads = Threads::start(settings::threads(&loaded)).map_err(io("start threads"))?;
@@ -102,7 +103,7 @@ impl Broker {
         let watchdog = watchdog.map_err(io("start the watchdog"))?;
         let identity = identity(&loaded)?;
         let root_tree = tree.clone();
-        let policy = RestartPolicy::default();
+        let policy = tree.restart_policy();
         let root = spawn(
             &tree,
             "",
@@ -126,7 +127,7 @@ impl Broker {
             &tree,
             "broker",
             threads.net(),
-            settings::net_config(&loaded),
+            NetConfig::of(&loaded.server, &loaded.own),
         );
         let address = listen(&net, &loaded, &ctx)?;
         let console = console::start(&tree, &threads, &ctx, &net);
@@ -185,19 +186,6 @@ fn identity(config: &BrokerConfig) -> Result<Identity, StartError> {
         .broker_ip1
         .parse()
         .map_err(|_| StartError::Address(broker.broker_ip1.clone()))?;
-    let mut stored_properties = Vec::new();
-    let trace_on = if broker.trace_on { "true" } else { "false" };
-    properties::append(
-        &mut stored_properties,
-        properties::CLUSTER,
-        &broker.broker_cluster_name,
-    );
-    properties::append(
-        &mut stored_properties,
-        properties::MSG_REGION,
-        &broker.region_id,
-    );
-    properties::append(&mut stored_properties, properties::TRACE_ON, trace_on);
     Ok(Identity {
         cluster: broker.broker_cluster_name.clone(),
         broker_name: broker.broker_name.clone(),
@@ -205,8 +193,6 @@ fn identity(config: &BrokerConfig) -> Result<Identity, StartError> {
         broker_addr: config.broker_addr(),
         store_host: SocketAddr::new(ip, broker.listen_port),
         ha_server_addr: config.ha_server_addr(),
-        region: broker.region_id.as_str().into(),
-        stored_properties: stored_properties.into_boxed_slice(),
         unique_keys: UniqueKeys::new(ip, std::process::id(), 0),
     })
 }
@@ -252,13 +238,18 @@ impl Builder<'_> {
         open: OpenStore,
     ) -> Result<(Arc<BrokerContext>, StoreActors), StartError> {
         let (tree, fs, config) = (self.tree, self.fs, self.config);
-        let loaded = config.load_full();
         let misc = self.threads.get(Role::Misc);
         let root = settings.store.root.clone();
         let levels = settings.store.commit_log.delay_levels.max_level();
         let stats = Stats::start(tree, "broker", &misc, &identity.cluster);
         let actors = StoreActors::start(tree, self.threads, fs, settings, open, stats.clone());
         stats.attach(Arc::clone(&actors.table));
+        let max_message_size = Arc::new(AtomicUsize::new(0));
+        let size = Arc::clone(&max_message_size);
+        config.follow(move |config| {
+            let bytes = usize::try_from(config.store.max_message_size).unwrap_or(0);
+            size.store(bytes, Relaxed);
+        });
         let store = StoreHandles {
             watermarks: actors.watermarks.clone(),
             table: Arc::clone(&actors.table),
@@ -269,27 +260,26 @@ impl Builder<'_> {
             retention: actors.retention.clone(),
             deleted: Arc::clone(&actors.deleted),
             store_host: identity.store_host,
-            max_message_size: usize::try_from(loaded.store.max_message_size).unwrap_or(0),
+            max_message_size,
         };
         let cold = self.threads.get(Role::Cold);
-        let topics = Topics::start(tree, "broker", &cold, fs.clone(), &root, Arc::clone(config))?;
-        let subscriptions = SubscriptionGroups::start(
-            tree,
-            "broker",
-            &cold,
-            fs.clone(),
-            &root,
-            Arc::clone(config),
-        )?;
-        let offsets = Offsets::start(tree, "broker", &cold, fs.clone(), &root, Arc::clone(config))?;
+        let tables = Tables::new(fs.clone(), root.join("config"));
+        let topics = Topics::start(tree, "broker", &cold, &tables, Arc::clone(config))
+            .map_err(StartError::Table)?;
+        let subscriptions =
+            SubscriptionGroups::start(tree, "broker", &cold, &tables, Arc::clone(config))
+                .map_err(StartError::Table)?;
+        let offsets = Offsets::start(tree, "broker", &cold, &tables, Arc::clone(config))
+            .map_err(StartError::Table)?;
         let producers = ProducerGroups::default();
         let consumers = ConsumerGroups::new(tree, "broker", misc.clone(), Arc::clone(config));
         consumers.start(producers.clone());
-        let schedule = self.schedule(&store, &root, levels)?;
+        let schedule = self.schedule(&store, &tables, levels)?;
         let registrars = Registrars::new(tree, "broker", &misc, Arc::clone(config), topics.clone());
         let ctx = BrokerContext {
             config: Arc::clone(config),
             identity,
+            marks: config.derive(SendMarks::of),
             started_at_ms: now_ms(),
             tree: tree.clone(),
             permits: self.permits.clone(),
@@ -309,26 +299,25 @@ impl Builder<'_> {
     fn schedule(
         &self,
         store: &StoreHandles,
-        root: &std::path::Path,
+        tables: &Tables,
         levels: i32,
     ) -> Result<Schedule, StartError> {
-        let file = TableFile::new(self.fs.clone(), root, "delayOffset.json");
-        let offsets = SchedulerParts::load_offsets(&file, levels)?;
-        let every = self
-            .config
-            .load()
-            .store
-            .flush_delay_offset_interval_ms
-            .max(100);
+        let (file, offsets) = tables.delay_offsets().map_err(StartError::Table)?;
+        let config = self.config.load();
+        let step = config.broker.delay_offset_update_version_step;
+        let offsets = offsets.unwrap_or_default();
+        let step = u64::try_from(step).unwrap_or(0);
+        let offsets = Arc::new(DelayOffsets::new(levels, &offsets, step));
+        let every = config.store.flush_delay_offset_interval_ms.max(100);
         let parts = SchedulerParts {
             store: store.clone(),
             permits: self.permits.clone(),
-            file,
+            file: Arc::new(Mutex::new(file)),
             offsets: Arc::clone(&offsets),
             persist_every: Duration::from_millis(every as u64),
         };
         let arbiter = self.threads.get(Role::Misc);
-        let policy = RestartPolicy::default();
+        let policy = self.tree.restart_policy();
         let (parent, kind) = ("broker/delivery", "schedule");
         let actor = spawn(
             self.tree,

@@ -7,7 +7,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
@@ -22,12 +22,8 @@ use tokio::sync::oneshot;
 
 use crate::{
     actors::{
-        broker::{
-            context::StoreHandles,
-            inner::InnerMessage,
-            tables::file::{TableError, TableFile},
-        },
-        kernel::{ActorCell, ActorRef, PermitClass, Permits, Shutdown},
+        broker::{context::StoreHandles, inner::InnerMessage},
+        kernel::{ActorCell, ActorRef, PermitClass, Permits, Shutdown, lock},
         store::append::{AppendBatch, AppendReply, AppendRequest, Appended},
     },
     protocol::{
@@ -37,7 +33,7 @@ use crate::{
             record::{CheckCrc, RecordView},
         },
     },
-    store::{consume_queue::Entry, now_ms},
+    store::{consume_queue::Entry, now_ms, tables::ConfigFile},
 };
 
 /// How often a level is looked at (`DELAY_FOR_A_WHILE`).
@@ -53,18 +49,23 @@ const BATCH_MAX: usize = 64;
 #[derive(Debug)]
 pub struct DelayOffsets {
     levels: Vec<AtomicI64>,
-    counter: AtomicU64,
+    version: Mutex<DataVersion>,
+    advances: AtomicU64,
+    /// The version counts one for so many advances (`delayOffsetUpdateVersionStep`).
+    version_step: u64,
 }
 
 impl DelayOffsets {
     /// Offsets from the file's table, 0 for levels it does not know.
-    fn new(levels: i32, table: &DelayOffsetTable) -> Self {
+    pub fn new(levels: i32, table: &DelayOffsetTable, version_step: u64) -> Self {
         let offset = |level| table.offset_table.get(&level).copied().unwrap_or(0);
         Self {
             levels: (1..=levels)
                 .map(|level| AtomicI64::new(offset(level)))
                 .collect(),
-            counter: AtomicU64::new(u64::try_from(table.data_version.counter).unwrap_or(0)),
+            version: Mutex::new(table.data_version),
+            advances: AtomicU64::new(0),
+            version_step: version_step.max(1),
         }
     }
 
@@ -80,7 +81,13 @@ impl DelayOffsets {
 
     fn set(&self, level: i32, offset: i64) {
         if let Some(of) = self.of(level) {
-            of.store(offset, Ordering::Release);
+            if of.swap(offset, Ordering::AcqRel) == offset {
+                return;
+            }
+            let advances = self.advances.fetch_add(1, Ordering::Relaxed) + 1;
+            if advances.is_multiple_of(self.version_step) {
+                lock(&self.version).next(now_ms(), 0);
+            }
         }
     }
 
@@ -89,11 +96,7 @@ impl DelayOffsets {
         let levels = (1..).zip(&self.levels);
         let offsets = levels.map(|(level, offset)| (level, offset.load(Ordering::Acquire)));
         DelayOffsetTable {
-            data_version: DataVersion {
-                counter: self.counter.load(Ordering::Relaxed) as i64,
-                state_version: 0,
-                timestamp: now_ms(),
-            },
+            data_version: *lock(&self.version),
             offset_table: offsets.filter(|&(_, offset)| offset > 0).collect(),
         }
     }
@@ -115,23 +118,12 @@ pub struct SchedulerParts {
     pub store: StoreHandles,
     /// The broker's own share of the budget.
     pub permits: Permits,
-    /// delayOffset.json.
-    pub file: TableFile,
+    /// delayOffset.json; only the actor writes it.
+    pub file: Arc<Mutex<ConfigFile<DelayOffsetTable>>>,
     /// Published offsets.
     pub offsets: Arc<DelayOffsets>,
     /// How often the file is written (`flushDelayOffsetInterval`).
     pub persist_every: Duration,
-}
-
-impl SchedulerParts {
-    /// Loads the offsets.
-    ///
-    /// # Errors
-    /// When delayOffset.json and its `.bak` are unreadable.
-    pub fn load_offsets(file: &TableFile, levels: i32) -> Result<Arc<DelayOffsets>, TableError> {
-        let table: DelayOffsetTable = file.load()?.unwrap_or_default();
-        Ok(Arc::new(DelayOffsets::new(levels, &table)))
-    }
 }
 
 /// The actor; see the module.
@@ -217,8 +209,7 @@ impl Scheduler {
     }
 
     fn persist(&self) {
-        self.parts.offsets.counter.fetch_add(1, Ordering::Relaxed);
-        if let Err(error) = self.parts.file.save(&self.parts.offsets.table()) {
+        if let Err(error) = lock(&self.parts.file).save(&self.parts.offsets.table()) {
             log::warn!("{} cannot write its offsets: {error}", self.cell.path());
             self.cell.set_last_error(&error.to_string());
         }

@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     actors::{
-        kernel::{ActorError, ActorRef, RestartPolicy, Shutdown, Tree, lock, now_ms, spawn},
+        kernel::{ActorError, ActorRef, Shutdown, Tree, lock, now_ms, spawn},
         net::ConnectionHandle,
     },
     config::{BrokerConfig, Live},
@@ -98,7 +98,7 @@ impl ConsumerGroups {
             name,
             "groups",
             &self.0.arbiter,
-            RestartPolicy::default(),
+            self.0.tree.restart_policy(),
             move |cell| Groups {
                 cell,
                 consumers,
@@ -343,7 +343,7 @@ impl ConsumerGroups {
             &name,
             "rebalancer",
             &shared.arbiter,
-            RestartPolicy::default(),
+            shared.tree.restart_policy(),
             move |cell| Rebalancer::recover(cell, group, config, own),
         );
         Entry { published, actor }

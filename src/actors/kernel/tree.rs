@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
 use serde::Serialize;
 
 use super::cell::{ActorCell, ActorState};
 use super::lock;
 use super::messages::ChildGaveUp;
+use super::policy::RestartPolicy;
 
 /// Nodes deeper than this are not made: a path is never built from foreign input unchecked.
 const DEPTH_MAX: usize = 16;
@@ -65,6 +67,7 @@ struct Shared {
     name: Box<str>,
     root: RwLock<Node>,
     gave_up: Mutex<Option<GaveUp>>,
+    policy: Mutex<RestartPolicy>,
     stuck: AtomicUsize,
 }
 
@@ -219,8 +222,22 @@ impl Tree {
             name: name.into(),
             root: RwLock::default(),
             gave_up: Mutex::default(),
+            policy: Mutex::default(),
             stuck: AtomicUsize::new(0),
         }))
+    }
+
+    /// Sets how many restarts within how long the actors of this tree get: for those that are spawned
+    /// from now on with [`Tree::restart_policy`].
+    pub fn set_restart_budget(&self, max_restarts: u32, within_ms: u64) {
+        let mut policy = lock(&self.0.policy);
+        policy.max_restarts = usize::try_from(max_restarts).unwrap_or(usize::MAX);
+        policy.within = Duration::from_millis(within_ms);
+    }
+
+    /// The policy of actors without a reason for another one.
+    pub fn restart_policy(&self) -> RestartPolicy {
+        *lock(&self.0.policy)
     }
 
     /// Sets what happens when an actor gave up and no ancestor supervises: the programs end with

@@ -4,44 +4,24 @@
 //! loses nothing that was answered; the request being handled is answered "outcome unknown".
 
 use std::collections::BTreeMap;
-use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, Context, Handler, Message, Supervised};
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
-use thiserror::Error;
 
 use super::shared::{KvMap, Shared};
-use super::snapshot::write_whole;
 use crate::actors::kernel::{ActorCell, Shutdown};
 use crate::actors::net::Responder;
 use crate::config::ConfigError;
 use crate::protocol::ResponseCode;
-use crate::protocol::fastjson::{self, JsonError};
+use crate::protocol::body::files::KvConfigTable;
+use crate::store::tables::ConfigFile;
 
 /// Longest that writing a file may take before the actor counts as stuck.
 const WRITE_LIMIT: Duration = Duration::from_secs(30);
-/// Largest key-value file that is read, in bytes.
-const KV_LEN_MAX: u64 = 64 << 20;
 /// Most keys of all namespaces.
 const KEYS_MAX: usize = 100_000;
-
-/// Why the key-value file was not read or written.
-#[derive(Debug, Error)]
-pub enum KvError {
-    /// The system refused.
-    #[error("{0}")]
-    Io(#[from] io::Error),
-    /// It is not the JSON that RocketMQ writes.
-    #[error("{0}")]
-    Json(#[from] JsonError),
-    /// It is longer than what is read.
-    #[error("the file is too long")]
-    TooLong,
-}
 
 /// Sets a key (code 100).
 #[derive(Message)]
@@ -79,52 +59,42 @@ pub struct UpdateConfig {
     pub responder: Responder,
 }
 
-/// `kvConfig.json`: RocketMQ's `KVConfigSerializeWrapper`.
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct KvFile {
-    #[serde(rename = "configTable", default)]
-    config_table: KvMap,
-}
-
 /// The actor.
 pub struct KvConfig {
     cell: Arc<ActorCell>,
     shared: Arc<Shared>,
-    path: PathBuf,
+    file: ConfigFile<KvConfigTable>,
 }
 
 impl KvConfig {
-    /// An actor over tables that [`recover`] filled.
-    pub fn new(cell: Arc<ActorCell>, shared: Arc<Shared>) -> Self {
-        let path = shared.config.load().namesrv.kv_config_path.clone();
+    /// An actor over the published table, which is that of `file`.
+    pub fn new(cell: Arc<ActorCell>, shared: Arc<Shared>, file: ConfigFile<KvConfigTable>) -> Self {
         let shown = shared.clone();
         cell.set_detail(move || {
             let map = shown.kv.load();
             let keys: BTreeMap<&String, usize> = map.iter().map(|(k, v)| (k, v.len())).collect();
             serde_json::json!({ "namespaces": keys })
         });
-        Self { cell, shared, path }
+        Self { cell, shared, file }
     }
 
     /// Writes, then publishes.
-    fn change(&self, responder: Responder, change: impl FnOnce(&mut KvMap)) {
+    fn change(&mut self, responder: Responder, change: impl FnOnce(&mut KvMap)) {
         let mut map = self.shared.kv.load().as_ref().clone();
         change(&mut map);
         if map.values().map(BTreeMap::len).sum::<usize>() > KEYS_MAX {
             responder.fail(ResponseCode::SystemError, "too many keys");
             return;
         }
-        match self.cell.blocking(WRITE_LIMIT, || write(&self.path, &map)) {
-            Ok(()) => {
-                self.shared.kv.store(map);
+        let table = KvConfigTable { config_table: map };
+        let (cell, file) = (&self.cell, &mut self.file);
+        match cell.blocking(WRITE_LIMIT, || file.save(&table)) {
+            Ok(_) => {
+                self.shared.kv.store(table.config_table);
                 responder.success();
             }
             Err(error) => {
-                log::error!(
-                    "{} not written file={} error={error}",
-                    self.cell.path(),
-                    self.path.display()
-                );
+                log::error!("{} not written error={error}", self.cell.path());
                 responder.fail(ResponseCode::SystemError, &format!("not written: {error}"));
             }
         }
@@ -214,79 +184,5 @@ impl Handler<Shutdown> for KvConfig {
     fn handle(&mut self, _: Shutdown, ctx: &mut Self::Context) {
         self.cell.begin_work();
         ctx.stop();
-    }
-}
-
-/// Reads the file; without one the store is empty. Where the file is damaged its `.bak` is read.
-pub fn recover(path: &Path) -> Result<KvMap, KvError> {
-    match read(path) {
-        Ok(Some(map)) => Ok(map),
-        Ok(None) => Ok(read(&beside(path, ".bak"))?.unwrap_or_default()),
-        Err(error) => match read(&beside(path, ".bak")) {
-            Ok(Some(map)) => {
-                log::warn!(
-                    "namesrv/kv_config read the backup file={} error={error}",
-                    path.display()
-                );
-                Ok(map)
-            }
-            _ => Err(error),
-        },
-    }
-}
-
-fn read(path: &Path) -> Result<Option<KvMap>, KvError> {
-    match std::fs::metadata(path) {
-        Ok(meta) if meta.len() > KV_LEN_MAX => return Err(KvError::TooLong),
-        Ok(meta) if meta.len() == 0 => return Ok(None),
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error.into()),
-    }
-    let file: KvFile = fastjson::from_slice(&std::fs::read(path)?)?;
-    Ok(Some(file.config_table))
-}
-
-/// As RocketMQ: the content before goes to `.bak`.
-fn write(path: &Path, map: &KvMap) -> Result<(), KvError> {
-    if path.exists() {
-        let _ = std::fs::copy(path, beside(path, ".bak"));
-    }
-    let text = fastjson::to_vec(&KvFile {
-        config_table: map.clone(),
-    })?;
-    Ok(write_whole(path, &text)?)
-}
-
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_file_is_rocketmqs() {
-        let dir = tempfile::tempdir().expect("a folder");
-        let path = dir.path().join("kvConfig.json");
-        assert!(recover(&path).expect("no file").is_empty());
-        let mut map = KvMap::new();
-        map.entry("NS".into())
-            .or_default()
-            .insert("k".into(), "v/ü".into());
-        write(&path, &map).expect("written");
-        let text = std::fs::read_to_string(&path).expect("readable");
-        assert_eq!(text, r#"{"configTable":{"NS":{"k":"v/ü"}}}"#);
-        assert_eq!(recover(&path).expect("readable"), map);
-        map.entry("NS".into())
-            .or_default()
-            .insert("k".into(), "w".into());
-        write(&path, &map).expect("written");
-        std::fs::write(&path, "{\"configTable\":{").expect("damaged");
-        let before = recover(&path).expect("the backup");
-        assert_eq!(before["NS"]["k"], "v/ü");
     }
 }

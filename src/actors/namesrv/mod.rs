@@ -31,7 +31,7 @@ use actix::dev::ToEnvelope;
 use actix::{Actor, Arbiter, ArbiterHandle, Context, Handler};
 use thiserror::Error;
 
-use self::kv_config::{KvConfig, KvError};
+use self::kv_config::KvConfig;
 use self::liveness::Liveness;
 use self::notifier::Notifier;
 use self::route_table::RouteTable;
@@ -40,10 +40,14 @@ use self::shared::{Clock, Shared};
 use self::snapshot::Snapshot;
 use self::snapshot_writer::SnapshotWriter;
 use crate::actors::kernel::{
-    ActorRef, PermitClass, PermitLimit, Permits, RestartPolicy, Shutdown, Tree, now_ms, spawn,
+    ActorRef, PermitClass, PermitLimit, Permits, Shutdown, Tree, now_ms, spawn,
 };
 use crate::actors::net::{Net, NetConfig};
-use crate::config::{Live, NamesrvConfig, OwnSection, ServerSection};
+use crate::config::{Live, NamesrvConfig, OwnSection};
+use crate::protocol::body::files::KvConfigTable;
+use crate::store::error::StoreError;
+use crate::store::fs::RealFs;
+use crate::store::tables::{ConfigFile, load_kv_config};
 
 mod debug;
 pub mod json;
@@ -82,13 +86,8 @@ pub enum NamesrvError {
         source: io::Error,
     },
     /// The key-value file is damaged, and so is its backup.
-    #[error("{file}: {source}")]
-    Kv {
-        /// The file.
-        file: String,
-        /// What is wrong.
-        source: KvError,
-    },
+    #[error("the key-value file cannot be read: {0}")]
+    Kv(#[source] StoreError),
 }
 
 /// Threads that a NameServer's actors live on.
@@ -173,11 +172,13 @@ impl Namesrv {
             .parse()
             .map_err(|_| NamesrvError::BindAddress(bind_address))?;
         let address = SocketAddr::new(ip, config.namesrv.listen_port);
-        let policy = restart_policy(&config.own);
+        let own = &config.own;
+        tree.set_restart_budget(own.actor_restarts_max, own.actor_restarts_within_ms);
+        let policy = tree.restart_policy();
         let permits = control_permits(&config.own);
-        let net_config = net_config(&config.server, &config.own);
+        let net_config = NetConfig::of(&config.server, &config.own);
         let shared = Shared::new(Live::new(config), clock.unwrap_or_else(|| Arc::new(now_ms)));
-        recover(&shared)?;
+        let kv_file = recover(&shared)?;
 
         let notifier = spawn(
             tree,
@@ -216,7 +217,7 @@ impl Namesrv {
             "kv_config",
             &threads.disk,
             policy,
-            move |cell| KvConfig::new(cell, own),
+            move |cell| KvConfig::new(cell, own, kv_file),
         );
         let snapshot = shared.config.load().route_snapshot_path().map(|path| {
             let own = shared.clone();
@@ -281,17 +282,15 @@ where
     }
 }
 
-/// Fills the tables from the files, and forgets at once who has been silent for too long.
-fn recover(shared: &Shared) -> Result<(), NamesrvError> {
+/// Fills the tables from the files, and forgets at once who has been silent for too long. Returns the
+/// key-value file, for its actor.
+fn recover(shared: &Shared) -> Result<ConfigFile<KvConfigTable>, NamesrvError> {
     let config = shared.config.load();
     let kv_path = &config.namesrv.kv_config_path;
-    let map = kv_config::recover(kv_path).map_err(|source| NamesrvError::Kv {
-        file: kv_path.display().to_string(),
-        source,
-    })?;
-    shared.kv.store(map);
+    let (kv_file, kv) = load_kv_config(RealFs::shared(), kv_path).map_err(NamesrvError::Kv)?;
+    shared.kv.store(kv.unwrap_or_default().config_table);
     let Some(path) = config.route_snapshot_path() else {
-        return Ok(());
+        return Ok(kv_file);
     };
     match Snapshot::read(&path) {
         Ok(None) => {}
@@ -317,15 +316,7 @@ fn recover(shared: &Shared) -> Result<(), NamesrvError> {
             );
         }
     }
-    Ok(())
-}
-
-fn restart_policy(own: &OwnSection) -> RestartPolicy {
-    RestartPolicy {
-        max_restarts: usize::try_from(own.actor_restarts_max).unwrap_or(usize::MAX),
-        within: Duration::from_millis(own.actor_restarts_within_ms),
-        ..RestartPolicy::default()
-    }
+    Ok(kv_file)
 }
 
 fn control_permits(own: &OwnSection) -> Permits {
@@ -334,19 +325,4 @@ fn control_permits(own: &OwnSection) -> Permits {
         bytes_max: own.permit_control_bytes,
     };
     Permits::new(&[(PermitClass::Control, limit)])
-}
-
-/// The bounds of the network side as the configuration has them, for a broker too.
-pub fn net_config(server: &ServerSection, own: &OwnSection) -> NetConfig {
-    NetConfig {
-        frame_len_max: own.max_frame_bytes,
-        backlog: server.server_socket_backlog,
-        connections_max: own.max_connections,
-        unsent_bytes_max: own.connection_unsent_bytes,
-        in_flight_max: own.connection_requests,
-        in_flight_bytes_max: own.connection_read_bytes,
-        idle_timeout: Duration::from_secs(server.server_channel_max_idle_time_s),
-        stall_timeout: Duration::from_millis(own.connection_unsent_ms),
-        ..NetConfig::default()
-    }
 }

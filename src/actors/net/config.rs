@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::config::{OwnSection, ServerSection};
 use crate::protocol::frame::FRAME_LEN_MAX;
 
 /// Buffers handed to one vectored write.
@@ -34,6 +35,10 @@ pub struct NetConfig {
     pub frame_len_max: usize,
     /// Pending connections of the listening socket.
     pub backlog: i32,
+    /// Send buffer of each socket in bytes; 0 is the system's.
+    pub send_buffer_len: usize,
+    /// Receive buffer of each socket in bytes; 0 is the system's.
+    pub recv_buffer_len: usize,
     /// Open connections; more are accepted and closed at once.
     pub connections_max: usize,
     /// Answer bytes of one connection not yet taken by its socket; past it, it is not read.
@@ -54,11 +59,33 @@ pub struct NetConfig {
     pub tick: Duration,
 }
 
+impl NetConfig {
+    /// The bounds as the configuration has them.
+    pub fn of(server: &ServerSection, own: &OwnSection) -> Self {
+        let len = |bytes: i32| usize::try_from(bytes).unwrap_or(0);
+        NetConfig {
+            frame_len_max: own.max_frame_bytes,
+            backlog: server.server_socket_backlog,
+            send_buffer_len: len(server.server_socket_snd_buf_bytes),
+            recv_buffer_len: len(server.server_socket_rcv_buf_bytes),
+            connections_max: own.max_connections,
+            unsent_bytes_max: own.connection_unsent_bytes,
+            in_flight_max: own.connection_requests,
+            in_flight_bytes_max: own.connection_read_bytes,
+            idle_timeout: Duration::from_secs(server.server_channel_max_idle_time_s.max(1)),
+            stall_timeout: Duration::from_millis(own.connection_unsent_ms),
+            ..NetConfig::default()
+        }
+    }
+}
+
 impl Default for NetConfig {
     fn default() -> Self {
         NetConfig {
             frame_len_max: FRAME_LEN_MAX,
             backlog: 1024,
+            send_buffer_len: 0,
+            recv_buffer_len: 0,
             connections_max: 100_000,
             unsent_bytes_max: 16 * 1024 * 1024,
             in_flight_max: 4096,

@@ -299,7 +299,7 @@ impl Net {
             connections: Mutex::default(),
         });
         let (own, shown) = (hub.clone(), hub.clone());
-        let policy = RestartPolicy::default();
+        let policy = tree.restart_policy();
         let actor = spawn(tree, parent, "net", "net", &first, policy, move |cell| {
             cell.set_detail(move || shown.detail());
             HubActor { cell, hub: own }
@@ -316,14 +316,14 @@ impl Net {
     /// # Errors
     /// Whatever binding says, mostly that the address is in use.
     pub fn listen(&self, address: SocketAddr, factory: ServiceFactory) -> io::Result<SocketAddr> {
-        let socket = bind(address, self.hub.config.backlog)?;
+        let socket = bind(address, &self.hub.config)?;
         let bound = socket.local_addr()?;
         let parent = format!("{}/listener", self.hub.path);
         let name = bound.port().to_string();
         let Some((arbiter, _)) = self.hub.arbiters.first() else {
             return Ok(bound);
         };
-        let (hub, policy) = (self.hub.clone(), RestartPolicy::default());
+        let (hub, policy) = (self.hub.clone(), self.hub.tree.restart_policy());
         let make = move |cell| Listener::new(cell, hub, factory, socket);
         let listener = spawn(
             &self.hub.tree,

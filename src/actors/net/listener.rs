@@ -15,12 +15,12 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener as Accepting;
 
 use super::ServiceFactory;
-use super::config::{ACCEPT_PAUSE, ACCEPTS_PER_TURN_MAX};
+use super::config::{ACCEPT_PAUSE, ACCEPTS_PER_TURN_MAX, NetConfig};
 use super::hub::Hub;
 use crate::actors::kernel::{ActorCell, Shutdown};
 
 /// Binds a listening socket as a Java server does: the address can be taken again at once.
-pub(super) fn bind(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
+pub(super) fn bind(address: SocketAddr, config: &NetConfig) -> io::Result<TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -32,7 +32,14 @@ pub(super) fn bind(address: SocketAddr, backlog: i32) -> io::Result<TcpListener>
     }
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    socket.listen(backlog)?;
+    // Accepted sockets inherit the buffers.
+    if config.send_buffer_len > 0 {
+        socket.set_send_buffer_size(config.send_buffer_len)?;
+    }
+    if config.recv_buffer_len > 0 {
+        socket.set_recv_buffer_size(config.recv_buffer_len)?;
+    }
+    socket.listen(config.backlog)?;
     Ok(socket.into())
 }
 

@@ -1,177 +1,20 @@
 //! Real sockets against a small echo service.
 
-use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use actix::{Arbiter, System};
-use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::sync::mpsc;
-use tokio_util::codec::Decoder;
+use actix::System;
+use bytes::BytesMut;
+use tokio::io::AsyncWriteExt;
 
 use super::*;
-use crate::actors::kernel::{Page, Tree, lock};
-use crate::protocol::{FrameCodec, RequestCode, ResponseCode};
+use crate::actors::kernel::{Page, lock};
+use crate::protocol::{RequestCode, ResponseCode};
 
-/// What the service hands to the test.
-enum Event {
-    Batch(usize),
-    Held(Responder),
-    Opened(Arc<ConnectionHandle>),
-    Closed(u64),
-}
+mod bench;
 
-struct Echo {
-    events: mpsc::UnboundedSender<Event>,
-    big: Bytes,
-}
-
-impl Service for Echo {
-    fn frames(&mut self, frames: &mut Vec<RemotingCommand>, conn: &Arc<ConnectionHandle>) {
-        let _ = self.events.send(Event::Batch(frames.len()));
-        for frame in frames.drain(..) {
-            let responder = conn.responder(&frame);
-            match frame.request_code() {
-                Some(RequestCode::HeartBeat) => {
-                    responder.answer(
-                        ResponseCode::Success,
-                        None,
-                        None,
-                        &[("k", "v")],
-                        [frame.body],
-                    );
-                }
-                Some(RequestCode::PullMessage) => {
-                    let bodies = [self.big.clone(), self.big.clone()];
-                    responder.answer(ResponseCode::Success, None, None, &[], bodies);
-                }
-                Some(RequestCode::SendMessage) => {
-                    let _ = self.events.send(Event::Held(responder));
-                }
-                Some(RequestCode::GetMaxOffset) => panic!("service panics"),
-                _ => drop(responder),
-            }
-        }
-    }
-
-    fn closed(&mut self, conn: &Arc<ConnectionHandle>) {
-        let _ = self.events.send(Event::Closed(conn.id));
-    }
-}
-
-const BIG_LEN: usize = 64 * 1024;
-
-struct Server {
-    tree: Tree,
-    net: Net,
-    address: SocketAddr,
-    events: mpsc::UnboundedReceiver<Event>,
-    arbiter: Arbiter,
-}
-
-impl Server {
-    fn start(config: NetConfig) -> Server {
-        let tree = Tree::new("test");
-        let arbiter = Arbiter::new();
-        let net = Net::start(&tree, "test", vec![arbiter.handle()], config);
-        let (sender, events) = mpsc::unbounded_channel();
-        let factory: ServiceFactory = Arc::new(move |conn| {
-            let _ = sender.send(Event::Opened(conn.clone()));
-            Box::new(Echo {
-                events: sender.clone(),
-                big: Bytes::from(vec![b'x'; BIG_LEN]),
-            })
-        });
-        let address = net.listen("127.0.0.1:0".parse().unwrap(), factory).unwrap();
-        Server {
-            tree,
-            net,
-            address,
-            events,
-            arbiter,
-        }
-    }
-
-    async fn held(&mut self) -> Responder {
-        loop {
-            if let Event::Held(responder) = self.events.recv().await.unwrap() {
-                return responder;
-            }
-        }
-    }
-
-    async fn opened(&mut self) -> Arc<ConnectionHandle> {
-        loop {
-            if let Event::Opened(conn) = self.events.recv().await.unwrap() {
-                return conn;
-            }
-        }
-    }
-
-    async fn closed(&mut self) -> u64 {
-        loop {
-            if let Event::Closed(id) = self.events.recv().await.unwrap() {
-                return id;
-            }
-        }
-    }
-
-    async fn connect(&self) -> Client {
-        let stream = TcpStream::connect(self.address).await.unwrap();
-        Client {
-            stream,
-            arrived: BytesMut::new(),
-            opaque: 0,
-        }
-    }
-}
-
-struct Client {
-    stream: TcpStream,
-    arrived: BytesMut,
-    opaque: i32,
-}
-
-impl Client {
-    fn frame(&mut self, code: RequestCode, body: &[u8]) -> BytesMut {
-        self.opaque += 1;
-        let mut command = RemotingCommand::request_without_header(code).with_body(body.to_vec());
-        command.opaque = self.opaque;
-        let mut bytes = BytesMut::new();
-        command.encode(&mut bytes);
-        bytes
-    }
-
-    async fn send(&mut self, code: RequestCode, body: &[u8]) {
-        let bytes = self.frame(code, body);
-        self.stream.write_all(&bytes).await.unwrap();
-    }
-
-    /// The next frame, or `None` once the server has closed.
-    async fn receive(&mut self) -> Option<RemotingCommand> {
-        let mut codec = FrameCodec::default();
-        loop {
-            if let Some(frame) = codec.decode(&mut self.arrived).unwrap() {
-                return Some(frame);
-            }
-            match self.stream.read_buf(&mut self.arrived).await {
-                Ok(0) | Err(_) => return None,
-                Ok(_) => {}
-            }
-        }
-    }
-
-    async fn echo(&mut self, body: &[u8]) {
-        self.send(RequestCode::HeartBeat, body).await;
-        let answer = self.receive().await.unwrap();
-        assert_eq!((answer.opaque, &answer.body[..]), (self.opaque, body));
-        assert!(answer.is_response());
-        assert_eq!(answer.ext_fields.get("k"), Some("v"));
-    }
-}
+use bench::{BIG_LEN, Event, Server};
 
 #[actix::test]
 async fn pipelined_requests_are_answered_in_order() {
@@ -490,7 +333,7 @@ async fn stop_listening_then_close_all() {
     client.echo(b"x").await;
     server.net.stop_listening().await;
     // The port is free again.
-    let again = super::listener::bind(server.address, 16);
+    let again = super::listener::bind(server.address, &NetConfig::default());
     assert!(again.is_ok(), "{again:?}");
     client.echo(b"still open").await;
     server.net.close_all();

@@ -16,7 +16,10 @@ use super::{
     append::{AppendReply, Appended, PutStatus},
     watermarks::Watermarks,
 };
-use crate::actors::kernel::{ActorCell, Permit, Shutdown};
+use crate::{
+    actors::kernel::{ActorCell, Permit, Shutdown},
+    config::Derived,
+};
 
 /// How often deadlines are looked at.
 const TICK: Duration = Duration::from_millis(100);
@@ -65,13 +68,17 @@ struct Waiting {
 pub struct Acks {
     cell: Arc<ActorCell>,
     watermarks: Watermarks,
-    wait_for: WaitFor,
+    wait_for: Derived<WaitFor>,
     waiting: VecDeque<Waiting>,
 }
 
 impl Acks {
     /// State for a first start and for every restart: nobody waits.
-    pub fn recover(cell: Arc<ActorCell>, watermarks: Watermarks, wait_for: WaitFor) -> Self {
+    pub fn recover(
+        cell: Arc<ActorCell>,
+        watermarks: Watermarks,
+        wait_for: Derived<WaitFor>,
+    ) -> Self {
         Self {
             cell,
             watermarks,
@@ -94,10 +101,11 @@ impl Acks {
 
     fn reached(&self) -> i64 {
         let mut reached = i64::MAX;
-        if self.wait_for.flush.is_some() {
+        let wait_for = self.wait_for.load();
+        if wait_for.flush.is_some() {
             reached = reached.min(self.watermarks.flushed());
         }
-        if let Some((slaves, _)) = self.wait_for.slaves {
+        if let Some((slaves, _)) = wait_for.slaves {
             reached = reached.min(self.watermarks.replicated(slaves));
         }
         reached
@@ -120,20 +128,21 @@ impl Acks {
 
     fn timed_out(&self, waiting: &Waiting) -> Option<PutStatus> {
         let waited = waiting.since.elapsed();
-        if let Some(limit) = self.wait_for.flush
+        let wait_for = self.wait_for.load();
+        if let Some(limit) = wait_for.flush
             && waited >= limit
             && waiting.hold.end > self.watermarks.flushed()
         {
             return Some(PutStatus::FlushDiskTimeout);
         }
-        let (slaves, limit) = self.wait_for.slaves?;
+        let (slaves, limit) = wait_for.slaves?;
         let missing = waiting.hold.end > self.watermarks.replicated(slaves);
         (waited >= limit && missing).then_some(PutStatus::FlushSlaveTimeout)
     }
 
     /// The last life's waiters: their records are stored, whether durably is not known here.
     fn answer_as_timed_out(&mut self) {
-        let status = if self.wait_for.flush.is_some() {
+        let status = if self.wait_for.load().flush.is_some() {
             PutStatus::FlushDiskTimeout
         } else {
             PutStatus::FlushSlaveTimeout
@@ -152,7 +161,7 @@ impl Actor for Acks {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        if self.wait_for.anything() {
+        if self.wait_for.load().anything() {
             ctx.run_interval(TICK, |actor, _| actor.expire());
         }
     }
@@ -161,7 +170,11 @@ impl Actor for Acks {
 impl Supervised for Acks {
     fn restarting(&mut self, _: &mut Self::Context) {
         self.answer_as_timed_out();
-        *self = Self::recover(self.cell.clone(), self.watermarks.clone(), self.wait_for);
+        *self = Self::recover(
+            self.cell.clone(),
+            self.watermarks.clone(),
+            self.wait_for.clone(),
+        );
     }
 }
 

@@ -18,6 +18,7 @@ use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Supervised};
 use super::{index::IndexMarks, watermarks::Watermarks};
 use crate::{
     actors::kernel::{ActorCell, Shutdown},
+    config::Derived,
     store::{
         checkpoint::{Checkpoint, CheckpointFile},
         error::StoreError,
@@ -26,13 +27,6 @@ use crate::{
         tails::{Anchor, QueueTail, Tails, boot_id},
     },
 };
-
-/// How often the files are written while the log grows. RocketMQ writes its checkpoint every second.
-const WRITE_EVERY: Duration = Duration::from_secs(2);
-
-/// How often queue and index files are synced (`flushConsumeQueueThoroughInterval` is 60 s in
-/// RocketMQ; its ordinary round, 1 s, skips queues with less than two new pages).
-const SYNC_EVERY: Duration = Duration::from_secs(10);
 
 /// The longest that writing may take before the watchdog counts it as stuck.
 const WRITE_MAX: Duration = Duration::from_secs(60);
@@ -100,6 +94,10 @@ pub struct CheckpointParts {
     pub root: PathBuf,
     /// Our file.
     pub tails_path: PathBuf,
+    /// How often both files are written while the log grows (`tailsIntervalMs`).
+    pub write_every: Duration,
+    /// How often queue and index files are synced.
+    pub sync_every: Derived<Duration>,
 }
 
 impl CheckpointParts {
@@ -145,7 +143,7 @@ impl Checkpointer {
         if anchor.log_end == self.written_upto {
             return;
         }
-        if self.last_sync.elapsed() >= SYNC_EVERY {
+        if self.last_sync.elapsed() >= **self.parts.sync_every.load() {
             self.sync();
         }
         let page = self.next_page();
@@ -218,7 +216,7 @@ impl Actor for Checkpointer {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.run_interval(WRITE_EVERY, |actor, _| actor.write());
+        ctx.run_interval(self.parts.write_every, |actor, _| actor.write());
     }
 }
 

@@ -13,10 +13,10 @@ use bytes::BytesMut;
 use tokio::sync::oneshot;
 
 use super::{
-    acks::{Acks, Hold, WaitFor},
+    acks::{Acks, Hold},
     append::{AppendBatch, AppendReply, AppendRequest, Appended, PutStatus},
     dispatcher::{Dispatch, Dispatched, Dispatcher, TopicRemoved, VisibleMoved},
-    flush::{FlushActor, FlushWake},
+    flush::{FlushActor, FlushPolicy, FlushWake},
     watermarks::Watermarks,
 };
 use crate::{
@@ -24,6 +24,7 @@ use crate::{
         broker::stats::Stats,
         kernel::{self, ActorCell, ActorRef, Permit, Shutdown},
     },
+    config::Derived,
     protocol::Str,
     store::{
         commit_log::CommitLogWriter as LogFiles, dispatch::DispatchRecord, error::StoreError,
@@ -54,8 +55,8 @@ pub struct WriterParts {
     pub watermarks: Watermarks,
     /// All queues.
     pub table: Arc<QueueTable>,
-    /// What answers wait for.
-    pub wait_for: WaitFor,
+    /// Whether answers wait for the disk or for slaves.
+    pub holds_answers: bool,
     /// Gets what was published.
     pub dispatcher: ActorRef<Dispatcher>,
     /// Holds answers that wait.
@@ -64,8 +65,8 @@ pub struct WriterParts {
     pub flush: ActorRef<FlushActor>,
     /// Collapses wakes of `flush`.
     pub flush_wake: FlushWake,
-    /// Whether every write wakes `flush` (SYNC_FLUSH).
-    pub wake_flush: bool,
+    /// Whether writes wake `flush`.
+    pub flush_policy: Derived<FlushPolicy>,
     /// Statistics.
     pub stats: Stats,
 }
@@ -254,7 +255,7 @@ impl CommitLogWriter {
                 end,
                 records,
             });
-            if self.parts.wake_flush {
+            if self.parts.flush_policy.load().is_woken() {
                 self.parts.flush_wake.wake(&self.parts.flush);
             }
         }
@@ -287,7 +288,7 @@ impl CommitLogWriter {
                 .find(|r| r.status.is_stored())
                 .map(end_of);
             match end {
-                Some(end) if batch.wait_store_ok && self.parts.wait_for.anything() => {
+                Some(end) if batch.wait_store_ok && self.parts.holds_answers => {
                     let (reply, permit) = (batch.reply, batch.permit);
                     self.parts.acks.tell(Hold {
                         end,

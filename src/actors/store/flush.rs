@@ -19,11 +19,20 @@ use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, Superv
 use super::{acks::MarksMoved, dispatcher::VisibleMoved, watermarks::Watermarks};
 use crate::{
     actors::kernel::{ActorCell, ActorRef, Shutdown, TellRef},
+    config::Derived,
     store::commit_log::Flusher,
 };
 
 /// The longest that one fsync may take before the watchdog counts it as stuck.
 const FSYNC_MAX: Duration = Duration::from_secs(60);
+
+/// Bytes of a page.
+const PAGE_LEN: i64 = 4096;
+
+/// The pause between two looks at the time of the next round.
+const PAUSE_MIN: Duration = Duration::from_millis(1);
+/// See [`PAUSE_MIN`].
+const PAUSE_MAX: Duration = Duration::from_millis(500);
 
 /// When the log is flushed.
 #[derive(Debug, Clone, Copy)]
@@ -32,10 +41,19 @@ pub struct FlushPolicy {
     pub sync: bool,
     /// ASYNC_FLUSH: how often (`flushIntervalCommitLog`).
     pub interval: Duration,
+    /// ASYNC_FLUSH: not more often, though the log grows (`flushCommitLogTimed`).
+    pub timed: bool,
     /// ASYNC_FLUSH: pages of 4 KiB below which a round is skipped (`flushCommitLogLeastPages`)…
     pub least_pages: i64,
     /// …unless the last flush is this long ago (`flushCommitLogThoroughInterval`).
     pub thorough_interval: Duration,
+}
+
+impl FlushPolicy {
+    /// Whether the flush is woken when the log grew, or comes by itself in time.
+    pub fn is_woken(&self) -> bool {
+        self.sync || !self.timed
+    }
 }
 
 /// The log grew.
@@ -66,7 +84,7 @@ pub struct FlushParts {
     /// Positions.
     pub watermarks: Watermarks,
     /// When.
-    pub policy: FlushPolicy,
+    pub policy: Derived<FlushPolicy>,
     /// Collapses wakes.
     pub wake: FlushWake,
     /// Holds the answers that wait.
@@ -80,6 +98,7 @@ pub struct FlushActor {
     cell: Arc<ActorCell>,
     parts: FlushParts,
     flusher: Flusher,
+    last_round: Instant,
     last_thorough: Instant,
 }
 
@@ -91,6 +110,7 @@ impl FlushActor {
             cell,
             parts,
             flusher,
+            last_round: Instant::now(),
             last_thorough: Instant::now(),
         }
     }
@@ -120,13 +140,29 @@ impl FlushActor {
         }
     }
 
-    fn tick(&mut self) {
+    /// Flushes if enough was written, or long enough ago.
+    fn round(&mut self, policy: &FlushPolicy) {
+        self.last_round = Instant::now();
         let behind = self.parts.watermarks.appended() - self.parts.watermarks.flushed();
-        let thorough = self.last_thorough.elapsed() >= self.parts.policy.thorough_interval;
-        if behind >= self.parts.policy.least_pages * 4096 || (thorough && behind > 0) {
+        let thorough = self.last_thorough.elapsed() >= policy.thorough_interval;
+        if behind >= policy.least_pages * PAGE_LEN || (thorough && behind > 0) {
             self.last_thorough = Instant::now();
             self.flush_all();
         }
+    }
+
+    /// Has a round come in time. A long interval is slept in pieces, for it may be shortened.
+    fn next_round(&self, ctx: &mut Context<Self>) {
+        let left =
+            |policy: &FlushPolicy, since: Instant| policy.interval.saturating_sub(since.elapsed());
+        let pause = left(&self.parts.policy.load(), self.last_round).clamp(PAUSE_MIN, PAUSE_MAX);
+        ctx.run_later(pause, move |actor, ctx| {
+            let policy = actor.parts.policy.load_full();
+            if left(&policy, actor.last_round).is_zero() {
+                actor.round(&policy);
+            }
+            actor.next_round(ctx);
+        });
     }
 }
 
@@ -136,7 +172,7 @@ impl Actor for FlushActor {
     fn started(&mut self, ctx: &mut Self::Context) {
         self.parts.wake.awake();
         ctx.notify(Flush);
-        ctx.run_interval(self.parts.policy.interval, |actor, _| actor.tick());
+        self.next_round(ctx);
     }
 }
 
@@ -152,8 +188,11 @@ impl Handler<Flush> for FlushActor {
     fn handle(&mut self, _: Flush, _: &mut Self::Context) {
         self.cell.begin_work();
         self.parts.wake.awake();
-        if self.parts.policy.sync {
+        let policy = self.parts.policy.load_full();
+        if policy.sync {
             self.flush_all();
+        } else if !policy.timed {
+            self.round(&policy);
         }
     }
 }

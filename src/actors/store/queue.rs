@@ -2,40 +2,49 @@
 //! next message.
 //!
 //! Its shard alone sends to it. A restart opens the files again and reads from the log what they
-//! lack; pulls that waited are asked again. What is lost is the message that was being handled: a
-//! pull in it is answered with "outcome unknown", a hand-over in it is read again from the log.
+//! lack (`queue/reread.rs`); pulls that waited are asked again. What is lost is the message that was
+//! being handled: a pull in it is answered with "outcome unknown", a hand-over in it is read again
+//! from the log.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, Mutex, atomic::Ordering},
     time::Instant,
 };
 
-use actix::{Actor, ActorContext, Context, Handler, Message, Supervised};
+use actix::{Actor, ActorContext, Context, Handler, Supervised};
 
+use self::{
+    reread::{Reread, skips_offsets},
+    serving::HeldPull,
+};
 use super::{
-    cold_reader::Warm,
-    dispatcher::Dispatched,
-    pull::{Pull, may_wait},
-    rescan::Rescan,
-    shard::QueueGauge,
+    cold_reader::Warm, dispatcher::Dispatched, rescan::Rescan, shard::QueueGauge,
     watermarks::Watermarks,
 };
 use crate::{
     actors::{
         broker::stats::Stats,
-        kernel::{ActorCell, Shutdown, TellRef},
+        kernel::{ActorCell, Shutdown, TellRef, after_drain},
     },
+    config::Derived,
     store::{
         commit_log::CommitLogReader,
-        consume_queue::{Boundary, ConsumeQueue, ConsumeQueueError, Entry, QueueHome, QueueTail},
+        consume_queue::{ConsumeQueue, ConsumeQueueError, Entry, QueueHome, QueueTail},
+        deleted_topics::DeletedTopics,
         error::StoreError,
-        get_message::{self, GetLimits, GetResult, GetStatus},
+        get_message::GetLimits,
         queue_table::QueueSlot,
     },
 };
 
-/// Pulls that one queue holds at most; a further one is answered at once.
-pub const HELD_PULLS_MAX: usize = 10_000;
+mod messages;
+mod reread;
+mod serving;
+
+pub use self::{
+    messages::{Arrived, CatchUp, Destroy, Inspect, LogCut, QueueView, Serve, Sleep, Tick},
+    serving::HELD_PULLS_MAX,
+};
 
 /// What all queues of a broker share.
 pub struct QueueParts {
@@ -44,11 +53,13 @@ pub struct QueueParts {
     /// Positions of the log.
     pub watermarks: Watermarks,
     /// Limits of one pull.
-    pub limits: GetLimits,
+    pub limits: Derived<GetLimits>,
     /// Statistics.
     pub stats: Stats,
     /// Reads records again after a gap.
     pub rescan: Rescan,
+    /// The deleted topics: their records belong to no queue of today.
+    pub deleted: Arc<Mutex<DeletedTopics>>,
     /// Brings bytes into memory before they are answered.
     pub cold_reader: TellRef<Warm>,
 }
@@ -59,102 +70,6 @@ impl QueueParts {
     }
 }
 
-/// Records of this queue became visible.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct Arrived {
-    /// The records, in order.
-    pub items: Vec<Dispatched>,
-    /// The log is handed over up to here.
-    pub log_end: i64,
-}
-
-/// Write what is unwritten, answer pulls whose time is over.
-#[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "()")]
-pub struct Tick {
-    /// The log is handed over up to here.
-    pub log_end: i64,
-}
-
-/// A pull.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct Serve(pub Box<Pull>);
-
-/// Read from the log what the files lack: a hand-over may have been lost.
-#[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "()")]
-pub struct CatchUp {
-    /// The log is handed over up to here.
-    pub log_end: i64,
-}
-
-/// Nothing has happened for long: write what is unwritten and end.
-#[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "()")]
-pub struct Sleep;
-
-/// A look at the queue's entries by a request processor or a delivery actor.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Inspect(pub Box<dyn FnOnce(&mut QueueView<'_>) + Send>);
-
-/// The log was cut at its old end: entries below its first offset are gone.
-#[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "()")]
-pub struct LogCut {
-    /// First offset of the log.
-    pub log_min: i64,
-}
-
-/// The topic was deleted: the files go.
-#[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "()")]
-pub struct Destroy;
-
-/// What [`Inspect`] may look at.
-pub struct QueueView<'a> {
-    queue: &'a mut ConsumeQueue,
-    log: &'a CommitLogReader,
-}
-
-impl QueueView<'_> {
-    /// First and behind-the-last offset.
-    pub fn range(&self) -> (i64, i64) {
-        (self.queue.min_offset(), self.queue.max_offset())
-    }
-
-    /// At most `count` entries from `from` on.
-    pub fn entries(&mut self, from: i64, count: usize) -> Result<Vec<Entry>, StoreError> {
-        self.queue.get(from, count)
-    }
-
-    /// The offset whose message was stored around `timestamp` (ms).
-    pub fn offset_by_time(
-        &mut self,
-        timestamp: i64,
-        boundary: Boundary,
-    ) -> Result<i64, StoreError> {
-        let log = self.log;
-        self.queue.offset_by_time(timestamp, boundary, |entry| {
-            log.store_timestamp_at(entry.physical_offset)
-        })
-    }
-
-    /// Store time (ms) of the message at an offset.
-    pub fn store_time(&mut self, offset: i64) -> Option<i64> {
-        let entries = self.queue.get(offset, 1).ok()?;
-        self.log
-            .store_timestamp_at(entries.first()?.physical_offset)
-    }
-}
-
-struct HeldPull {
-    pull: Box<Pull>,
-    until: Instant,
-}
-
 /// The actor; see the module.
 pub struct Queue {
     cell: Arc<ActorCell>,
@@ -162,6 +77,8 @@ pub struct Queue {
     parts: Arc<QueueParts>,
     /// `None` while its files cannot be opened: the next message tries again.
     files: Option<ConsumeQueue>,
+    /// Set while the files lack entries that the log has.
+    reread: Option<Reread>,
     held: Vec<HeldPull>,
     gauge: Arc<QueueGauge>,
     entries: Vec<Entry>,
@@ -182,6 +99,7 @@ impl Queue {
             slot,
             parts,
             files: None,
+            reread: None,
             held,
             gauge,
             entries,
@@ -193,8 +111,9 @@ impl Queue {
     }
 
     fn open(&mut self) -> Result<(), StoreError> {
+        let promised = self.slot.readable_end();
         let tail = QueueTail {
-            max_offset: self.slot.readable_end(),
+            max_offset: promised,
             last_physical: self.slot.last_physical(),
         };
         let home = Arc::clone(&self.parts.home);
@@ -202,8 +121,14 @@ impl Queue {
         let mut files = ConsumeQueue::resume(home, key.topic.clone(), key.queue_id, tail)?;
         files.truncate_above(self.parts.log().end())?;
         files.correct_min_offset(self.parts.log().min_offset())?;
-        self.slot.set_min_offset(files.min_offset());
+        let is_short = files.max_offset() < promised;
+        if !is_short {
+            self.slot.set_min_offset(files.min_offset());
+        }
         self.files = Some(files);
+        if is_short {
+            self.read_again();
+        }
         Ok(())
     }
 
@@ -213,7 +138,7 @@ impl Queue {
     }
 
     /// The files, opened now if an earlier try failed.
-    fn files(&mut self) -> Option<&mut ConsumeQueue> {
+    fn open_files(&mut self) -> Option<&mut ConsumeQueue> {
         if self.files.is_none()
             && let Err(error) = self.open()
         {
@@ -222,9 +147,21 @@ impl Queue {
         self.files.as_mut()
     }
 
+    /// The files while they have all entries that were promised.
+    fn whole_files(&mut self) -> Option<&mut ConsumeQueue> {
+        self.open_files()?;
+        self.files.as_mut().filter(|_| self.reread.is_none())
+    }
+
     fn arrived(&mut self, items: &[Dispatched], log_end: i64) {
         let Some(first) = items.first() else { return };
-        let first_offset = first.record.queue_offset;
+        if self.open_files().is_none() {
+            self.read_again();
+        }
+        if self.reread.is_some() {
+            // The log has them: they are found there.
+            return;
+        }
         let mut entries = std::mem::take(&mut self.entries);
         entries.clear();
         entries.extend(items.iter().map(|item| Entry {
@@ -232,42 +169,26 @@ impl Queue {
             size: item.record.size,
             tags_code: item.record.tags_code,
         }));
-        let Some(files) = self.files() else { return };
-        match files.append(first_offset, &entries) {
-            Ok(_) => {}
-            Err(ConsumeQueueError::Gap { .. }) => self.read_again(log_end),
-            Err(ConsumeQueueError::Store(error)) => self.report(&error),
-        }
+        let Some(files) = self.files.as_mut() else {
+            return;
+        };
+        let first_offset = first.record.queue_offset;
+        let skips = skips_offsets(files, first_offset);
+        let appended = (!skips).then(|| files.append(first_offset, &entries));
         self.entries = entries;
         self.cell.fail_point("mid_write");
+        match appended {
+            Some(Ok(_)) => {}
+            None | Some(Err(ConsumeQueueError::Gap { .. })) => return self.read_again(),
+            Some(Err(ConsumeQueueError::Store(error))) => {
+                self.report(&error);
+                return self.read_again();
+            }
+        }
         self.publish();
         if self.files.as_ref().is_some_and(ConsumeQueue::needs_flush) {
             self.flush(log_end);
         }
-    }
-
-    /// Reads from the log what the files lack, up to `until`.
-    fn read_again(&mut self, until: i64) {
-        let from = self.slot.complete_upto();
-        let found = self.parts.rescan.records_of(&self.slot, from, until);
-        log::info!(
-            "{} reads the log again: from={from} to={until} records={}",
-            self.cell.path(),
-            found.len()
-        );
-        let Some(files) = self.files() else { return };
-        for record in found {
-            let entry = Entry {
-                physical_offset: record.physical_offset,
-                size: record.size,
-                tags_code: record.tags_code,
-            };
-            if let Err(error) = files.append(record.queue_offset, &[entry]) {
-                log::error!("{} lacks entries: {error}", self.cell.path());
-                return;
-            }
-        }
-        self.publish();
     }
 
     fn publish(&self) {
@@ -277,8 +198,10 @@ impl Queue {
         }
     }
 
+    /// Writes what is unwritten. While entries are missing the files are not complete, whatever they
+    /// hold.
     fn flush(&mut self, log_end: i64) {
-        let Some(files) = self.files.as_mut() else {
+        let Some(files) = self.files.as_mut().filter(|_| self.reread.is_none()) else {
             return;
         };
         match files.flush() {
@@ -286,119 +209,14 @@ impl Queue {
             Err(error) => self.report(&error),
         }
     }
-
-    /// Answers a pull, or keeps it until there is something to answer.
-    fn serve(&mut self, mut pull: Box<Pull>) {
-        let begun = Instant::now();
-        let result = self.get(&pull);
-        self.parts.stats.get_took(begun.elapsed());
-        if let Some(until) = pull.wait_until
-            && may_wait(&result, pull.request.offset)
-            && until > Instant::now()
-            && self.held.len() < HELD_PULLS_MAX
-        {
-            pull.responder.park();
-            self.held.push(HeldPull { pull, until });
-            self.publish_held();
-            return;
-        }
-        if !pull.warmed && self.is_cold(&result) {
-            self.parts.cold_reader.tell(Warm {
-                pull,
-                parts: result.parts,
-            });
-            return;
-        }
-        pull.answer(result, &self.parts.stats);
-    }
-
-    fn is_cold(&self, result: &GetResult) -> bool {
-        let Some((low, _)) = result.physical else {
-            return false;
-        };
-        let behind = self.parts.log().end() - low;
-        behind > super::cold_reader::HOT_DISTANCE
-            && !result
-                .parts
-                .iter()
-                .all(|part| crate::store::mapped::resident(part))
-    }
-
-    fn get(&mut self, pull: &Pull) -> GetResult {
-        let request = &pull.request;
-        let parts = Arc::clone(&self.parts);
-        let mut entries = std::mem::take(&mut self.entries);
-        entries.clear();
-        let Some(files) = self.files() else {
-            return GetResult::empty(GetStatus::OffsetFoundNull, request.offset, 0, 0);
-        };
-        let (min, max) = (files.min_offset(), files.max_offset());
-        if let Some(answer) = get_message::check_offset(request.offset, min, max) {
-            return answer;
-        }
-        let wanted = get_message::entries_wanted(request, &parts.limits);
-        if let Err(error) = files.get_into(request.offset, wanted, &mut entries) {
-            self.report(&error);
-        }
-        let result = get_message::collect(
-            request,
-            &parts.limits,
-            parts.log(),
-            entries.iter().copied(),
-            min,
-            max,
-        );
-        self.entries = entries;
-        result
-    }
-
-    /// Serves the pulls that the new entries are for.
-    fn wake(&mut self, items: &[Dispatched]) {
-        let mut at = 0;
-        while at < self.held.len() {
-            let filter = &self.held[at].pull.request.filter;
-            if items
-                .iter()
-                .any(|item| filter.matches(item.record.tags_code))
-            {
-                let held = self.held.swap_remove(at);
-                self.publish_held();
-                self.serve(held.pull);
-                if at >= self.held.len() {
-                    return;
-                }
-            } else {
-                at += 1;
-            }
-        }
-    }
-
-    /// Answers the pulls whose time is over with what there is by now.
-    fn expire(&mut self, now: Instant) {
-        let mut at = 0;
-        while at < self.held.len() {
-            if self.held[at].until <= now {
-                let mut held = self.held.swap_remove(at);
-                self.publish_held();
-                held.pull.wait_until = None;
-                self.serve(held.pull);
-            } else {
-                at += 1;
-            }
-        }
-    }
-
-    fn publish_held(&self) {
-        self.gauge.held.store(self.held.len(), Ordering::Relaxed);
-    }
 }
 
 impl Actor for Queue {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        // The shard alone decides when a queue ends.
-        crate::actors::kernel::after_drain(ctx, |_: &mut Self, _| {});
+        // This also keeps the queue alive without addresses: the shard alone decides when it ends.
+        after_drain(ctx, Self::go_on_reading);
         let (slot, gauge) = (Arc::clone(&self.slot), Arc::clone(&self.gauge));
         self.cell.set_detail(move || {
             serde_json::json!({
@@ -415,10 +233,9 @@ impl Supervised for Queue {
         let held = std::mem::take(&mut self.held);
         let (slot, parts, gauge) = (self.slot.clone(), self.parts.clone(), self.gauge.clone());
         *self = Self::recover(self.cell.clone(), slot, parts, gauge);
-        self.read_again(self.parts.watermarks.visible());
-        for waiting in held {
-            self.serve(waiting.pull);
-        }
+        self.held = held;
+        self.publish_held();
+        self.read_again();
     }
 }
 
@@ -461,7 +278,7 @@ impl Handler<Inspect> for Queue {
     fn handle(&mut self, message: Inspect, _: &mut Self::Context) {
         self.cell.begin_work();
         let parts = Arc::clone(&self.parts);
-        if let Some(queue) = self.files() {
+        if let Some(queue) = self.whole_files() {
             (message.0)(&mut QueueView {
                 queue,
                 log: parts.log(),
@@ -475,7 +292,9 @@ impl Handler<LogCut> for Queue {
 
     fn handle(&mut self, cut: LogCut, _: &mut Self::Context) {
         self.cell.begin_work();
-        let Some(files) = self.files() else { return };
+        let Some(files) = self.whole_files() else {
+            return;
+        };
         let outcome = files
             .correct_min_offset(cut.log_min)
             .and_then(|()| files.delete_expired(cut.log_min).map(|_| ()));
@@ -497,11 +316,7 @@ impl Handler<Destroy> for Queue {
         {
             self.report(&error);
         }
-        for held in self.held.drain(..) {
-            let offset = held.pull.request.offset;
-            let gone = GetResult::empty(GetStatus::NoMatchedLogicQueue, offset, 0, 0);
-            held.pull.answer(gone, &self.parts.stats);
-        }
+        self.dismiss_held();
         ctx.stop();
     }
 }
@@ -509,14 +324,9 @@ impl Handler<Destroy> for Queue {
 impl Handler<CatchUp> for Queue {
     type Result = ();
 
-    fn handle(&mut self, message: CatchUp, _: &mut Self::Context) {
+    fn handle(&mut self, _: CatchUp, _: &mut Self::Context) {
         self.cell.begin_work();
-        self.read_again(message.log_end);
-        let held = std::mem::take(&mut self.held);
-        self.publish_held();
-        for waiting in held {
-            self.serve(waiting.pull);
-        }
+        self.read_again();
     }
 }
 

@@ -3,7 +3,8 @@
 use super::dispatcher::Dispatched;
 use crate::store::{
     commit_log::CommitLogReader,
-    dispatch::DispatchRecord,
+    dispatch::{DispatchRecord, ScannedRecord},
+    error::StoreError,
     queue_table::{QueueSlot, QueueTable},
 };
 
@@ -38,14 +39,30 @@ impl Rescan {
         (found, scan.position())
     }
 
-    /// The records of one queue that start in `from..until`.
-    pub fn records_of(&self, slot: &QueueSlot, from: i64, until: i64) -> Vec<DispatchRecord> {
-        let from = from.max(self.log.min_offset());
-        self.log
-            .scan(from, until)
-            .map_while(Result::ok)
-            .filter(|scanned| scanned.key == slot.key && scanned.record.in_queue())
-            .map(|scanned| scanned.record)
-            .collect()
+    /// The records of one queue that start in `from..until`, where the scan got to, and what kept it
+    /// from `until`.
+    pub fn records_of(
+        &self,
+        slot: &QueueSlot,
+        from: i64,
+        until: i64,
+    ) -> (Vec<DispatchRecord>, i64, Option<StoreError>) {
+        let (mut found, mut failed) = (Vec::new(), None);
+        let mut scan = self.log.scan(from, until);
+        for item in scan.by_ref() {
+            match item {
+                Ok(ScannedRecord { key, record }) if key == slot.key && record.in_queue() => {
+                    found.push(record);
+                }
+                Ok(_) => {}
+                Err(error) => failed = Some(error),
+            }
+        }
+        let reached = scan.position();
+        if reached < until && failed.is_none() {
+            let what = format!("the log cannot be read at {reached}");
+            failed = Some(StoreError::invalid(what));
+        }
+        (found, reached, failed)
     }
 }

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     actors::kernel::{ActorCell, ActorRef, Shutdown},
+    config::Derived,
     store::{commit_log::Preparer, fs::Fs},
 };
 
@@ -90,7 +91,7 @@ pub struct RetentionParts {
     /// The directory whose disk is watched.
     pub log_dir: PathBuf,
     /// What is deleted when.
-    pub policy: Arc<dyn Fn() -> RetentionPolicy + Send + Sync>,
+    pub policy: Derived<RetentionPolicy>,
 }
 
 /// The actor; see the module.
@@ -111,7 +112,7 @@ impl Retention {
     }
 
     fn round(&mut self) {
-        let policy = (self.parts.policy)();
+        let policy = self.parts.policy.load();
         let used = self.used_percent();
         self.parts
             .watermarks
@@ -210,7 +211,7 @@ impl Retention {
     }
 
     fn next_round(&self, ctx: &mut Context<Self>) {
-        let interval = (self.parts.policy)().interval;
+        let interval = self.parts.policy.load().interval;
         ctx.run_later(interval, |actor, ctx| {
             actor.round();
             actor.next_round(ctx);

@@ -24,15 +24,12 @@ use super::{
     queue::{Arrived, CatchUp, Destroy, LogCut, Queue, QueueParts, Sleep, Tick},
 };
 use crate::{
-    actors::kernel::{ActorCell, ActorRef, RestartPolicy, Shutdown, Tree, spawn},
+    actors::kernel::{ActorCell, ActorRef, Shutdown, Tree, spawn},
     store::queue_table::{QueueSlot, QueueTable},
 };
 
 /// How often queues with unwritten entries or waiting pulls are visited.
 pub const TICK: Duration = Duration::from_millis(250);
-
-/// An idle queue sleeps after this long: its actor goes, its files are closed.
-pub const SLEEP_AFTER: Duration = Duration::from_secs(60);
 
 /// Records for several queues of this shard, in log order.
 #[derive(Debug, Message)]
@@ -99,6 +96,8 @@ pub struct ShardParts {
     pub table: Arc<QueueTable>,
     /// What the queues share.
     pub queues: Arc<QueueParts>,
+    /// A queue idle for this long sleeps: its actor goes, its files are closed (`queueSleepMs`).
+    pub sleep_after: Duration,
     /// The shard's own thread, where its queues live, too.
     pub arbiter: ArbiterHandle,
     /// Published: below this position of the log every entry of this shard is in a file.
@@ -148,12 +147,14 @@ impl Shard {
                 slot.set_complete_upto((*log_end).max(slot.complete_upto()));
             }
             let gauge = Arc::new(QueueGauge::default());
+            // Before its birth: a queue with a hole in its files takes the mark back.
+            let handed = slot.complete_upto();
             Awake {
                 queue: born(parts, slot, &gauge),
                 slot: Arc::clone(slot),
                 gauge,
                 used: Instant::now(),
-                handed: slot.complete_upto(),
+                handed,
             }
         });
         awake.used = Instant::now();
@@ -184,6 +185,7 @@ impl Shard {
     fn tick(&mut self) {
         let log_end = self.log_end;
         let mut complete = log_end;
+        let sleep_after = self.parts.sleep_after;
         self.awake.retain(|_, awake| {
             let behind = awake.slot.complete_upto() < awake.handed;
             let holding = awake.gauge.held.load(Ordering::Relaxed) > 0;
@@ -194,7 +196,7 @@ impl Shard {
             }
             if behind || holding {
                 awake.queue.tell(Tick { log_end });
-            } else if awake.used.elapsed() >= SLEEP_AFTER {
+            } else if awake.used.elapsed() >= sleep_after {
                 awake.queue.tell(Sleep);
                 return false;
             }
@@ -214,7 +216,7 @@ impl Shard {
             if self.mine(&slot) && slot.next_offset() > slot.readable_end() {
                 let awake = self.wake(&slot);
                 awake.handed = log_end;
-                awake.queue.tell(CatchUp { log_end });
+                awake.queue.tell(CatchUp);
             }
         }
     }
@@ -229,7 +231,7 @@ fn born(parts: &ShardParts, slot: &Arc<QueueSlot>, gauge: &Arc<QueueGauge>) -> A
         Arc::clone(gauge),
         Arc::clone(&parts.queues),
     );
-    let policy = RestartPolicy::default();
+    let policy = parts.tree.restart_policy();
     spawn(
         &parts.tree,
         &parent,

@@ -2,7 +2,7 @@
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicI64},
+    sync::{Arc, Mutex, atomic::AtomicI64},
     time::Duration,
 };
 
@@ -25,14 +25,14 @@ use crate::{
     actors::{
         broker::stats::Stats,
         kernel::{
-            ActorCell, ActorRef, Crash, RestartPolicy, Role, Shutdown, TellRef, Threads, Tree,
-            shutdown_in_order, spawn,
+            ActorCell, ActorRef, Crash, Role, Shutdown, TellRef, Threads, Tree, shutdown_in_order,
+            spawn,
         },
     },
+    config::Derived,
     store::{
         abort::AbortFile,
         deleted_topics::DeletedTopics,
-        error::StoreError,
         fs::Fs,
         get_message::GetLimits,
         index::{IndexService, LastExit},
@@ -52,15 +52,21 @@ pub struct StoreSettings {
     /// Files.
     pub store: StoreConfig,
     /// What answers wait for.
-    pub wait_for: WaitFor,
+    pub wait_for: Derived<WaitFor>,
     /// What readers wait for.
     pub visible_when: VisibleWhen,
     /// When the log is flushed.
-    pub flush: FlushPolicy,
+    pub flush: Derived<FlushPolicy>,
     /// Limits of pulls.
-    pub limits: GetLimits,
+    pub limits: Derived<GetLimits>,
     /// What is deleted when.
-    pub retention: Arc<dyn Fn() -> RetentionPolicy + Send + Sync>,
+    pub retention: Derived<RetentionPolicy>,
+    /// How often queue and index files are synced.
+    pub sync_every: Derived<Duration>,
+    /// How often the files for the next start are written while the log grows.
+    pub tails_every: Duration,
+    /// After how long without work a queue sleeps.
+    pub queue_sleep: Duration,
 }
 
 /// The running store.
@@ -118,12 +124,6 @@ impl StoreActors {
             log::warn!("{PATH} leaves its abort file: {error}");
         }
     }
-
-    /// Remembers that a topic was deleted when the log ended at `log_end`.
-    pub fn remember_deleted(&self, topic: &str, log_end: i64) -> Result<(), StoreError> {
-        let mut deleted = self.deleted.lock().unwrap_or_else(PoisonError::into_inner);
-        deleted.remember(topic, log_end, self.watermarks.log().min_offset())
-    }
 }
 
 struct Starter<'a> {
@@ -150,30 +150,32 @@ impl Starter<'_> {
             });
         }
 
+        let deleted = Arc::new(Mutex::new(open.deleted));
         let cold_reader = self.cold_reader(shards.clone());
         let queues = Arc::new(QueueParts {
             home: Arc::clone(&open.home),
             watermarks: self.watermarks.clone(),
-            limits: settings.limits,
+            limits: settings.limits.clone(),
             stats: stats.clone(),
             rescan: rescan.clone(),
+            deleted: Arc::clone(&deleted),
             cold_reader: cold_reader.narrow(),
         });
-        let complete = self.shards(&shards, queues, end);
+        let complete = self.shards(&shards, queues, end, settings.queue_sleep);
         let index = self.index(fs, &settings, open.index, &rescan, &index_marks);
         let dispatcher = self.dispatcher(&shards, index.clone(), &marks, &rescan, end);
-        let acks = self.acks(settings.wait_for);
+        let acks = self.acks(settings.wait_for.clone());
         let wake = FlushWake::default();
-        let flush = self.flush(settings.flush, &wake, &acks, &dispatcher);
+        let flush = self.flush(settings.flush.clone(), &wake, &acks, &dispatcher);
         let writer_parts = WriterParts {
             watermarks: self.watermarks.clone(),
             table: Arc::clone(&self.table),
-            wait_for: settings.wait_for,
+            holds_answers: settings.wait_for.load().anything(),
             dispatcher: dispatcher.clone(),
             acks: acks.clone(),
             flush: flush.clone(),
             flush_wake: wake,
-            wake_flush: settings.flush.sync,
+            flush_policy: settings.flush,
             stats,
         };
         let writer = self.writer(writer_parts, open.writer);
@@ -188,6 +190,8 @@ impl Starter<'_> {
             fs: fs.clone(),
             root: settings.store.root.clone(),
             tails_path: settings.store.tails_path(),
+            write_every: settings.tails_every,
+            sync_every: settings.sync_every,
         });
         let retention = self.retention(RetentionParts {
             watermarks: self.watermarks.clone(),
@@ -224,7 +228,7 @@ impl Starter<'_> {
             index_marks,
             writer,
             retention,
-            deleted: Arc::new(Mutex::new(open.deleted)),
+            deleted,
             steps,
             abort: open.abort,
             _lock: open.lock,
@@ -241,7 +245,7 @@ impl Starter<'_> {
     where
         A: actix::Actor<Context = actix::Context<A>> + actix::Supervised + actix::Handler<Crash>,
     {
-        let policy = RestartPolicy::default().without_backoff();
+        let policy = self.tree.restart_policy().without_backoff();
         spawn(
             self.tree,
             PATH,
@@ -265,6 +269,7 @@ impl Starter<'_> {
         shards: &QueueShards,
         queues: Arc<QueueParts>,
         end: i64,
+        sleep_after: Duration,
     ) -> Vec<Arc<AtomicI64>> {
         let count = self.threads.shard_count();
         let complete: Vec<_> = (0..count).map(|_| Arc::new(AtomicI64::new(end))).collect();
@@ -275,6 +280,7 @@ impl Starter<'_> {
                 shards: count,
                 table: Arc::clone(&self.table),
                 queues: Arc::clone(&queues),
+                sleep_after,
                 arbiter: self.threads.get(Role::Shard(id)),
                 complete: Arc::clone(complete),
             };
@@ -334,7 +340,7 @@ impl Starter<'_> {
         })
     }
 
-    fn acks(&self, wait_for: WaitFor) -> ActorRef<Acks> {
+    fn acks(&self, wait_for: Derived<WaitFor>) -> ActorRef<Acks> {
         let watermarks = self.watermarks.clone();
         self.spawn("acks", "acks", Role::Log, move |cell| {
             Acks::recover(cell, watermarks, wait_for)
@@ -343,7 +349,7 @@ impl Starter<'_> {
 
     fn flush(
         &self,
-        policy: FlushPolicy,
+        policy: Derived<FlushPolicy>,
         wake: &FlushWake,
         acks: &ActorRef<Acks>,
         dispatcher: &ActorRef<Dispatcher>,

@@ -98,6 +98,29 @@ fn a_gap_is_told_and_keeps_what_came_before_it() {
 }
 
 #[test]
+fn a_queue_without_messages_keeps_its_offset() {
+    // Inside a file, and at the start of one.
+    for offset in [PER_FILE + 3, 2 * PER_FILE] {
+        let bench = Bench::new();
+        let mut queue = bench.recover();
+        queue.begin_at(offset).unwrap();
+        assert_eq!((queue.min_offset(), queue.max_offset()), (offset, offset));
+        let mut queue = bench.recover();
+        assert_eq!(queue.max_offset(), offset);
+        let gap = queue.append(offset + 1, &entries(1..2));
+        assert!(gap.is_ok(), "a queue without entries begins anywhere");
+        queue.destroy().unwrap();
+        queue.begin_at(offset).unwrap();
+        queue.append(offset, &entries(5..7)).unwrap();
+        assert!(queue.begin_at(offset + 9).is_err());
+        queue.flush().unwrap();
+        let mut queue = bench.recover();
+        assert_eq!(queue.get(offset, 9).unwrap(), entries(5..7));
+        assert_eq!(queue.max_offset(), offset + 2);
+    }
+}
+
+#[test]
 fn a_queue_that_starts_inside_a_file_is_filled_with_blanks() {
     let bench = Bench::new();
     let mut queue = bench.recover();

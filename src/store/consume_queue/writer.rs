@@ -107,6 +107,27 @@ impl ConsumeQueue {
         Ok(false)
     }
 
+    /// Makes a queue without entries go on at `queue_offset`: the messages before are gone, and the
+    /// next one shall not get one of their offsets.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`] for a queue with entries, and for an offset that no queue has; from
+    /// the file system.
+    pub fn begin_at(&mut self, queue_offset: i64) -> Result<(), StoreError> {
+        let position = u64::try_from(queue_offset)
+            .ok()
+            .and_then(|offset| offset.checked_mul(ENTRY_LEN as u64))
+            .filter(|position| *position <= POSITION_MAX && self.last_physical < 0);
+        let Some(position) = position else {
+            let what = format!("{} cannot begin at {queue_offset}", self.name());
+            return Err(StoreError::invalid(what));
+        };
+        self.start_at(position)?;
+        // A file, though without an entry: it tells the offset after a restart.
+        self.file_for_writing(self.file_start(position))?;
+        self.flush()
+    }
+
     /// Makes a queue that has no entries begin at `position`. The space before it in its file is
     /// filled with blanks at the next flush, as RocketMQ does.
     fn start_at(&mut self, position: u64) -> Result<(), StoreError> {

@@ -39,11 +39,12 @@ pub struct ConfigFile<T> {
 }
 
 impl<T: Serialize + DeserializeOwned> ConfigFile<T> {
-    /// Reads a table; a file that is missing, empty or broken is replaced by its backup.
+    /// Reads a table; a file that is missing, empty, unreadable or broken is replaced by its backup.
     ///
     /// # Errors
-    /// From the file system; [`StoreError::Corrupt`] when there are only broken files. (RocketMQ
-    /// starts with an empty table then.)
+    /// That of the file itself, when it cannot be read and there is no backup in its place: from the
+    /// file system, or [`StoreError::Corrupt`]. (RocketMQ starts with an empty table then, and its
+    /// next write loses what the file holds.)
     pub fn load(
         fs: Fs,
         path: impl Into<PathBuf>,
@@ -60,29 +61,17 @@ impl<T: Serialize + DeserializeOwned> ConfigFile<T> {
         };
         let mut broken = None;
         for path in [file.path.clone(), file.sibling(".bak")] {
-            let Some(bytes) = file.read(&path)? else {
-                continue;
-            };
-            match file.decode(&bytes) {
-                Ok(table) => {
-                    if path == file.path {
-                        file.is_whole = true;
-                        file.content = Some((bytes.len(), crc32fast::hash(&bytes)));
-                    } else {
+            match file.load_from(&path) {
+                Ok(None) => {}
+                Ok(Some(table)) => {
+                    if path != file.path {
                         log::warn!("table read from its backup, path={}", path.display());
                     }
                     return Ok((file, Some(table)));
                 }
                 Err(error) => {
-                    log::warn!(
-                        "table cannot be read, path={} error={error}",
-                        path.display()
-                    );
-                    let at = match &error {
-                        JsonError::Syntax { at, .. } => *at as u64,
-                        JsonError::Data(_) => 0,
-                    };
-                    broken.get_or_insert(StoreError::corrupt(&path, at, error.to_string()));
+                    log::warn!("table cannot be read, error={error}");
+                    broken.get_or_insert(error);
                 }
             }
         }
@@ -94,12 +83,17 @@ impl<T: Serialize + DeserializeOwned> ConfigFile<T> {
         &self.path
     }
 
-    /// The bytes that [`save`](Self::save) writes for a table. Together with
-    /// [`save_encoded`](Self::save_encoded) this lets another thread do the writing.
+    /// The bytes that [`save`](Self::save) writes for a table.
     ///
     /// # Errors
     /// [`StoreError::Invalid`] when the table has no JSON.
     pub fn encode(&self, table: &T) -> Result<Vec<u8>, StoreError> {
+        Ok(self.encode_with_unknown(table)?.0)
+    }
+
+    /// As [`encode`](Self::encode), with what is left of the unknown properties: those of an entry
+    /// that was removed must not come back with a new one of its name.
+    fn encode_with_unknown(&self, table: &T) -> Result<(Vec<u8>, Unknown), StoreError> {
         self.try_encode(table)
             .map_err(|e| StoreError::invalid(format!("{}: {e}", self.path.display())))
     }
@@ -109,26 +103,18 @@ impl<T: Serialize + DeserializeOwned> ConfigFile<T> {
     /// # Errors
     /// From the file system; the file and its backup are then as they were, or one of them is.
     pub fn save(&mut self, table: &T) -> Result<bool, StoreError> {
-        let bytes = self.encode(table)?;
-        self.save_encoded(&bytes)
-    }
-
-    /// Writes what [`encode`](Self::encode) made; `false` when the file holds it already.
-    ///
-    /// # Errors
-    /// As [`save`](Self::save).
-    pub fn save_encoded(&mut self, bytes: &[u8]) -> Result<bool, StoreError> {
-        let content = Some((bytes.len(), crc32fast::hash(bytes)));
+        let (bytes, unknown) = self.encode_with_unknown(table)?;
+        self.unknown = unknown;
+        let content = Some((bytes.len(), crc32fast::hash(&bytes)));
         if self.is_whole && self.content == content {
             return Ok(false);
         }
         let new = self.sibling(".tmp");
-        if let Some(dir) = self.path.parent() {
-            (self.fs.create_dir_all(dir)).map_err(|e| StoreError::io("create", dir, e))?;
-        }
+        let dir = self.dir();
+        (self.fs.create_dir_all(&dir)).map_err(|e| StoreError::io("create", &dir, e))?;
         let written = self.fs.open(&new, OpenMode::Create).and_then(|file| {
             file.set_len(0)?;
-            file.write_at(bytes, 0)?;
+            file.write_at(&bytes, 0)?;
             file.sync_data()
         });
         if let Err(e) = written {
@@ -144,21 +130,39 @@ impl<T: Serialize + DeserializeOwned> ConfigFile<T> {
         (self.fs.rename(&new, &self.path)).map_err(|e| StoreError::io("rename", &new, e))?;
         self.is_whole = true;
         self.content = None;
-        if let Some(dir) = self.path.parent() {
-            (self.fs.sync_dir(dir)).map_err(|e| StoreError::io("sync", dir, e))?;
-        }
+        (self.fs.sync_dir(&dir)).map_err(|e| StoreError::io("sync", &dir, e))?;
         self.content = content;
         Ok(true)
     }
 
-    /// The content of a file; `None` when it is missing or empty.
+    /// The table in `path`, which is the file or its backup; `None` when that is missing or empty.
+    fn load_from(&mut self, path: &Path) -> Result<Option<T>, StoreError> {
+        let Some(bytes) = self.read(path)? else {
+            return Ok(None);
+        };
+        let table = self.decode(&bytes).map_err(|error| {
+            let at = match &error {
+                JsonError::Syntax { at, .. } => *at as u64,
+                JsonError::Data(_) => 0,
+            };
+            StoreError::corrupt(path, at, error.to_string())
+        })?;
+        if path == self.path {
+            self.is_whole = true;
+            self.content = Some((bytes.len(), crc32fast::hash(&bytes)));
+        }
+        Ok(Some(table))
+    }
+
+    /// The content of a file; `None` when it is missing or blank.
     fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
         if !self.fs.exists(path) {
             return Ok(None);
         }
         let bytes =
             (self.fs.read_file(path, FILE_LEN_MAX)).map_err(|e| StoreError::io("read", path, e))?;
-        Ok((!bytes.is_empty()).then_some(bytes))
+        let is_blank = bytes.iter().all(u8::is_ascii_whitespace);
+        Ok((!is_blank).then_some(bytes))
     }
 
     fn decode(&mut self, bytes: &[u8]) -> Result<T, JsonError> {
@@ -173,14 +177,20 @@ impl<T: Serialize + DeserializeOwned> ConfigFile<T> {
         Ok(table)
     }
 
-    fn try_encode(&self, table: &T) -> Result<Vec<u8>, JsonError> {
+    fn try_encode(&self, table: &T) -> Result<(Vec<u8>, Unknown), JsonError> {
         let bytes = to_vec_styled(table, self.style)?;
         if self.unknown.is_empty() {
-            return Ok(bytes);
+            return Ok((bytes, Unknown::default()));
         }
         let mut value: Value = from_slice(&bytes)?;
-        self.unknown.put_back(&mut value)?;
-        to_vec_styled(&value, self.style)
+        let unknown = self.unknown.put_back(&mut value)?;
+        Ok((to_vec_styled(&value, self.style)?, unknown))
+    }
+
+    /// The directory with the file, by a name that can be opened.
+    fn dir(&self) -> PathBuf {
+        let dir = self.path.parent().filter(|dir| !dir.as_os_str().is_empty());
+        dir.unwrap_or(Path::new(".")).to_owned()
     }
 
     fn sibling(&self, suffix: &str) -> PathBuf {

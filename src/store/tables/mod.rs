@@ -118,5 +118,5 @@ impl Tables {
 /// # Errors
 /// As [`ConfigFile::load`].
 pub fn load_kv_config(fs: Fs, path: impl Into<PathBuf>) -> Loaded<KvConfigTable> {
-    ConfigFile::load(fs, path, Style::Pretty)
+    ConfigFile::load(fs, path, Style::Compact)
 }

@@ -72,6 +72,7 @@ fn a_broken_file_is_replaced_by_its_backup_and_never_becomes_one() {
     file.save(&offsets(2)).unwrap();
     for broken in [
         "",
+        " \n",
         "{\"offsetTable\":{\"T@G\"",
         "\0\0\0",
         "{\"offsetTable\":5}",
@@ -87,6 +88,11 @@ fn a_broken_file_is_replaced_by_its_backup_and_never_becomes_one() {
     fs::remove_file(bench.path("consumerOffset.json")).unwrap();
     let (_, table) = bench.tables.consumer_offsets().unwrap();
     assert_eq!(table, Some(offsets(1)));
+    // It exists and cannot be read.
+    fs::create_dir(bench.path("consumerOffset.json")).unwrap();
+    let (_, table) = bench.tables.consumer_offsets().unwrap();
+    assert_eq!(table, Some(offsets(1)));
+    fs::remove_dir(bench.path("consumerOffset.json")).unwrap();
     fs::write(bench.path("consumerOffset.json"), "x").unwrap();
     fs::write(bench.path("consumerOffset.json.bak"), "y").unwrap();
     let error = bench.tables.consumer_offsets().unwrap_err();
@@ -118,9 +124,27 @@ fn what_a_newer_broker_wrote_is_kept() {
         saved.contains("\"future\":{") && saved.contains("\"newer\":\"x\""),
         "{saved}"
     );
-    table.topic_config_table.remove("T");
+    let known = table.topic_config_table.remove("T").unwrap();
     file.save(&table).unwrap();
     assert!(!bench.read("topics.json").contains("future"));
+    // A new topic of the old name.
+    table.topic_config_table.insert("T".to_owned(), known);
+    file.save(&table).unwrap();
+    let saved = bench.read("topics.json");
+    assert!(!saved.contains("future") && saved.contains("\"newer\""));
+}
+
+#[test]
+fn the_key_value_file_is_on_one_line() {
+    let bench = Bench::new();
+    let (mut file, _) = load_kv_config(RealFs::shared(), bench.path("kvConfig.json")).unwrap();
+    let values = BTreeMap::from([("k".to_owned(), "v/ü".to_owned())]);
+    let config_table = BTreeMap::from([("NS".to_owned(), values)]);
+    file.save(&KvConfigTable { config_table }).unwrap();
+    assert_eq!(
+        bench.read("kvConfig.json"),
+        r#"{"configTable":{"NS":{"k":"v/ü"}}}"#
+    );
 }
 
 #[test]

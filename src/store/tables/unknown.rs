@@ -47,10 +47,11 @@ impl Unknown {
         self.0.is_empty()
     }
 
-    /// Puts it back where the object around it still is.
-    pub(super) fn put_back(&self, value: &mut Value) -> Result<(), JsonError> {
+    /// Puts it back where the object around it still is; what found its place is returned.
+    pub(super) fn put_back(&self, value: &mut Value) -> Result<Self, JsonError> {
+        let mut left = Self::default();
         let Value::Object(entries) = value else {
-            return Ok(());
+            return Ok(left);
         };
         let mut positions = BTreeMap::new();
         for (i, (key, _)) in entries.iter().enumerate() {
@@ -59,8 +60,14 @@ impl Unknown {
         let mut added = Vec::new();
         for (text, place) in &self.0 {
             match (place, positions.get(text).and_then(|i| entries.get_mut(*i))) {
-                (Place::Inside(unknown), Some((_, inner))) => unknown.put_back(inner)?,
-                (Place::Here(key, unknown), None) => {
+                (Place::Inside(unknown), Some((_, inner))) => {
+                    let inside = unknown.put_back(inner)?;
+                    if !inside.is_empty() {
+                        left.0.push((text.clone(), Place::Inside(inside)));
+                    }
+                }
+                (place @ Place::Here(key, unknown), None) => {
+                    left.0.push((text.clone(), place.clone()));
                     added.push((text, (key.clone(), unknown.clone())));
                 }
                 _ => {}
@@ -74,7 +81,7 @@ impl Unknown {
                 .unwrap_or(entries.len());
             entries.insert(at, entry);
         }
-        Ok(())
+        Ok(left)
     }
 }
 
@@ -97,9 +104,13 @@ mod tests {
         let unknown = Unknown::find(&read, &known).unwrap();
         assert!(!unknown.is_empty());
         let mut later: Value = from_str(r#"{"a":2,"t":{2:{"x":7},3:{"x":8}}}"#).unwrap();
-        unknown.put_back(&mut later).unwrap();
+        let left = unknown.put_back(&mut later).unwrap();
         let text = to_string(&later).unwrap();
         assert_eq!(text, r#"{"a":2,"new":[1],"t":{2:{"x":7,"z":3},3:{"x":8}}}"#);
+        let mut again: Value = from_str(r#"{"a":2,"t":{1:{"x":9},2:{"x":7}}}"#).unwrap();
+        left.put_back(&mut again).unwrap();
+        let text = to_string(&again).unwrap();
+        assert_eq!(text, r#"{"a":2,"new":[1],"t":{1:{"x":9},2:{"x":7,"z":3}}}"#);
         assert!(Unknown::find(&known, &known).unwrap().is_empty());
     }
 }

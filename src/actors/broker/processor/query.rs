@@ -28,9 +28,6 @@ use crate::{
     store::{consume_queue::Boundary, queue_table::QueueSlot},
 };
 
-/// Messages that a query by unique key asks for at most (`defaultQueryMaxNum`).
-const UNIQUE_KEY_MAX: usize = 32;
-
 /// Bytes that one query answers at most.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024 - 64 * 1024;
 
@@ -43,7 +40,7 @@ pub async fn query_message(
     let unique = header.unique_key_query == Some(true);
     let config = ctx.config.load_full();
     let max = if unique {
-        UNIQUE_KEY_MAX
+        config.store.default_query_max_num
     } else {
         (header.max_num.max(0) as usize).min(config.store.max_msgs_num_batch)
     };

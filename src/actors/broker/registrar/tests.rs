@@ -24,7 +24,7 @@ use crate::{
         fastjson,
         header::namesrv::RegisterBrokerRequestHeader,
     },
-    store::fs::RealFs,
+    store::{fs::RealFs, tables::Tables},
 };
 
 type Seen = Arc<Mutex<Vec<RemotingCommand>>>;
@@ -86,8 +86,8 @@ fn start(tree: &Tree, dir: &Path, namesrvs: &str) -> Registrars {
     ];
     let config = Live::new(BrokerConfig::load(None, &settings, &test_env(dir)).unwrap());
     let here = Arbiter::current();
-    let fs = Arc::new(RealFs);
-    let topics = Topics::start(tree, "broker", &here, fs, dir, config.clone()).unwrap();
+    let tables = Tables::new(RealFs::shared(), dir.join("config"));
+    let topics = Topics::start(tree, "broker", &here, &tables, config.clone()).unwrap();
     Registrars::new(tree, "broker", &here, config, topics)
 }
 

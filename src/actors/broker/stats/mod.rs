@@ -19,7 +19,7 @@ use hdrhistogram::Histogram;
 use self::window::{Total, Windows};
 use crate::{
     actors::{
-        kernel::{ActorCell, ActorRef, RestartPolicy, Tree, spawn},
+        kernel::{ActorCell, ActorRef, Tree, spawn},
         store::append::AppendRequest,
     },
     protocol::body::stats::BrokerStatsData,
@@ -148,7 +148,7 @@ impl Stats {
             ..Shared::default()
         }));
         let own = stats.clone();
-        let policy = RestartPolicy::default();
+        let policy = tree.restart_policy();
         let sampler = spawn(
             tree,
             parent,

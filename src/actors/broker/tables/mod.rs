@@ -4,7 +4,6 @@
 //! their actors alone; offsets are written by whoever received them, see [`offset_table`].
 
 pub mod attributes;
-pub mod file;
 mod offset_key;
 pub mod offset_table;
 pub mod offsets;

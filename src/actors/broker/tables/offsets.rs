@@ -7,7 +7,6 @@
 
 use std::{
     collections::BTreeMap,
-    path::Path,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -16,18 +15,16 @@ use actix::{
     Actor, ActorContext, ArbiterHandle, AsyncContext, Context, Handler, Message, Supervised,
 };
 
-use super::{
-    file::{TableError, TableFile},
-    offset_table::{OffsetKey, OffsetTable},
-};
+use super::offset_table::{OffsetKey, OffsetTable};
 use crate::{
-    actors::kernel::{
-        ActorCell, ActorError, ActorRef, RestartPolicy, Shutdown, Tree, lock, now_ms, spawn,
-    },
+    actors::kernel::{ActorCell, ActorError, ActorRef, Shutdown, Tree, lock, now_ms, spawn},
     config::{BrokerConfig, Live},
     crashable,
     protocol::body::{DataVersion, offset::ConsumerOffsetTable},
-    store::fs::Fs,
+    store::{
+        error::StoreError,
+        tables::{ConfigFile, Tables},
+    },
 };
 
 struct Shared {
@@ -37,7 +34,8 @@ struct Shared {
     version_step: u64,
     /// `useServerSideResetOffset` may change at any time.
     config: Arc<Live<BrokerConfig>>,
-    file: TableFile,
+    /// Only the actor writes it.
+    file: Mutex<ConfigFile<ConsumerOffsetTable>>,
 }
 
 /// The offsets of all groups. Cloning it is two reference counts.
@@ -54,8 +52,8 @@ impl std::fmt::Debug for Offsets {
 }
 
 impl Offsets {
-    /// Reads consumerOffset.json below `store_root` and starts the actor at `parent/offsets`. Its
-    /// thread writes files: it should be one that may block.
+    /// Reads consumerOffset.json and starts the actor at `parent/offsets`. Its thread writes files:
+    /// it should be one that may block.
     ///
     /// # Errors
     /// When there is a file that cannot be read.
@@ -63,11 +61,10 @@ impl Offsets {
         tree: &Tree,
         parent: &str,
         arbiter: &ArbiterHandle,
-        fs: Fs,
-        store_root: &Path,
+        tables: &Tables,
         config: Arc<Live<BrokerConfig>>,
-    ) -> Result<Self, TableError> {
-        let shared = Arc::new(Shared::load(fs, store_root, config)?);
+    ) -> Result<Self, StoreError> {
+        let shared = Arc::new(Shared::load(tables, config)?);
         let own = shared.clone();
         let actor = spawn(
             tree,
@@ -75,7 +72,7 @@ impl Offsets {
             "offsets",
             "offsets",
             arbiter,
-            RestartPolicy::default(),
+            tree.restart_policy(),
             move |cell| OffsetsActor::recover(cell, own),
         );
         Ok(Self { shared, actor })
@@ -185,13 +182,8 @@ impl Offsets {
 }
 
 impl Shared {
-    fn load(
-        fs: Fs,
-        store_root: &Path,
-        config: Arc<Live<BrokerConfig>>,
-    ) -> Result<Self, TableError> {
-        let file = TableFile::new(fs, store_root, "consumerOffset.json");
-        let loaded: Option<ConsumerOffsetTable> = file.load()?;
+    fn load(tables: &Tables, config: Arc<Live<BrokerConfig>>) -> Result<Self, StoreError> {
+        let (file, loaded) = tables.consumer_offsets()?;
         let step = config.load().broker.consumer_offset_update_version_step;
         let now = i64::try_from(now_ms()).unwrap_or(i64::MAX);
         let shared = Self {
@@ -199,7 +191,7 @@ impl Shared {
             version: Mutex::new(DataVersion::at(now)),
             version_step: u64::try_from(step).unwrap_or(0).max(1),
             config,
-            file,
+            file: Mutex::new(file),
         };
         if let Some(loaded) = loaded {
             shared.take(loaded);
@@ -269,7 +261,7 @@ impl OffsetsActor {
         let table = self.shared.snapshot();
         let saved = self
             .cell
-            .blocking(WRITE_LIMIT, || self.shared.file.save(&table));
+            .blocking(WRITE_LIMIT, || lock(&self.shared.file).save(&table));
         if let Err(error) = saved {
             log::error!("{} not written error={error}", self.cell.path());
             self.cell.set_last_error(&error.to_string());
@@ -324,6 +316,8 @@ impl Handler<Shutdown> for OffsetsActor {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use actix::{Arbiter, System};
 
     use super::*;
@@ -335,8 +329,9 @@ mod tests {
             ("consumerOffsetUpdateVersionStep", "3"),
         ];
         let config = BrokerConfig::load(None, &settings, &test_env(dir)).unwrap();
-        let (arbiter, fs) = (Arbiter::current(), Arc::new(RealFs));
-        Offsets::start(tree, "broker", &arbiter, fs, dir, Live::new(config)).unwrap()
+        let tables = Tables::new(RealFs::shared(), dir.join("config"));
+        let arbiter = Arbiter::current();
+        Offsets::start(tree, "broker", &arbiter, &tables, Live::new(config)).unwrap()
     }
 
     #[test]

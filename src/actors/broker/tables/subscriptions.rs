@@ -7,7 +7,6 @@
 
 use std::{
     collections::BTreeMap,
-    path::Path,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
@@ -19,12 +18,9 @@ use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use tokio::sync::oneshot;
 
-use super::{
-    attributes::AttributeError,
-    file::{TableError, TableFile},
-};
+use super::attributes::AttributeError;
 use crate::{
-    actors::kernel::{ActorError, ActorRef, RestartPolicy, Shutdown, Tree, lock, now_ms, spawn},
+    actors::kernel::{ActorError, ActorRef, Shutdown, Tree, lock, now_ms, spawn},
     config::{BrokerConfig, Live},
     protocol::{
         ResponseCode, Str,
@@ -35,7 +31,10 @@ use crate::{
         },
         message::names,
     },
-    store::fs::Fs,
+    store::{
+        error::StoreError,
+        tables::{ConfigFile, Tables},
+    },
 };
 
 mod actor;
@@ -87,8 +86,9 @@ struct Shared {
     version: Mutex<DataVersion>,
     dirty: AtomicBool,
     modes_dirty: AtomicBool,
-    file: TableFile,
-    modes_file: TableFile,
+    /// Only the actor writes them.
+    file: Mutex<ConfigFile<SubscriptionGroupWrapper>>,
+    modes_file: Mutex<ConfigFile<MessageRequestModeSerializeWrapper>>,
 }
 
 /// The groups of a broker. Cloning it is two reference counts.
@@ -105,7 +105,7 @@ impl std::fmt::Debug for SubscriptionGroups {
 }
 
 impl SubscriptionGroups {
-    /// Reads the files below `store_root`, adds the system's groups, and starts the actor at
+    /// Reads the files, adds the system's groups, and starts the actor at
     /// `parent/subscriptions`. Its thread writes files: it should be one that may block.
     ///
     /// # Errors
@@ -114,11 +114,10 @@ impl SubscriptionGroups {
         tree: &Tree,
         parent: &str,
         arbiter: &ArbiterHandle,
-        fs: Fs,
-        store_root: &Path,
+        tables: &Tables,
         config: Arc<Live<BrokerConfig>>,
-    ) -> Result<Self, TableError> {
-        let shared = Arc::new(Shared::load(fs, store_root, config)?);
+    ) -> Result<Self, StoreError> {
+        let shared = Arc::new(Shared::load(tables, config)?);
         let own = shared.clone();
         let actor = spawn(
             tree,
@@ -126,7 +125,7 @@ impl SubscriptionGroups {
             "subscriptions",
             "subscriptions",
             arbiter,
-            RestartPolicy::default(),
+            tree.restart_policy(),
             move |cell| SubscriptionsActor::recover(cell, own),
         );
         Ok(Self { shared, actor })
@@ -305,15 +304,9 @@ impl SubscriptionGroups {
 }
 
 impl Shared {
-    fn load(
-        fs: Fs,
-        store_root: &Path,
-        config: Arc<Live<BrokerConfig>>,
-    ) -> Result<Self, TableError> {
-        let file = TableFile::new(fs.clone(), store_root, "subscriptionGroup.json");
-        let modes_file = TableFile::new(fs, store_root, "messageRequestMode.json");
-        let loaded: Option<SubscriptionGroupWrapper> = file.load()?;
-        let modes: Option<MessageRequestModeSerializeWrapper> = modes_file.load()?;
+    fn load(tables: &Tables, config: Arc<Live<BrokerConfig>>) -> Result<Self, StoreError> {
+        let (file, loaded) = tables.subscription_groups()?;
+        let (modes_file, modes) = tables.message_request_modes()?;
         let now = i64::try_from(now_ms()).unwrap_or(i64::MAX);
         let shared = Self {
             config,
@@ -324,8 +317,8 @@ impl Shared {
             version: Mutex::new(DataVersion::at(now)),
             dirty: AtomicBool::new(false),
             modes_dirty: AtomicBool::new(false),
-            file,
-            modes_file,
+            file: Mutex::new(file),
+            modes_file: Mutex::new(modes_file),
         };
         for group in names::GROUPS_AT_START {
             let config = SubscriptionGroupConfig::new(group);

@@ -7,7 +7,6 @@
 
 use std::{
     collections::BTreeSet,
-    path::Path,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -18,13 +17,9 @@ use actix::ArbiterHandle;
 use dashmap::DashMap;
 use tokio::sync::oneshot;
 
-use super::{
-    attributes::AttributeError,
-    file::{TableError, TableFile},
-    system_topics,
-};
+use super::{attributes::AttributeError, system_topics};
 use crate::{
-    actors::kernel::{ActorError, ActorRef, RestartPolicy, Shutdown, Tree, lock, now_ms, spawn},
+    actors::kernel::{ActorError, ActorRef, Shutdown, Tree, lock, now_ms, spawn},
     config::{BrokerConfig, Live},
     protocol::{
         ResponseCode, Str,
@@ -37,7 +32,10 @@ use crate::{
             perm, sys_flag,
         },
     },
-    store::fs::Fs,
+    store::{
+        error::StoreError,
+        tables::{ConfigFile, Tables},
+    },
 };
 
 mod actor;
@@ -104,7 +102,8 @@ struct Shared {
     version: Mutex<DataVersion>,
     dirty: AtomicBool,
     listeners: Mutex<Vec<Listener>>,
-    file: TableFile,
+    /// Only the actor writes it.
+    file: Mutex<ConfigFile<TopicConfigSerializeWrapper>>,
 }
 
 /// The topics of a broker. Cloning it is two reference counts.
@@ -134,8 +133,8 @@ pub struct CreateForSend<'a> {
 }
 
 impl Topics {
-    /// Reads topics.json below `store_root`, adds the system's topics, and starts the actor at
-    /// `parent/topics`. Its thread writes files: it should be one that may block.
+    /// Reads topics.json, adds the system's topics, and starts the actor at `parent/topics`. Its
+    /// thread writes files: it should be one that may block.
     ///
     /// # Errors
     /// When there is a file that cannot be read.
@@ -143,11 +142,10 @@ impl Topics {
         tree: &Tree,
         parent: &str,
         arbiter: &ArbiterHandle,
-        fs: Fs,
-        store_root: &Path,
+        tables: &Tables,
         config: Arc<Live<BrokerConfig>>,
-    ) -> Result<Self, TableError> {
-        let shared = Arc::new(Shared::load(fs, store_root, config)?);
+    ) -> Result<Self, StoreError> {
+        let shared = Arc::new(Shared::load(tables, config)?);
         let own = shared.clone();
         let actor = spawn(
             tree,
@@ -155,7 +153,7 @@ impl Topics {
             "topics",
             "topics",
             arbiter,
-            RestartPolicy::default(),
+            tree.restart_policy(),
             move |cell| TopicsActor::recover(cell, own),
         );
         Ok(Self { shared, actor })
@@ -362,13 +360,8 @@ fn one(changed: Vec<Arc<TopicConfig>>, topic: &str) -> Result<Arc<TopicConfig>, 
 }
 
 impl Shared {
-    fn load(
-        fs: Fs,
-        store_root: &Path,
-        config: Arc<Live<BrokerConfig>>,
-    ) -> Result<Self, TableError> {
-        let file = TableFile::new(fs, store_root, "topics.json");
-        let loaded: Option<TopicConfigSerializeWrapper> = file.load()?;
+    fn load(tables: &Tables, config: Arc<Live<BrokerConfig>>) -> Result<Self, StoreError> {
+        let (file, loaded) = tables.topics()?;
         let topics = DashMap::new();
         let running = config.load();
         let system = system_topics::names_of(&running);
@@ -391,7 +384,7 @@ impl Shared {
             version: Mutex::new(version),
             dirty: AtomicBool::new(false),
             listeners: Mutex::default(),
-            file,
+            file: Mutex::new(file),
         })
     }
 

@@ -12,7 +12,7 @@ use crate::{
     actors::kernel::{ActorError, Tree, lock},
     config::{BrokerConfig, Live, test_env},
     protocol::{ResponseCode, body::topic_config::TopicConfig, fastjson},
-    store::fs::RealFs,
+    store::{fs::RealFs, tables::Tables},
 };
 
 fn start(tree: &Tree, dir: &Path, settings: &[(&str, &str)]) -> Topics {
@@ -23,8 +23,7 @@ fn start(tree: &Tree, dir: &Path, settings: &[(&str, &str)]) -> Topics {
         tree,
         "broker",
         &Arbiter::current(),
-        Arc::new(RealFs),
-        dir,
+        &Tables::new(RealFs::shared(), dir.join("config")),
         config,
     )
     .unwrap()
@@ -157,6 +156,38 @@ fn a_crash_leaves_the_table_and_writes_it_down() {
         assert_eq!(cell.restarts(), 1);
         let again = start(&Tree::new("t2"), dir.path(), &[]);
         assert!(again.contains("T") && again.contains("U"));
+    });
+}
+
+#[test]
+fn what_a_newer_broker_wrote_survives_our_changes() {
+    System::new().block_on(async {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("config/topics.json");
+        std::fs::create_dir(dir.path().join("config")).unwrap();
+        let text = r#"{"dataVersion":{"counter":1,"stateVersion":0,"timestamp":2},"future":{"a":1},
+            "topicConfigTable":{"T":{"perm":6,"topicName":"T","new":[{1:2}]},"U":{"topicName":"U"}}}"#;
+        std::fs::write(&file, text).unwrap();
+        let topics = start(&Tree::new("t"), dir.path(), &[]);
+        topics.create_for_send(send("V", 4)).await.unwrap();
+        topics
+            .update(vec![TopicConfig::new("T", 3, 6)])
+            .await
+            .unwrap();
+        let written: fastjson::Value =
+            fastjson::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        let known: fastjson::Value = fastjson::from_str(text).unwrap();
+        let of = |value: &fastjson::Value, topic: &str, key: &str| {
+            let topics = value.get("topicConfigTable").unwrap();
+            topics.get(topic).and_then(|topic| topic.get(key)).cloned()
+        };
+        assert_eq!(written.get("future"), known.get("future"));
+        assert_eq!(of(&written, "T", "new"), of(&known, "T", "new"));
+        assert!(of(&written, "T", "new").is_some() && of(&written, "V", "new").is_none());
+        assert_eq!(
+            of(&written, "T", "writeQueueNums"),
+            Some(fastjson::Value::Int(3))
+        );
     });
 }
 

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use super::{GroupError, Shared};
 use crate::{
     actors::{
-        broker::tables::{attributes, file::TableError},
+        broker::tables::attributes,
         kernel::{ActorCell, Shutdown, after_drain, lock},
     },
     crashable,
@@ -22,6 +22,7 @@ use crate::{
         assignment::{MessageRequestModeSerializeWrapper, SetMessageRequestModeRequestBody},
         subscription_group::{SubscriptionGroupConfig, SubscriptionGroupWrapper},
     },
+    store::error::StoreError,
 };
 
 /// How often a table that could not be written is tried again.
@@ -176,12 +177,15 @@ impl SubscriptionsActor {
     fn commit(&mut self) {
         if self.shared.dirty.swap(false, Relaxed) {
             let table = self.shared.snapshot();
-            self.save(|shared| shared.file.save(&table), |shared| &shared.dirty);
+            self.save(
+                |shared| lock(&shared.file).save(&table),
+                |shared| &shared.dirty,
+            );
         }
         if self.shared.modes_dirty.swap(false, Relaxed) {
             let modes = self.shared.modes.load_full();
             self.save(
-                |shared| shared.modes_file.save(&*modes),
+                |shared| lock(&shared.modes_file).save(&modes),
                 |shared| &shared.modes_dirty,
             );
         }
@@ -192,7 +196,7 @@ impl SubscriptionsActor {
 
     fn save(
         &self,
-        write: impl FnOnce(&Shared) -> Result<(), TableError>,
+        write: impl FnOnce(&Shared) -> Result<bool, StoreError>,
         mark: impl FnOnce(&Shared) -> &AtomicBool,
     ) {
         const WRITE_LIMIT: Duration = Duration::from_secs(60);

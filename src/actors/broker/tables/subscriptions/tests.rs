@@ -1,5 +1,7 @@
 //! The tables of groups with their actor.
 
+use std::path::Path;
+
 use actix::{Arbiter, System};
 
 use super::*;
@@ -11,8 +13,9 @@ fn start(tree: &Tree, dir: &Path, auto_create: &str) -> SubscriptionGroups {
         ("autoCreateSubscriptionGroup", auto_create),
     ];
     let config = BrokerConfig::load(None, &settings, &test_env(dir)).unwrap();
-    let (arbiter, fs) = (Arbiter::current(), Arc::new(RealFs));
-    SubscriptionGroups::start(tree, "broker", &arbiter, fs, dir, Live::new(config)).unwrap()
+    let tables = Tables::new(RealFs::shared(), dir.join("config"));
+    let arbiter = Arbiter::current();
+    SubscriptionGroups::start(tree, "broker", &arbiter, &tables, Live::new(config)).unwrap()
 }
 
 #[test]

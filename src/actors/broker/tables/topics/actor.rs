@@ -242,7 +242,7 @@ impl TopicsActor {
         let table = self.shared.snapshot();
         let saved = self
             .cell
-            .blocking(WRITE_LIMIT, || self.shared.file.save(&table));
+            .blocking(WRITE_LIMIT, || lock(&self.shared.file).save(&table));
         if let Err(error) = saved {
             // As RocketMQ: the topic works, and the next change or tick writes it down.
             log::error!("{} not written error={error}", self.cell.path());

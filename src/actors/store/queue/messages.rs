@@ -1,0 +1,100 @@
+//! What a queue is sent, and what [`Inspect`] may look at.
+
+use actix::Message;
+
+use crate::{
+    actors::store::{dispatcher::Dispatched, pull::Pull},
+    store::{
+        commit_log::CommitLogReader,
+        consume_queue::{Boundary, ConsumeQueue, Entry},
+        error::StoreError,
+    },
+};
+
+/// Records of this queue became visible.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Arrived {
+    /// The records, in order.
+    pub items: Vec<Dispatched>,
+    /// The log is handed over up to here.
+    pub log_end: i64,
+}
+
+/// Write what is unwritten, answer pulls whose time is over.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Tick {
+    /// The log is handed over up to here.
+    pub log_end: i64,
+}
+
+/// A pull.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Serve(pub Box<Pull>);
+
+/// Read from the log what the files lack: a hand-over may have been lost.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct CatchUp;
+
+/// Nothing has happened for long: write what is unwritten and end.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Sleep;
+
+/// A look at the queue's entries by a request processor or a delivery actor.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Inspect(pub Box<dyn FnOnce(&mut QueueView<'_>) + Send>);
+
+/// The log was cut at its old end: entries below its first offset are gone.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct LogCut {
+    /// First offset of the log.
+    pub log_min: i64,
+}
+
+/// The topic was deleted: the files go.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Destroy;
+
+/// What [`Inspect`] may look at.
+pub struct QueueView<'a> {
+    pub(super) queue: &'a mut ConsumeQueue,
+    pub(super) log: &'a CommitLogReader,
+}
+
+impl QueueView<'_> {
+    /// First and behind-the-last offset.
+    pub fn range(&self) -> (i64, i64) {
+        (self.queue.min_offset(), self.queue.max_offset())
+    }
+
+    /// At most `count` entries from `from` on.
+    pub fn entries(&mut self, from: i64, count: usize) -> Result<Vec<Entry>, StoreError> {
+        self.queue.get(from, count)
+    }
+
+    /// The offset whose message was stored around `timestamp` (ms).
+    pub fn offset_by_time(
+        &mut self,
+        timestamp: i64,
+        boundary: Boundary,
+    ) -> Result<i64, StoreError> {
+        let log = self.log;
+        self.queue.offset_by_time(timestamp, boundary, |entry| {
+            log.store_timestamp_at(entry.physical_offset)
+        })
+    }
+
+    /// Store time (ms) of the message at an offset.
+    pub fn store_time(&mut self, offset: i64) -> Option<i64> {
+        let entries = self.queue.get(offset, 1).ok()?;
+        self.log
+            .store_timestamp_at(entries.first()?.physical_offset)
+    }
+}

@@ -1,0 +1,218 @@
+//! Answering pulls, and keeping those that have to wait.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use super::Queue;
+use crate::{
+    actors::store::{
+        cold_reader::{HOT_DISTANCE, Warm},
+        dispatcher::Dispatched,
+        pull::{Pull, may_wait},
+    },
+    store::{
+        consume_queue::Entry,
+        error::StoreError,
+        get_message::{self, GetRequest, GetResult, GetStatus},
+    },
+};
+
+/// Pulls that one queue holds at most; a further one is answered at once.
+pub const HELD_PULLS_MAX: usize = 10_000;
+
+/// How long a pull that would not wait for a message waits for files that are being made whole.
+const WAIT_FOR_FILES: Duration = Duration::from_secs(5);
+
+pub(super) struct HeldPull {
+    pull: Box<Pull>,
+    until: Instant,
+}
+
+impl Queue {
+    /// Answers a pull, or keeps it until there is something to answer.
+    pub(super) fn serve(&mut self, pull: Box<Pull>) {
+        let begun = Instant::now();
+        // The first try may find a hole, and a small one is mended at once.
+        for _ in 0..2 {
+            if let Some(result) = self.get(&pull.request) {
+                self.parts.stats.get_took(begun.elapsed());
+                self.answer_or_hold(pull, result);
+                return;
+            }
+        }
+        self.hold_for_files(pull);
+    }
+
+    fn answer_or_hold(&mut self, mut pull: Box<Pull>, result: GetResult) {
+        if let Some(until) = pull.wait_until
+            && may_wait(&result, pull.request.offset)
+            && until > Instant::now()
+            && self.held.len() < HELD_PULLS_MAX
+        {
+            pull.responder.park();
+            self.held.push(HeldPull { pull, until });
+            self.publish_held();
+            return;
+        }
+        if !pull.warmed && self.is_cold(&result) {
+            self.parts.cold_reader.tell(Warm {
+                pull,
+                parts: result.parts,
+            });
+            return;
+        }
+        pull.answer(result, &self.parts.stats);
+    }
+
+    /// Keeps a pull while entries are missing: its offset may lie behind those that are there, and
+    /// an answer would send its reader back.
+    fn hold_for_files(&mut self, mut pull: Box<Pull>) {
+        let patience = Instant::now() + WAIT_FOR_FILES;
+        let until = pull.wait_until.unwrap_or(patience);
+        if self.reread.is_none() || until <= Instant::now() || self.held.len() >= HELD_PULLS_MAX {
+            self.answer_not_now(pull);
+            return;
+        }
+        pull.responder.park();
+        self.held.push(HeldPull { pull, until });
+        self.publish_held();
+    }
+
+    /// Has the reader ask for the same offset again.
+    fn answer_not_now(&self, pull: Box<Pull>) {
+        let (offset, slot) = (pull.request.offset, &self.slot);
+        let (min, max) = (slot.min_offset(), slot.readable_end());
+        let not_now = GetResult::empty(GetStatus::OffsetFoundNull, offset, min, max);
+        pull.answer(not_now, &self.parts.stats);
+    }
+
+    fn is_cold(&self, result: &GetResult) -> bool {
+        let Some((low, _)) = result.physical else {
+            return false;
+        };
+        let behind = self.parts.log().end() - low;
+        behind > HOT_DISTANCE
+            && !result
+                .parts
+                .iter()
+                .all(|part| crate::store::mapped::resident(part))
+    }
+
+    /// What a pull finds; `None` while the files are unusable or lack entries.
+    fn get(&mut self, request: &GetRequest) -> Option<GetResult> {
+        let mut entries = std::mem::take(&mut self.entries);
+        entries.clear();
+        let found = self.find(request, &mut entries);
+        self.entries = entries;
+        found
+    }
+
+    fn find(&mut self, request: &GetRequest, entries: &mut Vec<Entry>) -> Option<GetResult> {
+        let parts = Arc::clone(&self.parts);
+        let limits = parts.limits.load();
+        let files = self.whole_files()?;
+        let (min, max) = (files.min_offset(), files.max_offset());
+        if let Some(answer) = get_message::check_offset(request.offset, min, max) {
+            return Some(answer);
+        }
+        let wanted = get_message::entries_wanted(request, &limits);
+        let hole = match files.get_into(request.offset, wanted, entries) {
+            Ok(()) => first_hole(entries)
+                .map(|at| format!("no entry at queue offset {}", request.offset + at as i64)),
+            Err(error) if is_hole(&error) => Some(error.to_string()),
+            Err(error) => {
+                self.report(&error);
+                None
+            }
+        };
+        if let Some(hole) = hole {
+            self.build_anew(&hole);
+            return None;
+        }
+        let entries = entries.iter().copied();
+        let log = parts.log();
+        Some(get_message::collect(
+            request, &limits, log, entries, min, max,
+        ))
+    }
+
+    /// Serves the pulls that the new entries are for.
+    pub(super) fn wake(&mut self, items: &[Dispatched]) {
+        let mut at = 0;
+        while at < self.held.len() {
+            let filter = &self.held[at].pull.request.filter;
+            if items
+                .iter()
+                .any(|item| filter.matches(item.record.tags_code))
+            {
+                let held = self.held.swap_remove(at);
+                self.publish_held();
+                self.serve(held.pull);
+                if at >= self.held.len() {
+                    return;
+                }
+            } else {
+                at += 1;
+            }
+        }
+    }
+
+    /// Answers the pulls whose time is over with what there is by now.
+    pub(super) fn expire(&mut self, now: Instant) {
+        let mut at = 0;
+        while at < self.held.len() {
+            if self.held[at].until <= now {
+                let mut held = self.held.swap_remove(at);
+                self.publish_held();
+                held.pull.wait_until = None;
+                match self.get(&held.pull.request) {
+                    Some(result) => self.answer_or_hold(held.pull, result),
+                    None => self.answer_not_now(held.pull),
+                }
+            } else {
+                at += 1;
+            }
+        }
+    }
+
+    /// Serves all pulls that wait.
+    pub(super) fn serve_held(&mut self) {
+        let held = std::mem::take(&mut self.held);
+        self.publish_held();
+        for waiting in held {
+            self.serve(waiting.pull);
+        }
+    }
+
+    /// Answers the pulls that wait with "there is no such queue".
+    pub(super) fn dismiss_held(&mut self) {
+        for held in self.held.drain(..) {
+            let offset = held.pull.request.offset;
+            let gone = GetResult::empty(GetStatus::NoMatchedLogicQueue, offset, 0, 0);
+            held.pull.answer(gone, &self.parts.stats);
+        }
+    }
+
+    pub(super) fn publish_held(&self) {
+        self.gauge.held.store(self.held.len(), Ordering::Relaxed);
+    }
+}
+
+/// Whether an error of reading entries says that they are not there, rather than that the disk
+/// would not tell.
+fn is_hole(error: &StoreError) -> bool {
+    match error {
+        StoreError::Corrupt { .. } => true,
+        StoreError::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
+        _ => false,
+    }
+}
+
+/// Where among neighbouring entries one is missing.
+fn first_hole(entries: &[Entry]) -> Option<usize> {
+    entries
+        .iter()
+        .position(|entry| !entry.is_sane() || entry.is_blank())
+}
