@@ -19,7 +19,9 @@ use super::{
         CommitLogConfig, CommitLogReader, CommitLogWriter, RecoverFrom, RecoveryMode,
         RecoveryReport,
     },
-    consume_queue::{ConsumeQueue, ConsumeQueueError, Entry, QueueHome, QueueTail, list_queues},
+    consume_queue::{
+        ConsumeQueue, ConsumeQueueError, Entry, QueueHome, QueueTail, list_queues, list_queues_of,
+    },
     deleted_topics::DeletedTopics,
     dispatch::{DispatchRecord, ScannedRecord},
     error::StoreError,
@@ -140,6 +142,7 @@ impl OpenStore {
             index.truncate_above(report.end)?;
         }
         let deleted = DeletedTopics::load(fs, &config.own_dir().join("deleted_topics"));
+        drop_deleted(fs, &home, &table, &deleted)?;
         let log = writer.reader();
         let mut redispatch = Redispatch {
             table: &table,
@@ -220,6 +223,41 @@ fn load_queues(
         begun.elapsed().as_millis()
     );
     Ok(largest)
+}
+
+/// Drops queues of deleted topics that a process was killed with: their files may have outlived
+/// them, or the snapshot that knew them. A queue of a new topic of that name ends behind.
+fn drop_deleted(
+    fs: &Fs,
+    home: &Arc<QueueHome>,
+    table: &QueueTable,
+    deleted: &DeletedTopics,
+) -> Result<(), StoreError> {
+    let positions: HashMap<&str, i64> = deleted.positions().collect();
+    if positions.is_empty() {
+        return Ok(());
+    }
+    for slot in table.slots() {
+        let deleted_at = positions.get(&*slot.key.topic);
+        if deleted_at.is_some_and(|&at| slot.last_physical() <= at) {
+            table.remove(&slot);
+        }
+    }
+    for (topic, deleted_at) in positions {
+        for queue_id in list_queues_of(fs.as_ref(), home.root(), topic)? {
+            if table.get(topic, queue_id).is_some() {
+                continue;
+            }
+            let (home, name) = (Arc::clone(home), topic.into());
+            let mut queue = ConsumeQueue::recover(home, name, queue_id)?;
+            // Files of a queue that was born after the snapshot are another matter.
+            if queue.last_physical_offset() <= deleted_at {
+                log::info!("store drops a queue of a deleted topic queue={topic}/{queue_id}");
+                queue.destroy()?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn publish(slot: &QueueSlot, queue: &ConsumeQueue) {

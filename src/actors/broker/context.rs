@@ -27,6 +27,7 @@ use crate::{
     config::{Live, broker::BrokerConfig},
     protocol::message::id::UniqueKeys,
     store::{
+        consume_queue::QueueHome,
         deleted_topics::DeletedTopics,
         queue_table::{QueueSlot, QueueTable},
     },
@@ -72,6 +73,8 @@ pub struct StoreHandles {
     pub writer: ActorRef<CommitLogWriter>,
     /// Deletes old files.
     pub retention: ActorRef<Retention>,
+    /// Where the queues' files live.
+    pub home: Arc<QueueHome>,
     /// The deleted topics.
     pub deleted: Arc<Mutex<DeletedTopics>>,
     /// Address in records.

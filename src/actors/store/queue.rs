@@ -11,6 +11,7 @@ use std::{
 };
 
 use actix::{Actor, ActorContext, Context, Handler, Message, Supervised};
+use tokio::sync::oneshot;
 
 use super::{
     cold_reader::Warm,
@@ -109,9 +110,33 @@ pub struct LogCut {
 }
 
 /// The topic was deleted: the files go.
-#[derive(Debug, Clone, Copy, Message)]
+#[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct Destroy;
+pub struct Destroy(pub Arc<AllGone>);
+
+/// Shared by all queues of a deleted topic; the last one to drop it tells the asker.
+#[derive(Debug)]
+pub struct AllGone {
+    done: Option<oneshot::Sender<i64>>,
+    log_end: i64,
+}
+
+impl AllGone {
+    /// Sends `log_end` to `done` when the last clone is dropped.
+    pub fn new(done: oneshot::Sender<i64>, log_end: i64) -> Arc<Self> {
+        let done = Some(done);
+        Arc::new(Self { done, log_end })
+    }
+}
+
+impl Drop for AllGone {
+    fn drop(&mut self) {
+        if let Some(done) = self.done.take() {
+            // The asker may have gone.
+            let _ = done.send(self.log_end);
+        }
+    }
+}
 
 /// What [`Inspect`] may look at.
 pub struct QueueView<'a> {
@@ -490,7 +515,7 @@ impl Handler<LogCut> for Queue {
 impl Handler<Destroy> for Queue {
     type Result = ();
 
-    fn handle(&mut self, _: Destroy, ctx: &mut Self::Context) {
+    fn handle(&mut self, _gone: Destroy, ctx: &mut Self::Context) {
         self.cell.begin_work();
         if let Some(mut files) = self.files.take()
             && let Err(error) = files.destroy()

@@ -21,7 +21,7 @@ use actix::{
 
 use super::{
     dispatcher::Dispatched,
-    queue::{Arrived, CatchUp, Destroy, LogCut, Queue, QueueParts, Sleep, Tick},
+    queue::{AllGone, Arrived, CatchUp, Destroy, LogCut, Queue, QueueParts, Sleep, Tick},
 };
 use crate::{
     actors::kernel::{ActorCell, ActorRef, RestartPolicy, Shutdown, Tree, spawn},
@@ -54,12 +54,14 @@ pub struct ToQueue<M: Message<Result = ()> + Send> {
     pub message: M,
 }
 
-/// The topic of these queues was deleted: their files go with them.
+/// The topic of this queue was deleted: its files go with it.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct DropQueues {
-    /// The queues that the writer has removed from the table.
-    pub slots: Vec<Arc<QueueSlot>>,
+pub struct DropQueue {
+    /// The queue, which the writer has removed from the table.
+    pub slot: Arc<QueueSlot>,
+    /// Dropped when the files are gone.
+    pub gone: Arc<AllGone>,
 }
 
 /// The log was cut at its old end.
@@ -284,16 +286,15 @@ where
     }
 }
 
-impl Handler<DropQueues> for Shard {
+impl Handler<DropQueue> for Shard {
     type Result = ();
 
-    fn handle(&mut self, gone: DropQueues, _: &mut Self::Context) {
+    fn handle(&mut self, message: DropQueue, _: &mut Self::Context) {
         self.cell.begin_work();
-        for slot in gone.slots {
-            let queue = self.wake(&slot).queue.clone();
-            self.awake.remove(&slot.generation);
-            queue.tell(Destroy);
-        }
+        let slot = message.slot;
+        let queue = self.wake(&slot).queue.clone();
+        self.awake.remove(&slot.generation);
+        queue.tell(Destroy(message.gone));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicI64},
+    sync::{Arc, Mutex, atomic::AtomicI64},
     time::Duration,
 };
 
@@ -31,8 +31,8 @@ use crate::{
     },
     store::{
         abort::AbortFile,
+        consume_queue::QueueHome,
         deleted_topics::DeletedTopics,
-        error::StoreError,
         fs::Fs,
         get_message::GetLimits,
         index::{IndexService, LastExit},
@@ -79,6 +79,8 @@ pub struct StoreActors {
     pub writer: ActorRef<CommitLogWriter>,
     /// Deletes old files.
     pub retention: ActorRef<Retention>,
+    /// Where the queues' files live.
+    pub home: Arc<QueueHome>,
     /// The deleted topics.
     pub deleted: Arc<Mutex<DeletedTopics>>,
     steps: Vec<TellRef<Shutdown>>,
@@ -117,12 +119,6 @@ impl StoreActors {
         if let Err(error) = self.abort.remove() {
             log::warn!("{PATH} leaves its abort file: {error}");
         }
-    }
-
-    /// Remembers that a topic was deleted when the log ended at `log_end`.
-    pub fn remember_deleted(&self, topic: &str, log_end: i64) -> Result<(), StoreError> {
-        let mut deleted = self.deleted.lock().unwrap_or_else(PoisonError::into_inner);
-        deleted.remember(topic, log_end, self.watermarks.log().min_offset())
     }
 }
 
@@ -224,6 +220,7 @@ impl Starter<'_> {
             index_marks,
             writer,
             retention,
+            home: open.home,
             deleted: Arc::new(Mutex::new(open.deleted)),
             steps,
             abort: open.abort,

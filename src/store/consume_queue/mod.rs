@@ -27,7 +27,7 @@ use std::{
 pub use self::{
     entry::{ENTRY_LEN, Entry},
     reader::Boundary,
-    recovery::list_queues,
+    recovery::{list_queues, list_queues_of},
 };
 use super::{
     error::StoreError,
@@ -102,6 +102,20 @@ impl QueueHome {
         self.file_size
     }
 
+    /// Removes all files of a topic, also those of queues that nobody knows.
+    ///
+    /// # Errors
+    /// From the file system.
+    pub fn remove_topic(&self, topic: &str) -> Result<(), StoreError> {
+        if !is_plain_name(topic) {
+            return Ok(());
+        }
+        let dir = self.topic_dir(topic);
+        self.fs
+            .remove_dir_all(&dir)
+            .map_err(|e| StoreError::io("remove", &dir, e))
+    }
+
     fn topic_dir(&self, topic: &str) -> PathBuf {
         self.root.join(topic)
     }
@@ -153,6 +167,11 @@ pub struct ConsumeQueue {
     reading: Option<OpenFile>,
 }
 
+/// Whether a topic's name can be that of a directory.
+fn is_plain_name(topic: &str) -> bool {
+    !topic.is_empty() && topic != "." && topic != ".." && !topic.contains(['/', '\0'])
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum UnsyncedNames {
     None,
@@ -167,9 +186,7 @@ struct OpenFile {
 
 impl ConsumeQueue {
     fn empty(home: Arc<QueueHome>, topic: Str, queue_id: i32) -> Result<Self, StoreError> {
-        let is_plain_name =
-            !topic.is_empty() && topic != "." && topic != ".." && !topic.contains(['/', '\0']);
-        if !is_plain_name || queue_id < 0 {
+        if !is_plain_name(&topic) || queue_id < 0 {
             let what = format!("queue {topic:?}/{queue_id} has no directory name");
             return Err(StoreError::invalid(what));
         }
