@@ -117,6 +117,7 @@ impl OpenStore {
 
         let root = config.root.join("consumequeue");
         let home = QueueHome::new(fs.clone(), root, config.queue_file_size);
+        home.set_open_files_max(open_files_limit() / 2);
         let table = Arc::new(QueueTable::new());
         let mut queues_max = None;
         if tails.is_none() {
@@ -183,6 +184,14 @@ impl OpenStore {
             took,
         })
     }
+}
+
+/// Files that this process may open.
+fn open_files_limit() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    limit.map_or(usize::MAX, |limit| {
+        usize::try_from(limit).unwrap_or(usize::MAX)
+    })
 }
 
 /// Takes the store's lock. A broker that was killed a moment ago may not have let go of it yet.

@@ -325,6 +325,7 @@ impl Queue {
             pull.responder.park();
             self.held.push(HeldPull { pull, until });
             self.publish_held();
+            self.gauge.holds_until(until);
             return;
         }
         if !pull.warmed && self.is_cold(&result) {
@@ -411,6 +412,8 @@ impl Queue {
                 at += 1;
             }
         }
+        self.gauge
+            .set_due(self.held.iter().map(|held| held.until).min());
     }
 
     fn publish_held(&self) {
@@ -422,8 +425,12 @@ impl Actor for Queue {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        // The shard alone decides when a queue ends.
-        crate::actors::kernel::after_drain(ctx, |_: &mut Self, _| {});
+        // A future that never ends, for the shard alone decides when a queue ends.
+        crate::actors::kernel::after_drain(ctx, |queue: &mut Self, _| {
+            if let Some(files) = &mut queue.files {
+                files.close_surplus();
+            }
+        });
         let (slot, gauge) = (Arc::clone(&self.slot), Arc::clone(&self.gauge));
         self.cell.set_detail(move || {
             serde_json::json!({

@@ -21,7 +21,10 @@
 use std::{
     fmt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 pub use self::{
@@ -79,6 +82,9 @@ pub struct QueueHome {
     fs: Fs,
     root: PathBuf,
     file_size: u64,
+    /// Queue files that are open, and how many may stay open while nobody uses them.
+    open_files: AtomicUsize,
+    open_files_max: AtomicUsize,
 }
 
 impl QueueHome {
@@ -89,7 +95,15 @@ impl QueueHome {
             fs,
             root: root.into(),
             file_size: file_size.div_ceil(unit).max(1) * unit,
+            open_files: AtomicUsize::new(0),
+            open_files_max: AtomicUsize::new(usize::MAX),
         })
+    }
+
+    /// Bounds the files that stay open between two uses: there may be more queues than a process may
+    /// open files. Queues that come later open theirs for each use, which for a busy one is once a run.
+    pub fn set_open_files_max(&self, max: usize) {
+        self.open_files_max.store(max, Ordering::Relaxed);
     }
 
     /// The directory that holds a directory for each topic.
@@ -182,6 +196,27 @@ enum UnsyncedNames {
 struct OpenFile {
     start: u64,
     file: FileRef,
+    home: Arc<QueueHome>,
+    /// Whether it may stay open between two uses.
+    may_stay: bool,
+}
+
+impl OpenFile {
+    fn new(home: &Arc<QueueHome>, start: u64, file: &FileRef) -> Self {
+        let before = home.open_files.fetch_add(1, Ordering::Relaxed);
+        Self {
+            start,
+            file: Arc::clone(file),
+            home: Arc::clone(home),
+            may_stay: before < home.open_files_max.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        self.home.open_files.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl ConsumeQueue {
@@ -255,6 +290,15 @@ impl ConsumeQueue {
         self.reading = None;
         if self.written == self.end {
             self.tail = Vec::new();
+        }
+    }
+
+    /// Closes the files that may not stay open, see [`QueueHome::set_open_files_max`].
+    pub fn close_surplus(&mut self) {
+        for open in [&mut self.writing, &mut self.reading] {
+            if open.as_ref().is_some_and(|open| !open.may_stay) {
+                *open = None;
+            }
         }
     }
 
