@@ -93,6 +93,7 @@ fn main() {
     System::new().block_on(async {
         let threads = Threads::start(ThreadPlan {
             net: 1,
+            log: false,
             shards: 0,
             ha: false,
         })

@@ -6,6 +6,10 @@
 //! mqbench produce ... --rate 1000             open loop
 //! mqbench consume --namesrv ... --topic B --count 2000000
 //! mqbench latency --namesrv ... --topic B --rate 1000
+//! mqbench produce ... --topic B --topics 20 --queues 1000
+//! mqbench sparse --store DIR --segments 100   a store of 100 GiB that takes a few MiB
+//! mqbench evict DIR                           what is read from it next comes from the disk
+//! mqbench idle --server-pid 4711              what a server holds and spends
 //! mqbench echo --listen 127.0.0.1:10911       the floor
 //! ```
 //!
@@ -23,6 +27,8 @@ mod consume;
 mod control;
 #[path = "mqbench/echo.rs"]
 mod echo;
+#[path = "mqbench/evict.rs"]
+mod evict;
 #[path = "mqbench/frames.rs"]
 mod frames;
 #[path = "mqbench/openloop.rs"]
@@ -39,6 +45,8 @@ mod route;
 mod runs;
 #[path = "mqbench/setup.rs"]
 mod setup;
+#[path = "mqbench/sparse.rs"]
+mod sparse;
 #[path = "mqbench/table.rs"]
 mod table;
 
@@ -62,6 +70,12 @@ enum Mode {
     Echo(Echo),
     /// Waits until a server answers, and prints how many ms that took.
     Wait(Wait),
+    /// Watches a server for a while: one line of JSON with what it holds and spends.
+    Idle(Idle),
+    /// Takes the files below a folder out of the page cache.
+    Evict(Evict),
+    /// Makes a store as if much had been stored: segments of few records and a hole.
+    Sparse(sparse::Sparse),
     /// Makes a markdown table of medians out of a file of JSON lines.
     Table(Table),
 }
@@ -78,6 +92,9 @@ struct Common {
     /// Topic; created with --queues when it is not there.
     #[arg(long)]
     topic: String,
+    /// So many topics, named after --topic with a number behind, instead of one.
+    #[arg(long)]
+    topics: Option<u32>,
     /// Queues of a topic that has to be created.
     #[arg(long)]
     queues: Option<u32>,
@@ -177,6 +194,25 @@ struct Wait {
 }
 
 #[derive(Debug, Clone, Args)]
+struct Idle {
+    /// Process of the server.
+    #[arg(long)]
+    server_pid: u32,
+    /// Seconds.
+    #[arg(long, default_value_t = 5.0)]
+    duration: f64,
+    /// `key=value`, added to the line of JSON; may be given more than once.
+    #[arg(long, value_parser = label)]
+    label: Vec<(String, String)>,
+}
+
+#[derive(Debug, Clone, Args)]
+struct Evict {
+    /// The folder.
+    folder: std::path::PathBuf,
+}
+
+#[derive(Debug, Clone, Args)]
 struct Table {
     /// The file; one run per line.
     file: std::path::PathBuf,
@@ -192,6 +228,13 @@ enum Serialize {
 }
 
 impl Common {
+    fn topics(&self) -> Vec<String> {
+        match self.topics {
+            None => vec![self.topic.clone()],
+            Some(count) => (0..count).map(|n| format!("{}{n}", self.topic)).collect(),
+        }
+    }
+
     fn limits(&self) -> control::Limits {
         // Without a duration or a count a run lasts ten seconds.
         let default = self.count.is_none().then_some(10.0);
@@ -241,6 +284,9 @@ async fn run(mode: Mode) -> Result<(), String> {
             .await
             .map_err(|error| error.to_string()),
         Mode::Wait(args) => runs::wait(args).await,
+        Mode::Idle(args) => runs::idle(args).await,
+        Mode::Evict(args) => evict::run(&args.folder).map_err(|error| error.to_string()),
+        Mode::Sparse(args) => sparse::run(&args),
         Mode::Table(args) => {
             let text = std::fs::read_to_string(&args.file).map_err(|error| error.to_string())?;
             print!("{}", table::render(&text, &args.base)?);

@@ -56,6 +56,7 @@ fn kills(flush: &str, extra: &[(&str, &str)]) {
         topic: TOPIC.into(),
         queues: QUEUES,
         senders: 4,
+        first_sender: 0,
         // Java's send threads reorder what one connection has in flight.
         window: if is_java() { 1 } else { 32 },
         body_len: 1024,

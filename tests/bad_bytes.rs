@@ -29,6 +29,7 @@ impl Neighbour {
                 topic: TOPIC.into(),
                 queues: 4,
                 senders: 1,
+                first_sender: 0,
                 window: 4,
                 body_len: 200,
                 reconnect: false,

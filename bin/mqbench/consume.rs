@@ -1,6 +1,7 @@
 //! Draining queues: one pull on the way per queue, all of a connection's queues multiplexed.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,10 @@ use crate::report::Tally;
 const SILENCE_MAX: Duration = Duration::from_secs(40);
 /// How long a queue that answered with an error or with nothing rests.
 const REST: Duration = Duration::from_millis(20);
+
+/// Pulls of one connection on the way at once while queues are drained: a server stops reading from a
+/// client that asks for more than it takes, and both would wait for the other.
+const DRAINING_MAX: usize = 256;
 
 /// Response codes of a pull that are part of the game.
 const FOUND: i32 = 0;
@@ -66,8 +71,14 @@ async fn pull_until_over(
     let mut stream = TcpStream::connect(&load.addr).await.map_err(text)?;
     stream.set_nodelay(true).map_err(text)?;
     let mut sent = vec![Instant::now(); load.cursors.len()];
-    let mut due: Vec<usize> = (0..load.cursors.len()).collect();
+    let mut due: VecDeque<usize> = (0..load.cursors.len()).collect();
     due.retain(|queue| load.cursors[*queue].offset < load.cursors[*queue].end);
+    let is_draining = load.cursors.iter().all(|cursor| cursor.end < i64::MAX);
+    let on_the_way_max = if is_draining {
+        DRAINING_MAX
+    } else {
+        usize::MAX
+    };
     let mut rest: Vec<(Instant, usize)> = Vec::new();
     let mut on_the_way = 0_usize;
     let mut input: Vec<u8> = Vec::with_capacity(1 << 20);
@@ -77,12 +88,14 @@ async fn pull_until_over(
         rest.retain(|(time, queue)| {
             let ready = *time <= now;
             if ready {
-                due.push(*queue);
+                due.push_back(*queue);
             }
             !ready
         });
         output.clear();
-        for queue in due.drain(..) {
+        while on_the_way < on_the_way_max
+            && let Some(queue) = due.pop_front()
+        {
             let cursor = &load.cursors[queue];
             cursor
                 .template
@@ -116,7 +129,7 @@ async fn pull_until_over(
             on_the_way = on_the_way.saturating_sub(1);
             let again = take_answer(&mut load, queue, &answer, sent[queue], control, tally);
             match again {
-                Again::Now => due.push(queue),
+                Again::Now => due.push_back(queue),
                 Again::Later => rest.push((Instant::now() + REST, queue)),
                 Again::Never => {}
             }

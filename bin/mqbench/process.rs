@@ -30,6 +30,8 @@ pub struct Spent {
     pub resident_kib: u64,
     /// Anonymous memory (not backed by files), KiB.
     pub anonymous_kib: u64,
+    /// Open file descriptors, sockets included.
+    pub open_files: u64,
 }
 
 /// Reads a process; None when it is not there or not ours to read.
@@ -58,6 +60,10 @@ pub fn memory(pid: u32) -> (u64, u64) {
     (field(&status, "VmRSS:"), field(&status, "RssAnon:"))
 }
 
+fn open_files(pid: u32) -> u64 {
+    fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, |entries| entries.count() as u64)
+}
+
 fn field(text: &str, name: &str) -> u64 {
     text.lines()
         .find_map(|line| line.strip_prefix(name))
@@ -79,6 +85,7 @@ impl Reading {
             read_calls_per_message: per(self.read_calls, before.read_calls),
             resident_kib,
             anonymous_kib,
+            open_files: open_files(pid),
         }
     }
 }

@@ -136,12 +136,7 @@ impl Report {
     pub fn print(&self, json: bool, labels: &[(String, String)]) {
         if json {
             let mut line = serde_json::to_value(self).expect("a report is plain data");
-            for (key, text) in labels {
-                line[key] = match text.parse::<f64>() {
-                    Ok(number) => number.into(),
-                    Err(_) => text.as_str().into(),
-                };
-            }
+            add_labels(&mut line, labels);
             println!("{line}");
             return;
         }
@@ -177,6 +172,16 @@ impl Report {
         for (code, count) in &self.errors {
             println!("error {code}: {count}");
         }
+    }
+}
+
+/// Adds what scripts say about a run to its line.
+pub fn add_labels(line: &mut serde_json::Value, labels: &[(String, String)]) {
+    for (key, text) in labels {
+        line[key] = match text.parse::<f64>() {
+            Ok(number) => number.into(),
+            Err(_) => text.as_str().into(),
+        };
     }
 }
 

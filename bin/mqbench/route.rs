@@ -34,7 +34,7 @@ pub async fn targets(
     usage: Use,
 ) -> Result<Vec<Target>, String> {
     if let Some(route) = ask(client, namesrv, topic).await? {
-        return Ok(queues(&route, usage));
+        return Ok(queues(topic, &route, usage));
     }
     let Some(count) = create else {
         return Err(format!(
@@ -44,7 +44,7 @@ pub async fn targets(
     let mut masters = Vec::new();
     for known in KNOWN_TOPICS {
         if let Some(route) = ask(client, namesrv, known).await? {
-            masters = queues(&route, Use::Pull);
+            masters = queues(known, &route, Use::Pull);
             break;
         }
     }
@@ -60,7 +60,7 @@ pub async fn targets(
     let begin = Instant::now();
     loop {
         if let Some(route) = ask(client, namesrv, topic).await? {
-            return Ok(queues(&route, usage));
+            return Ok(queues(topic, &route, usage));
         }
         if begin.elapsed() > ROUTE_WAIT {
             return Err(format!("{topic} was made, but {namesrv} does not show it"));
@@ -126,7 +126,7 @@ async fn ask(client: &RemotingClient, namesrv: &str, topic: &str) -> Result<Opti
     }
 }
 
-fn queues(route: &Value, usage: Use) -> Vec<Target> {
+fn queues(topic: &str, route: &Value, usage: Use) -> Vec<Target> {
     let list = |name: &str| {
         route
             .get(name)
@@ -152,6 +152,7 @@ fn queues(route: &Value, usage: Use) -> Vec<Target> {
         });
         if let Some(addr) = master.filter(|_| number("perm") & bit != 0) {
             targets.extend((0..number(field)).map(|id| Target {
+                topic: topic.to_owned(),
                 addr: addr.clone(),
                 broker: name.to_owned(),
                 queue_id: id as u32,
@@ -177,7 +178,7 @@ mod tests {
                 {"brokerName": "b", "perm": 6, "readQueueNums": 1, "writeQueueNums": 2},
             ],
         });
-        assert_eq!(queues(&route, Use::Send).len(), 2);
-        assert_eq!(queues(&route, Use::Pull)[0].addr, "h:1");
+        assert_eq!(queues("T", &route, Use::Send).len(), 2);
+        assert_eq!(queues("T", &route, Use::Pull)[0].addr, "h:1");
     }
 }

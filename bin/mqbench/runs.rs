@@ -9,10 +9,10 @@ use callboard::client::RemotingClient;
 use callboard::protocol::{RemotingCommand, RequestCode};
 
 use crate::control::{Control, Limits};
-use crate::report::{Latency, Tally};
+use crate::report::{self, Latency, Tally};
 use crate::route::{self, Use};
 use crate::setup::{self, Shape, Target};
-use crate::{Common, Consume, Produce, Wait, consume, openloop, produce};
+use crate::{Common, Consume, Idle, Produce, Wait, consume, openloop, produce};
 
 /// Counters of different connections start this far apart.
 const COUNTER_STRIDE: u64 = 1 << 40;
@@ -22,19 +22,24 @@ async fn targets(
     common: &Common,
     usage: Use,
 ) -> Result<Vec<Target>, String> {
-    let found = match (&common.broker, &common.namesrv) {
-        (Some(addr), _) => (0..common.queues.unwrap_or(1))
-            .map(|queue_id| Target {
-                addr: addr.clone(),
-                broker: "broker-a".into(),
-                queue_id,
-            })
-            .collect(),
-        (None, Some(namesrv)) => {
-            route::targets(client, namesrv, &common.topic, common.queues, usage).await?
+    let mut found = Vec::new();
+    for topic in common.topics() {
+        match (&common.broker, &common.namesrv) {
+            (Some(addr), _) => {
+                found.extend((0..common.queues.unwrap_or(1)).map(|queue_id| Target {
+                    topic: topic.clone(),
+                    addr: addr.clone(),
+                    broker: "broker-a".into(),
+                    queue_id,
+                }))
+            }
+            (None, Some(namesrv)) => {
+                let of_topic = route::targets(client, namesrv, &topic, common.queues, usage);
+                found.extend(of_topic.await?);
+            }
+            (None, None) => {}
         }
-        (None, None) => Vec::new(),
-    };
+    }
     if found.is_empty() {
         return Err(format!(
             "topic {} has no queue that can be used",
@@ -54,7 +59,6 @@ fn by_addr(targets: Vec<Target>) -> BTreeMap<String, Vec<Target>> {
 
 fn shape(args: &Produce) -> Shape {
     Shape {
-        topic: args.common.topic.clone(),
         body: args.body,
         batch: args.batch.max(1),
         serialize: args.common.serialize_type(),
@@ -215,9 +219,7 @@ async fn cursors(
     args: &Consume,
     targets: Vec<Target>,
 ) -> Result<Cursors, String> {
-    let topic = args.common.topic.as_str();
     let shape = Shape {
-        topic: topic.to_owned(),
         body: 0,
         batch: 1,
         serialize: args.common.serialize_type(),
@@ -226,9 +228,9 @@ async fn cursors(
     let mut map = Cursors::new();
     for target in targets {
         let code = RequestCode::GetMaxOffset;
-        let max = setup::queue_offset(client, topic, &target, code).await?;
+        let max = setup::queue_offset(client, &target, code).await?;
         let code = RequestCode::GetMinOffset;
-        let min = setup::queue_offset(client, topic, &target, code).await?;
+        let min = setup::queue_offset(client, &target, code).await?;
         let (offset, end) = if args.tail {
             (max, i64::MAX)
         } else {
@@ -315,6 +317,32 @@ pub async fn latency(args: Produce) -> Result<(), String> {
     let mut report = control.report("latency", &tally)?;
     report.end_to_end = Some(Latency::of(&end_to_end.borrow().latency));
     report.print(args.common.json, &args.common.label);
+    Ok(())
+}
+
+/// Watches a server that has nothing to do.
+pub async fn idle(args: Idle) -> Result<(), String> {
+    let limits = Limits {
+        warm_up: Duration::ZERO,
+        duration: Some(Duration::from_secs_f64(args.duration)),
+        count: None,
+    };
+    let control = Control::new(limits, Some(args.server_pid));
+    control.keep_time().await;
+    let report = control.report("idle", &Tally::default())?;
+    let server = report.server.ok_or("the server cannot be watched")?;
+    let mut line = serde_json::json!({
+        "mode": report.mode,
+        "seconds": report.seconds,
+        "idle_cpu_ms_per_second": server.cpu_us as f64 / 1000.0 / report.seconds,
+        "server": {
+            "resident_kib": server.resident_kib,
+            "anonymous_kib": server.anonymous_kib,
+            "open_files": server.open_files,
+        },
+    });
+    report::add_labels(&mut line, &args.label);
+    println!("{line}");
     Ok(())
 }
 

@@ -22,6 +22,8 @@ pub fn now_ms() -> i64 {
 /// A queue of the topic and the broker that has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
+    /// Topic.
+    pub topic: String,
     /// Broker address.
     pub addr: String,
     /// Broker name.
@@ -33,8 +35,6 @@ pub struct Target {
 /// What the requests look like.
 #[derive(Debug, Clone)]
 pub struct Shape {
-    /// Topic.
-    pub topic: String,
     /// Body bytes of a message.
     pub body: usize,
     /// Messages in a request.
@@ -68,7 +68,7 @@ pub fn send_template(shape: &Shape, target: &Target, prefix: &str) -> Template {
     let queue_id = target.queue_id.to_string();
     let fields = [
         ("a", "mqbench_producer"),
-        ("b", shape.topic.as_str()),
+        ("b", target.topic.as_str()),
         ("c", "TBW102"),
         ("d", "4"),
         ("e", &queue_id),
@@ -128,7 +128,7 @@ pub fn pull_template(
     let sys_flag = if hold { "6" } else { "4" };
     let fields = [
         ("consumerGroup", group),
-        ("topic", shape.topic.as_str()),
+        ("topic", target.topic.as_str()),
         ("queueId", &target.queue_id.to_string()),
         ("queueOffset", &OFFSET_MARK.to_string()),
         ("maxMsgNums", &messages_max.to_string()),
@@ -153,7 +153,6 @@ fn insert_all(fields: &mut ExtFields, pairs: &[(&str, &str)]) {
 /// Asks a queue for one of its ends.
 pub async fn queue_offset(
     client: &RemotingClient,
-    topic: &str,
     target: &Target,
     code: RequestCode,
 ) -> Result<i64, String> {
@@ -161,7 +160,7 @@ pub async fn queue_offset(
     let queue_id = target.queue_id.to_string();
     insert_all(
         &mut request.ext_fields,
-        &[("topic", topic), ("queueId", &queue_id)],
+        &[("topic", &target.topic), ("queueId", &queue_id)],
     );
     let answer = client.call(&target.addr, request, TIMEOUT).await;
     let answer = answer.map_err(|error| error.to_string())?;

@@ -9,14 +9,16 @@ use serde_json::Value;
 
 /// A number that the table shows: heading, place in the report, factor, decimals, and whether a
 /// smaller one is better (for the ratio's direction nothing is turned: it is always a / b).
-const COLUMNS: [(&str, &str, f64, usize); 8] = [
+const COLUMNS: [(&str, &str, f64, usize); 10] = [
     ("msgs/s", "/messages_per_second", 1.0, 0),
     ("CPU us/msg", "/server/cpu_us_per_message", 1.0, 2),
     ("p50 us", "/latency/p50_us", 1.0, 0),
     ("p99 us", "/latency/p99_us", 1.0, 0),
     ("p99.9 us", "/latency/p999_us", 1.0, 0),
     ("e2e p50 us", "/end_to_end/p50_us", 1.0, 0),
+    ("e2e p99 us", "/end_to_end/p99_us", 1.0, 0),
     ("anon MiB", "/server/anonymous_kib", 1.0 / 1024.0, 1),
+    ("open files", "/server/open_files", 1.0, 0),
     (
         "device B/msg",
         "/server/device_write_bytes_per_message",
@@ -26,9 +28,13 @@ const COLUMNS: [(&str, &str, f64, usize); 8] = [
 ];
 
 /// Further numbers that scripts add to a line (`--label key=number`).
-const EXTRAS: [(&str, &str, usize); 2] = [
+const EXTRAS: [(&str, &str, usize); 6] = [
     ("start ms", "/start_ms", 0),
     ("msgs/fsync", "/messages_per_fsync", 1),
+    ("store files", "/store_files", 0),
+    ("store MiB", "/store_mib", 0),
+    ("KiB anon/queue", "/anon_kib_per_queue", 2),
+    ("idle CPU ms/s", "/idle_cpu_ms_per_second", 1),
 ];
 
 type Cells = BTreeMap<(String, String), Vec<Value>>;

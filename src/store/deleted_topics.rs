@@ -2,11 +2,16 @@
 //!
 //! The log keeps a deleted topic's records until retention takes their segment. A start that reads
 //! the log again must not give them to a new topic of the same name: records below the remembered
-//! position belong to nobody. The file is ours (MessagePack: format version, then topic → position);
+//! position belong to nobody, and neither do queue files that end there.
+//!
+//! A deletion is written down before its first step, too: it takes several files, and a process that
+//! was killed between them has to finish what it began. Until then its records count as they did.
+//!
+//! The file is ours (MessagePack: format version, topic → position, topics whose deletion was begun);
 //! a Java broker neither reads nor minds it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -16,7 +21,7 @@ use super::{
 };
 
 /// Version of the format; another one is ignored.
-const FORMAT_VERSION: u32 = 1;
+const FORMAT_VERSION: u32 = 2;
 
 /// Longest file that is read, in bytes.
 const FILE_LEN_MAX: u64 = 64 << 20;
@@ -26,44 +31,80 @@ const FILE_LEN_MAX: u64 = 64 << 20;
 pub struct DeletedTopics {
     fs: Fs,
     path: PathBuf,
+    content: Content,
+}
+
+#[derive(Debug, Default)]
+struct Content {
     positions: BTreeMap<String, i64>,
+    begun: BTreeSet<String>,
 }
 
 impl DeletedTopics {
     /// Loads the file; an absent or unreadable one is empty.
     pub fn load(fs: &Fs, path: &Path) -> Self {
         let content = fs.exists(path).then(|| fs.read_file(path, FILE_LEN_MAX));
-        let positions = match content {
-            None => BTreeMap::new(),
+        let content = match content {
+            None => Content::default(),
             Some(Ok(content)) => decode(&content).unwrap_or_else(|| {
                 log::warn!("store/deleted_topics ignored file={}", path.display());
-                BTreeMap::new()
+                Content::default()
             }),
             Some(Err(error)) => {
                 log::warn!(
                     "store/deleted_topics ignored file={} error={error}",
                     path.display()
                 );
-                BTreeMap::new()
+                Content::default()
             }
         };
         Self {
             fs: fs.clone(),
             path: path.to_path_buf(),
-            positions,
+            content,
         }
+    }
+
+    /// The deleted topics, each with the log's end as of its deletion.
+    pub fn positions(&self) -> impl Iterator<Item = (&str, i64)> {
+        let positions = self.content.positions.iter();
+        positions.map(|(topic, &position)| (topic.as_str(), position))
+    }
+
+    /// Topics whose deletion was begun and did not end.
+    pub fn begun(&self) -> Vec<String> {
+        self.content.begun.iter().cloned().collect()
     }
 
     /// Whether a record of `topic` at `physical_offset` was written before the topic was deleted.
     pub fn covers(&self, topic: &str, physical_offset: i64) -> bool {
-        self.positions
+        self.content
+            .positions
             .get(topic)
             .is_some_and(|&position| physical_offset < position)
     }
 
     /// Where the log ended when `topic` was last deleted, if that is remembered.
     pub fn position(&self, topic: &str) -> Option<i64> {
-        self.positions.get(topic).copied()
+        self.content.positions.get(topic).copied()
+    }
+
+    /// Remembers durably that a deletion begins.
+    ///
+    /// # Errors
+    /// As [`remember`](Self::remember).
+    pub fn begin(&mut self, topic: &str) -> Result<(), StoreError> {
+        self.content.begun.insert(topic.to_owned());
+        self.save()
+    }
+
+    /// Forgets a deletion that was begun: nothing of it was done.
+    ///
+    /// # Errors
+    /// As [`remember`](Self::remember).
+    pub fn forget_begun(&mut self, topic: &str) -> Result<(), StoreError> {
+        self.content.begun.remove(topic);
+        self.save()
     }
 
     /// Remembers a deletion durably; those of which the log holds nothing any more are forgotten.
@@ -71,14 +112,21 @@ impl DeletedTopics {
     /// # Errors
     /// [`StoreError::Io`] or [`StoreError::Full`]; the former file is then still whole.
     pub fn remember(&mut self, topic: &str, log_end: i64, log_min: i64) -> Result<(), StoreError> {
-        self.positions.retain(|_, position| *position > log_min);
-        self.positions.insert(topic.to_owned(), log_end);
+        let Content { positions, begun } = &mut self.content;
+        positions.retain(|_, position| *position > log_min);
+        positions.insert(topic.to_owned(), log_end);
+        begun.remove(topic);
         self.save()
+    }
+
+    fn save(&self) -> Result<(), StoreError> {
+        self.write()
             .map_err(|e| StoreError::io("save", &self.path, e))
     }
 
-    fn save(&self) -> std::io::Result<()> {
-        let content = rmp_serde::to_vec(&(FORMAT_VERSION, &self.positions))
+    fn write(&self) -> std::io::Result<()> {
+        let Content { positions, begun } = &self.content;
+        let content = rmp_serde::to_vec(&(FORMAT_VERSION, positions, begun))
             .map_err(|e| std::io::Error::new(std::io::ErrorKind::InvalidData, e))?;
         let beside = self.path.with_extension("tmp");
         let file = self.fs.open(&beside, OpenMode::Create)?;
@@ -93,9 +141,9 @@ impl DeletedTopics {
     }
 }
 
-fn decode(content: &[u8]) -> Option<BTreeMap<String, i64>> {
-    let (version, positions): (u32, BTreeMap<String, i64>) = rmp_serde::from_slice(content).ok()?;
-    (version == FORMAT_VERSION).then_some(positions)
+fn decode(content: &[u8]) -> Option<Content> {
+    let (version, positions, begun): (u32, _, _) = rmp_serde::from_slice(content).ok()?;
+    (version == FORMAT_VERSION).then_some(Content { positions, begun })
 }
 
 #[cfg(test)]
@@ -119,6 +167,26 @@ mod tests {
         let mut deleted = deleted;
         deleted.remember("U", 300, 100).unwrap();
         assert!(!DeletedTopics::load(&fs, &path).covers("T", 99));
+    }
+
+    #[test]
+    fn a_deletion_that_was_begun_is_remembered_until_it_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("deleted_topics");
+        let fs: Fs = Arc::new(RealFs);
+        let mut deleted = DeletedTopics::load(&fs, &path);
+        deleted.remember("T", 100, 0).unwrap();
+        for topic in ["T", "U"] {
+            deleted.begin(topic).unwrap();
+        }
+        let mut deleted = DeletedTopics::load(&fs, &path);
+        assert_eq!(deleted.begun(), ["T", "U"]);
+        assert!(deleted.covers("T", 99) && !deleted.covers("T", 100));
+        deleted.forget_begun("U").unwrap();
+        deleted.remember("T", 200, 0).unwrap();
+        let deleted = DeletedTopics::load(&fs, &path);
+        assert!(deleted.begun().is_empty());
+        assert_eq!(deleted.positions().collect::<Vec<_>>(), [("T", 200)]);
     }
 
     #[test]

@@ -19,7 +19,9 @@ use super::{
         CommitLogConfig, CommitLogReader, CommitLogWriter, RecoverFrom, RecoveryMode,
         RecoveryReport,
     },
-    consume_queue::{ConsumeQueue, ConsumeQueueError, Entry, QueueHome, QueueTail, list_queues},
+    consume_queue::{
+        ConsumeQueue, ConsumeQueueError, Entry, QueueHome, QueueTail, list_queues, list_queues_of,
+    },
     deleted_topics::DeletedTopics,
     dispatch::{DispatchRecord, ScannedRecord},
     error::StoreError,
@@ -115,6 +117,7 @@ impl OpenStore {
 
         let root = config.root.join("consumequeue");
         let home = QueueHome::new(fs.clone(), root, config.queue_file_size);
+        home.set_open_files_max(open_files_limit() / 2);
         let table = Arc::new(QueueTable::new());
         let mut queues_max = None;
         if tails.is_none() {
@@ -140,6 +143,7 @@ impl OpenStore {
             index.truncate_above(report.end)?;
         }
         let deleted = DeletedTopics::load(fs, &config.own_dir().join("deleted_topics"));
+        drop_deleted(fs, &home, &table, &deleted)?;
         let log = writer.reader();
         let mut redispatch = Redispatch {
             table: &table,
@@ -182,6 +186,14 @@ impl OpenStore {
     }
 }
 
+/// Files that this process may open.
+fn open_files_limit() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    limit.map_or(usize::MAX, |limit| {
+        usize::try_from(limit).unwrap_or(usize::MAX)
+    })
+}
+
 /// Takes the store's lock. A broker that was killed a moment ago may not have let go of it yet.
 fn acquire(fs: &Fs, config: &StoreConfig) -> Result<StoreLock, StoreError> {
     let path = config.root.join("lock");
@@ -220,6 +232,41 @@ fn load_queues(
         begun.elapsed().as_millis()
     );
     Ok(largest)
+}
+
+/// Drops queues of deleted topics that a process was killed with: their files may have outlived
+/// them, or the snapshot that knew them. A queue of a new topic of that name ends behind.
+fn drop_deleted(
+    fs: &Fs,
+    home: &Arc<QueueHome>,
+    table: &QueueTable,
+    deleted: &DeletedTopics,
+) -> Result<(), StoreError> {
+    let positions: HashMap<&str, i64> = deleted.positions().collect();
+    if positions.is_empty() {
+        return Ok(());
+    }
+    for slot in table.slots() {
+        let deleted_at = positions.get(&*slot.key.topic);
+        if deleted_at.is_some_and(|&at| slot.last_physical() <= at) {
+            table.remove(&slot);
+        }
+    }
+    for (topic, deleted_at) in positions {
+        for queue_id in list_queues_of(fs.as_ref(), home.root(), topic)? {
+            if table.get(topic, queue_id).is_some() {
+                continue;
+            }
+            let (home, name) = (Arc::clone(home), topic.into());
+            let mut queue = ConsumeQueue::recover(home, name, queue_id)?;
+            // Files of a queue that was born after the snapshot are another matter.
+            if queue.last_physical_offset() <= deleted_at {
+                log::info!("store drops a queue of a deleted topic queue={topic}/{queue_id}");
+                queue.destroy()?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn publish(slot: &QueueSlot, queue: &ConsumeQueue) {

@@ -5,14 +5,15 @@
 
 use std::{
     borrow::Borrow,
+    collections::HashSet,
     hash::{Hash, Hasher},
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
 };
 
-use dashmap::DashMap;
+use dashmap::{DashMap, Entry};
 
 use crate::protocol::Str;
 
@@ -88,6 +89,8 @@ pub struct QueueSlot {
     pub key: QueueKey,
     /// Differs between a deleted topic's queue and its successor of the same name.
     pub generation: u64,
+    /// End of the log when the slot was made: what lies below is of a deleted topic of that name.
+    born_at: i64,
     next_offset: AtomicI64,
     reserved: AtomicI64,
     readable_end: AtomicI64,
@@ -103,20 +106,30 @@ pub struct QueueSlot {
 impl QueueSlot {
     /// A slot of its own, for tests and for tools without a table.
     pub fn detached(key: QueueKey, generation: u64, next_offset: i64) -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new(Self::new(key, generation, 0, next_offset))
+    }
+
+    fn new(key: QueueKey, generation: u64, born_at: i64, next_offset: i64) -> Self {
+        Self {
             key,
             generation,
+            born_at,
             next_offset: AtomicI64::new(next_offset),
             reserved: AtomicI64::new(next_offset),
             readable_end: AtomicI64::new(next_offset),
             min_offset: AtomicI64::new(0),
-            complete_upto: AtomicI64::new(0),
+            complete_upto: AtomicI64::new(born_at),
             last_physical: AtomicI64::new(-1),
             put_messages: AtomicU64::new(0),
             put_bytes: AtomicU64::new(0),
             put_requests: AtomicU64::new(0),
             removed: AtomicBool::new(false),
-        })
+        }
+    }
+
+    /// Whether a record of its topic and number at this place of the log can be one of this queue.
+    pub fn may_hold(&self, physical_offset: i64) -> bool {
+        physical_offset >= self.born_at
     }
 
     /// The queue offset that the next message gets: the queue's max offset.
@@ -220,6 +233,8 @@ impl QueueSlot {
 pub struct QueueTable {
     slots: DashMap<QueueKey, Arc<QueueSlot>>,
     generations: AtomicU64,
+    /// Topics that are being deleted.
+    closed: Mutex<HashSet<Str>>,
 }
 
 impl QueueTable {
@@ -247,17 +262,47 @@ impl QueueTable {
         }
         // A copy: a slice of the frame that named the topic would keep the whole frame in memory.
         let key = QueueKey::new(Str::from(topic), queue_id);
-        let entry = self.slots.entry(key.clone()).or_insert_with(|| {
+        let make = |key: QueueKey| {
             let generation = self.generations.fetch_add(1, Ordering::Relaxed);
-            let slot = QueueSlot::detached(key, generation, 0);
-            slot.set_complete_upto(log_end);
-            slot
-        });
-        Arc::clone(&entry)
+            QueueSlot::new(key, generation, log_end, 0)
+        };
+        match self.slots.entry(key.clone()) {
+            Entry::Occupied(known) => Arc::clone(known.get()),
+            // Looked at under the entry's lock: it was closed before its queues are looked for.
+            Entry::Vacant(_) if self.closed().contains(topic) => {
+                let slot = make(key);
+                slot.removed.store(true, Ordering::Release);
+                Arc::new(slot)
+            }
+            Entry::Vacant(place) => Arc::clone(&place.insert(Arc::new(make(key)))),
+        }
     }
 
-    /// Takes all queues of a topic out; their slots refuse appends from now on.
-    pub fn remove_topic(&self, topic: &str) -> Vec<Arc<QueueSlot>> {
+    fn closed(&self) -> MutexGuard<'_, HashSet<Str>> {
+        self.closed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes all queues of a topic out; their slots refuse appends from now on. Until
+    /// [`reopen`](Self::reopen) the topic gets no new ones: who asks for one gets a slot that refuses
+    /// appends, for the old files may still be there.
+    pub fn close_topic(&self, topic: &str) -> Vec<Arc<QueueSlot>> {
+        self.closed().insert(Str::from(topic));
+        self.remove_topic(topic)
+    }
+
+    /// Nothing is left of a topic's old queues: it may have new ones.
+    pub fn reopen(&self, topic: &str) {
+        self.closed().remove(topic);
+    }
+
+    /// Takes one queue out.
+    pub fn remove(&self, slot: &QueueSlot) {
+        slot.removed.store(true, Ordering::Release);
+        self.slots
+            .remove_if(&slot.key, |_, known| known.generation == slot.generation);
+    }
+
+    fn remove_topic(&self, topic: &str) -> Vec<Arc<QueueSlot>> {
         let mut removed = Vec::new();
         self.slots.retain(|key, slot| {
             let keep = *key.topic != *topic;
@@ -318,10 +363,13 @@ mod tests {
         let old = table.get_or_create("T", 0);
         let other = table.get_or_create("U", 0);
         table.get_or_create("T", 1);
-        let removed = table.remove_topic("T");
+        let removed = table.close_topic("T");
         assert_eq!(removed.len(), 2);
         assert!(old.is_removed());
         assert!(!other.is_removed());
+        assert!(table.get_or_create("T", 0).is_removed());
+        assert!(table.get("T", 0).is_none());
+        table.reopen("T");
         let new = table.get_or_create("T", 0);
         assert_ne!(new.generation, old.generation);
         assert!(!new.is_removed());

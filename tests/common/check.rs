@@ -72,6 +72,11 @@ impl Ledger {
         }
     }
 
+    /// Who sent what was found so far, and its number.
+    pub fn seen(&self) -> &HashSet<(u32, u32)> {
+        &self.seen
+    }
+
     /// Reads the rest of a queue: offsets without a hole, nobody's message twice.
     fn read_queue(&mut self, client: &Client, queue_id: i32) -> Vec<Record> {
         let known = &mut self.checked[queue_id as usize];

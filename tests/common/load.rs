@@ -6,7 +6,7 @@ use super::requests::{SEND_MESSAGE_V2, send_ext};
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -44,6 +44,8 @@ pub struct LoadOptions {
     pub topic: String,
     pub queues: i32,
     pub senders: u32,
+    /// The first sender's number, so that several loads of one test can be told apart.
+    pub first_sender: u32,
     pub window: usize,
     pub body_len: usize,
     /// Reconnect after a disconnect (else the sender ends).
@@ -56,7 +58,17 @@ pub struct LoadOptions {
 pub struct Load {
     stop: Arc<AtomicBool>,
     acked: Arc<AtomicU64>,
+    progress: Vec<Arc<Progress>>,
     senders: Vec<JoinHandle<Report>>,
+}
+
+/// How far one sender got, for those who watch it.
+#[derive(Default)]
+pub struct Progress {
+    /// Every number below was answered, or its connection had ended.
+    pub settled: AtomicU32,
+    /// Every number from here on was not sent yet.
+    pub next: AtomicU32,
 }
 
 /// The body of message `number` of `sender`, padded to `len`.
@@ -90,16 +102,19 @@ impl Load {
     pub fn start(to: SocketAddr, options: &LoadOptions) -> Load {
         let stop = Arc::new(AtomicBool::new(false));
         let acked = Arc::new(AtomicU64::new(0));
+        let progress: Vec<Arc<Progress>> = (0..options.senders).map(|_| Arc::default()).collect();
         let senders = (0..options.senders)
-            .map(|id| {
+            .zip(&progress)
+            .map(|(id, progress)| {
                 let first = options.first_numbers.get(id as usize).copied().unwrap_or(0);
                 let mut sender = Sender {
                     to,
                     options: options.clone(),
                     stop: stop.clone(),
                     acked: acked.clone(),
+                    progress: progress.clone(),
                     report: Report {
-                        sender: id,
+                        sender: options.first_sender + id,
                         next_number: first,
                         ..Report::default()
                     },
@@ -113,8 +128,14 @@ impl Load {
         Load {
             stop,
             acked,
+            progress,
             senders,
         }
+    }
+
+    /// How far each sender got.
+    pub fn progress(&self) -> &[Arc<Progress>] {
+        &self.progress
     }
 
     pub fn acked(&self) -> u64 {
@@ -144,6 +165,7 @@ struct Sender {
     options: LoadOptions,
     stop: Arc<AtomicBool>,
     acked: Arc<AtomicU64>,
+    progress: Arc<Progress>,
     report: Report,
 }
 
@@ -182,15 +204,23 @@ impl Sender {
             while flying.len() < self.options.window && !closed {
                 closed = !self.send_one(client, &to, &mut flying);
             }
+            self.publish(&flying);
             closed |= !self.collect(&from, &mut flying);
         }
         let since = Instant::now();
         while !flying.is_empty() && since.elapsed() < super::PATIENCE {
             self.collect(&from, &mut flying);
         }
+        self.publish(&flying);
         self.report
             .stuck
             .extend(flying.values().map(|(number, ..)| *number));
+    }
+
+    fn publish(&self, flying: &InFlight) {
+        let oldest = flying.values().map(|(number, ..)| *number).min();
+        let settled = oldest.unwrap_or(self.report.next_number);
+        self.progress.settled.store(settled, Ordering::Release);
     }
 
     fn send_one(
@@ -204,6 +234,8 @@ impl Sender {
         let properties = properties_of(sender, number);
         let ext = send_ext(&self.options.topic, queue_id, &properties);
         let body = body_of(sender, number, self.options.body_len);
+        // Before it leaves: who reads this knows what cannot have been sent yet.
+        self.progress.next.store(number + 1, Ordering::Release);
         let Some(opaque) = client.start(SEND_MESSAGE_V2, &ext, &body, to) else {
             return false;
         };

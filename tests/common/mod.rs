@@ -6,7 +6,7 @@
 //! | variable | meaning |
 //! | --- | --- |
 //! | `CALLBOARD_SEED` | replays the random choices of a run (each test prints its seed) |
-//! | `CALLBOARD_ROUNDS` | rounds of the kill test; 1 without it |
+//! | `CALLBOARD_ROUNDS` | rounds of the kill tests; 1 without it |
 //! | `CALLBOARD_PRELOAD_MB` | stored before the first kill |
 //! | `CALLBOARD_TEST_BROKER=java` | the kit's Java servers instead of ours (`KIT`): what the tests are checked with |
 //! | `CALLBOARD_TEST_KEEP` | keep the temporary folders |

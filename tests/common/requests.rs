@@ -18,6 +18,7 @@ pub const HEART_BEAT: i32 = 34;
 pub const GET_ROUTEINFO_BY_TOPIC: i32 = 105;
 pub const UPDATE_AND_CREATE_SUBSCRIPTIONGROUP: i32 = 200;
 pub const DELETE_TOPIC_IN_BROKER: i32 = 215;
+pub const GET_TOPIC_CONFIG: i32 = 351;
 
 pub type Ext = Vec<(&'static str, String)>;
 

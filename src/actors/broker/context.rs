@@ -30,6 +30,7 @@ use crate::{
     config::{Derived, Live, broker::BrokerConfig},
     protocol::message::{id::UniqueKeys, properties},
     store::{
+        consume_queue::QueueHome,
         deleted_topics::DeletedTopics,
         queue_table::{QueueSlot, QueueTable},
     },
@@ -99,6 +100,8 @@ pub struct StoreHandles {
     pub writer: ActorRef<CommitLogWriter>,
     /// Deletes old files.
     pub retention: ActorRef<Retention>,
+    /// Where the queues' files live.
+    pub home: Arc<QueueHome>,
     /// The deleted topics.
     pub deleted: Arc<Mutex<DeletedTopics>>,
     /// Address in records.

@@ -269,6 +269,13 @@ impl Sender<'_> {
         } else {
             message.into_request(store, delay_level, buf)?
         };
+        let slot = &request.slot;
+        // The topic may have been deleted since it was looked up: then its queue was made too late
+        // for the deletion to find it. A queue with messages was not.
+        let is_new = slot.next_offset() == 0 && slot.key.topic == header.topic;
+        if is_new && !self.ctx.topics.contains(&header.topic) {
+            return Err(topic_not_exist(&header.topic));
+        }
         let wait_store_ok = wishes.wait_store_ok;
         Ok(Prepared {
             request,

@@ -12,6 +12,7 @@ use std::{
 use super::{
     console,
     context::{BrokerContext, Identity, SendMarks, StoreHandles},
+    processor::topic::finish_deletions,
     registrar::Registrars,
     root::Root,
     service::BrokerService,
@@ -123,6 +124,7 @@ impl Broker {
             permits: settings::permits(&loaded),
         };
         let (ctx, store) = builder.build(identity, store_settings, open)?;
+        finish_deletions(&ctx).await;
         let net = Net::start(
             &tree,
             "broker",
@@ -258,6 +260,7 @@ impl Builder<'_> {
             index_marks: Arc::clone(&actors.index_marks),
             writer: actors.writer.clone(),
             retention: actors.retention.clone(),
+            home: Arc::clone(&actors.home),
             deleted: Arc::clone(&actors.deleted),
             store_host: identity.store_host,
             max_message_size,

@@ -243,22 +243,35 @@ fn due(store: &StoreHandles, level: i32, from: i64, entries: &[Entry]) -> Due {
         }
         due.next += 1;
         match restored(store, entry) {
-            Some(request) => due.requests.push(request),
-            None => log::warn!("a delayed message is unreadable: level={level} {entry:?}"),
+            Some(Restored::Due(request)) => due.requests.push(request),
+            Some(Restored::Deleted) => {}
+            None => {
+                log::warn!("a delayed message is unreadable: level={level} {entry:?}");
+            }
         }
     }
     due
 }
 
+/// What becomes of a delayed message.
+enum Restored {
+    Due(AppendRequest),
+    /// Its topic was deleted after it was sent: a new one of that name is not where it was sent to.
+    Deleted,
+}
+
 /// A delayed message as it is stored in the topic and queue that it was sent to. Its properties stay
 /// as they are: DELAY, REAL_TOPIC and REAL_QID are delivered, too.
-fn restored(store: &StoreHandles, entry: &Entry) -> Option<AppendRequest> {
+fn restored(store: &StoreHandles, entry: &Entry) -> Option<Restored> {
     let size = usize::try_from(entry.size).ok()?;
     let record = store.watermarks.log().slice(entry.physical_offset, size)?;
     let view = RecordView::parse(&record, CheckCrc::No).ok()?;
     let topic = view.property(properties::REAL_TOPIC)?;
     if topic == names::TRANS_HALF_TOPIC {
         return None;
+    }
+    if lock(&store.deleted).covers(topic, entry.physical_offset) {
+        return Some(Restored::Deleted);
     }
     let queue_id = view.property(properties::REAL_QID)?.parse().ok()?;
     let message = InnerMessage {
@@ -274,7 +287,10 @@ fn restored(store: &StoreHandles, entry: &Entry) -> Option<AppendRequest> {
         properties: view.properties,
     };
     let mut buf = BytesMut::with_capacity(size);
-    message.into_request(store, 0, &mut buf).ok()
+    message
+        .into_request(store, 0, &mut buf)
+        .ok()
+        .map(Restored::Due)
 }
 
 /// Appends what is due and moves the level's offset behind it.

@@ -128,10 +128,7 @@ impl Threads {
         let log = self.log.as_ref().or(net(0)).unwrap_or(&self.misc);
         let arbiter = match role {
             Role::Net(n) => net(n).unwrap_or(&self.misc),
-            Role::Shard(n) => self
-                .shards
-                .get(n % self.shards.len().max(1))
-                .unwrap_or(log),
+            Role::Shard(n) => self.shards.get(n % self.shards.len().max(1)).unwrap_or(log),
             Role::Ha => self.ha.as_ref().unwrap_or(&self.misc),
             Role::Log => log,
             Role::Flush => &self.flush,

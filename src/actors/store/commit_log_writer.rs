@@ -44,7 +44,8 @@ const COMMIT_RECORDS: usize = 512;
 pub struct RemoveTopic {
     /// The topic.
     pub topic: Str,
-    /// Told the log's end as of the deletion, when nothing of the topic is on its way any more.
+    /// Told the log's end as of the deletion, when nothing of the topic is on its way any more and
+    /// its queues are gone. The topic then stays closed ([`QueueTable::close_topic`]).
     pub done: oneshot::Sender<i64>,
 }
 
@@ -114,8 +115,10 @@ impl CommitLogWriter {
             Ok((files, report)) => {
                 for scanned in log.scan(report.scan_from, report.end).map_while(Result::ok) {
                     let (key, record) = (scanned.key, scanned.record);
-                    let slot = self.parts.table.get_or_create(&key.topic, key.queue_id);
-                    slot.raise_next_offset(record.queue_offset + 1);
+                    // A topic without a slot was deleted meanwhile.
+                    if let Some(slot) = self.parts.table.get(&key.topic, key.queue_id) {
+                        slot.raise_next_offset(record.queue_offset + 1);
+                    }
                 }
                 self.files = Some(files);
             }
@@ -362,7 +365,7 @@ impl Handler<RemoveTopic> for CommitLogWriter {
     fn handle(&mut self, remove: RemoveTopic, _: &mut Self::Context) {
         self.cell.begin_work();
         self.commit();
-        let slots = self.parts.table.remove_topic(&remove.topic);
+        let slots = self.parts.table.close_topic(&remove.topic);
         // A barrier behind everything of the topic that was handed over.
         self.parts.dispatcher.tell(TopicRemoved {
             slots,

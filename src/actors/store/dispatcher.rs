@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 use super::{
     checkpoint::HandOverMarks,
     index::{IndexActor, IndexedRecord, PutKeys},
+    queue::AllGone,
     queues::QueueShards,
     rescan::Rescan,
     shard::{self, HandOver},
@@ -63,7 +64,7 @@ pub struct Dispatch {
 pub struct TopicRemoved {
     /// Its queues.
     pub slots: Vec<Arc<QueueSlot>>,
-    /// Told the log's end as of the deletion.
+    /// Told the log's end as of the deletion, once the queues are gone.
     pub done: oneshot::Sender<i64>,
 }
 
@@ -270,9 +271,8 @@ impl Handler<TopicRemoved> for Dispatcher {
         self.cell.begin_work();
         self.advance(ctx);
         // Records of removed slots that still wait to become visible are dropped by the shards.
-        self.parts.shards.drop_queues(removed.slots);
-        // The asker may have gone.
-        let _ = removed.done.send(self.parts.watermarks.appended());
+        let gone = AllGone::new(removed.done, self.parts.watermarks.appended());
+        self.parts.shards.drop_queues(removed.slots, &gone);
     }
 }
 

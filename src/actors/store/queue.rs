@@ -42,7 +42,9 @@ mod reread;
 mod serving;
 
 pub use self::{
-    messages::{Arrived, CatchUp, Destroy, Inspect, LogCut, QueueView, Serve, Sleep, Tick},
+    messages::{
+        AllGone, Arrived, CatchUp, Destroy, Inspect, LogCut, QueueView, Serve, Sleep, Tick,
+    },
     serving::HELD_PULLS_MAX,
 };
 
@@ -216,7 +218,12 @@ impl Actor for Queue {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         // This also keeps the queue alive without addresses: the shard alone decides when it ends.
-        after_drain(ctx, Self::go_on_reading);
+        after_drain(ctx, |queue: &mut Self, ctx| {
+            queue.go_on_reading(ctx);
+            if let Some(files) = &mut queue.files {
+                files.close_surplus();
+            }
+        });
         let (slot, gauge) = (Arc::clone(&self.slot), Arc::clone(&self.gauge));
         self.cell.set_detail(move || {
             serde_json::json!({
@@ -309,7 +316,7 @@ impl Handler<LogCut> for Queue {
 impl Handler<Destroy> for Queue {
     type Result = ();
 
-    fn handle(&mut self, _: Destroy, ctx: &mut Self::Context) {
+    fn handle(&mut self, _gone: Destroy, ctx: &mut Self::Context) {
         self.cell.begin_work();
         if let Some(mut files) = self.files.take()
             && let Err(error) = files.destroy()

@@ -6,8 +6,8 @@ use actix::{Handler, Message};
 use tokio::sync::oneshot;
 
 use super::{
-    queue::{Inspect, Queue, QueueView},
-    shard::{DropQueues, HandOver, Shard, ToQueue},
+    queue::{AllGone, Inspect, Queue, QueueView},
+    shard::{DropQueue, HandOver, Shard, ToQueue},
 };
 use crate::{
     actors::kernel::{ActorError, ActorRef},
@@ -67,10 +67,11 @@ impl QueueShards {
     }
 
     /// Drops the queues of a deleted topic.
-    pub fn drop_queues(&self, slots: Vec<Arc<QueueSlot>>) {
+    pub fn drop_queues(&self, slots: Vec<Arc<QueueSlot>>, gone: &Arc<AllGone>) {
         for slot in slots {
             if let Some(shard) = self.of(&slot) {
-                shard.tell(DropQueues { slots: vec![slot] });
+                let gone = Arc::clone(gone);
+                shard.tell(DropQueue { slot, gone });
             }
         }
     }

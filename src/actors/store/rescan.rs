@@ -21,15 +21,20 @@ impl Rescan {
     }
 
     /// The records that start in `from..until`, with the queues of `table`, and where the scan got to.
+    /// A queue was in the table before its first record was in the log, so a record without one is of
+    /// a deleted topic.
     pub fn records(&self, table: &QueueTable, from: i64, until: i64) -> (Vec<Dispatched>, i64) {
         let mut found = Vec::new();
         let mut scan = self.log.scan(from, until);
         for item in scan.by_ref() {
             match item {
-                Ok(scanned) => found.push(Dispatched {
-                    slot: table.get_or_create(&scanned.key.topic, scanned.key.queue_id),
-                    record: scanned.record,
-                }),
+                Ok(scanned) => {
+                    let (key, record) = (scanned.key, scanned.record);
+                    let slot = table.get(&key.topic, key.queue_id);
+                    if let Some(slot) = slot.filter(|slot| slot.may_hold(record.physical_offset)) {
+                        found.push(Dispatched { slot, record });
+                    }
+                }
                 Err(error) => {
                     log::error!("the log cannot be read again: {error}");
                     break;
@@ -51,7 +56,11 @@ impl Rescan {
         let mut scan = self.log.scan(from, until);
         for item in scan.by_ref() {
             match item {
-                Ok(ScannedRecord { key, record }) if key == slot.key && record.in_queue() => {
+                Ok(ScannedRecord { key, record })
+                    if key == slot.key
+                        && record.in_queue()
+                        && slot.may_hold(record.physical_offset) =>
+                {
                     found.push(record);
                 }
                 Ok(_) => {}

@@ -9,7 +9,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicI64, AtomicUsize, Ordering},
+        atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -21,7 +21,7 @@ use actix::{
 
 use super::{
     dispatcher::Dispatched,
-    queue::{Arrived, CatchUp, Destroy, LogCut, Queue, QueueParts, Sleep, Tick},
+    queue::{AllGone, Arrived, CatchUp, Destroy, LogCut, Queue, QueueParts, Sleep, Tick},
 };
 use crate::{
     actors::kernel::{ActorCell, ActorRef, Shutdown, Tree, spawn},
@@ -30,6 +30,14 @@ use crate::{
 
 /// How often queues with unwritten entries or waiting pulls are visited.
 pub const TICK: Duration = Duration::from_millis(250);
+
+/// A tick has the unwritten entries of so many queues written, and where more of them wait, of so
+/// many that each has its turn within [`ROUND_TICKS`]: thousands of queues that get a few messages
+/// each would otherwise cost a write for every entry, which is more than all the rest.
+const VISITS_MIN: usize = 1024;
+
+/// See [`VISITS_MIN`].
+const ROUND_TICKS: usize = 8;
 
 /// Records for several queues of this shard, in log order.
 #[derive(Debug, Message)]
@@ -51,12 +59,14 @@ pub struct ToQueue<M: Message<Result = ()> + Send> {
     pub message: M,
 }
 
-/// The topic of these queues was deleted: their files go with them.
+/// The topic of this queue was deleted: its files go with it.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct DropQueues {
-    /// The queues that the writer has removed from the table.
-    pub slots: Vec<Arc<QueueSlot>>,
+pub struct DropQueue {
+    /// The queue, which the writer has removed from the table.
+    pub slot: Arc<QueueSlot>,
+    /// Dropped when the files are gone.
+    pub gone: Arc<AllGone>,
 }
 
 /// The log was cut at its old end.
@@ -68,10 +78,45 @@ pub struct CutQueues {
 }
 
 /// Counters that a queue shares with its shard.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct QueueGauge {
     /// Pulls that the queue holds.
     pub held: AtomicUsize,
+    /// When the first of them may expire, ms after `since`.
+    due_ms: AtomicU64,
+    since: Instant,
+}
+
+impl Default for QueueGauge {
+    fn default() -> Self {
+        Self {
+            held: AtomicUsize::new(0),
+            due_ms: AtomicU64::new(u64::MAX),
+            since: Instant::now(),
+        }
+    }
+}
+
+impl QueueGauge {
+    /// A pull is held until then.
+    pub fn holds_until(&self, until: Instant) {
+        self.due_ms.fetch_min(self.ms(until), Ordering::Relaxed);
+    }
+
+    /// The first of the held pulls expires then.
+    pub fn set_due(&self, first: Option<Instant>) {
+        let due_ms = first.map_or(u64::MAX, |first| self.ms(first));
+        self.due_ms.store(due_ms, Ordering::Relaxed);
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        self.held.load(Ordering::Relaxed) > 0 && self.due_ms.load(Ordering::Relaxed) <= self.ms(now)
+    }
+
+    fn ms(&self, time: Instant) -> u64 {
+        let ms = time.saturating_duration_since(self.since).as_millis();
+        u64::try_from(ms).unwrap_or(u64::MAX)
+    }
 }
 
 struct Awake {
@@ -183,26 +228,42 @@ impl Shard {
 
     /// Visits queues with something to do, sends idle ones to sleep, publishes what is complete.
     fn tick(&mut self) {
-        let log_end = self.log_end;
+        let (log_end, now) = (self.log_end, Instant::now());
         let mut complete = log_end;
         let sleep_after = self.parts.sleep_after;
-        self.awake.retain(|_, awake| {
-            let behind = awake.slot.complete_upto() < awake.handed;
-            let holding = awake.gauge.held.load(Ordering::Relaxed) > 0;
-            if behind {
-                complete = complete.min(awake.slot.complete_upto());
-            } else {
-                awake.slot.set_complete_upto(log_end);
+        let mut behind = Vec::new();
+        self.awake.retain(|&id, awake| {
+            let upto = awake.slot.complete_upto();
+            if upto < awake.handed {
+                complete = complete.min(upto);
+                behind.push((upto, id));
+                return true;
             }
-            if behind || holding {
+            awake.slot.set_complete_upto(log_end);
+            if awake.gauge.is_due(now) {
                 awake.queue.tell(Tick { log_end });
-            } else if awake.used.elapsed() >= sleep_after {
+            } else if awake.gauge.held.load(Ordering::Relaxed) == 0
+                && now.saturating_duration_since(awake.used) >= sleep_after
+            {
                 awake.queue.tell(Sleep);
                 return false;
             }
             true
         });
         self.parts.complete.store(complete, Ordering::Release);
+        let visits = VISITS_MIN.max(behind.len() / ROUND_TICKS);
+        if behind.len() > visits {
+            // Those that lack the oldest records: they hold back what counts as complete.
+            behind.select_nth_unstable(visits);
+        }
+        for (number, (_, id)) in behind.iter().enumerate() {
+            let Some(awake) = self.awake.get(id) else {
+                continue;
+            };
+            if number < visits || awake.gauge.is_due(now) {
+                awake.queue.tell(Tick { log_end });
+            }
+        }
     }
 
     fn mine(&self, slot: &QueueSlot) -> bool {
@@ -286,16 +347,15 @@ where
     }
 }
 
-impl Handler<DropQueues> for Shard {
+impl Handler<DropQueue> for Shard {
     type Result = ();
 
-    fn handle(&mut self, gone: DropQueues, _: &mut Self::Context) {
+    fn handle(&mut self, message: DropQueue, _: &mut Self::Context) {
         self.cell.begin_work();
-        for slot in gone.slots {
-            let queue = self.wake(&slot).queue.clone();
-            self.awake.remove(&slot.generation);
-            queue.tell(Destroy);
-        }
+        let slot = message.slot;
+        let queue = self.wake(&slot).queue.clone();
+        self.awake.remove(&slot.generation);
+        queue.tell(Destroy(message.gone));
     }
 }
 

@@ -32,6 +32,7 @@ use crate::{
     config::Derived,
     store::{
         abort::AbortFile,
+        consume_queue::QueueHome,
         deleted_topics::DeletedTopics,
         fs::Fs,
         get_message::GetLimits,
@@ -85,6 +86,8 @@ pub struct StoreActors {
     pub writer: ActorRef<CommitLogWriter>,
     /// Deletes old files.
     pub retention: ActorRef<Retention>,
+    /// Where the queues' files live.
+    pub home: Arc<QueueHome>,
     /// The deleted topics.
     pub deleted: Arc<Mutex<DeletedTopics>>,
     steps: Vec<TellRef<Shutdown>>,
@@ -228,6 +231,7 @@ impl Starter<'_> {
             index_marks,
             writer,
             retention,
+            home: open.home,
             deleted,
             steps,
             abort: open.abort,

@@ -21,13 +21,16 @@
 use std::{
     fmt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 pub use self::{
     entry::{ENTRY_LEN, Entry},
     reader::Boundary,
-    recovery::list_queues,
+    recovery::{list_queues, list_queues_of},
 };
 use super::{
     error::StoreError,
@@ -79,6 +82,9 @@ pub struct QueueHome {
     fs: Fs,
     root: PathBuf,
     file_size: u64,
+    /// Queue files that are open, and how many may stay open while nobody uses them.
+    open_files: AtomicUsize,
+    open_files_max: AtomicUsize,
 }
 
 impl QueueHome {
@@ -89,7 +95,15 @@ impl QueueHome {
             fs,
             root: root.into(),
             file_size: file_size.div_ceil(unit).max(1) * unit,
+            open_files: AtomicUsize::new(0),
+            open_files_max: AtomicUsize::new(usize::MAX),
         })
+    }
+
+    /// Bounds the files that stay open between two uses: there may be more queues than a process may
+    /// open files. Queues that come later open theirs for each use, which for a busy one is once a run.
+    pub fn set_open_files_max(&self, max: usize) {
+        self.open_files_max.store(max, Ordering::Relaxed);
     }
 
     /// The directory that holds a directory for each topic.
@@ -100,6 +114,20 @@ impl QueueHome {
     /// Length of each file in bytes.
     pub fn file_size(&self) -> u64 {
         self.file_size
+    }
+
+    /// Removes all files of a topic, also those of queues that nobody knows.
+    ///
+    /// # Errors
+    /// From the file system.
+    pub fn remove_topic(&self, topic: &str) -> Result<(), StoreError> {
+        if !is_plain_name(topic) {
+            return Ok(());
+        }
+        let dir = self.topic_dir(topic);
+        self.fs
+            .remove_dir_all(&dir)
+            .map_err(|e| StoreError::io("remove", &dir, e))
     }
 
     fn topic_dir(&self, topic: &str) -> PathBuf {
@@ -153,6 +181,11 @@ pub struct ConsumeQueue {
     reading: Option<OpenFile>,
 }
 
+/// Whether a topic's name can be that of a directory.
+fn is_plain_name(topic: &str) -> bool {
+    !topic.is_empty() && topic != "." && topic != ".." && !topic.contains(['/', '\0'])
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum UnsyncedNames {
     None,
@@ -163,13 +196,32 @@ enum UnsyncedNames {
 struct OpenFile {
     start: u64,
     file: FileRef,
+    home: Arc<QueueHome>,
+    /// Whether it may stay open between two uses.
+    may_stay: bool,
+}
+
+impl OpenFile {
+    fn new(home: &Arc<QueueHome>, start: u64, file: &FileRef) -> Self {
+        let before = home.open_files.fetch_add(1, Ordering::Relaxed);
+        Self {
+            start,
+            file: Arc::clone(file),
+            home: Arc::clone(home),
+            may_stay: before < home.open_files_max.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        self.home.open_files.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl ConsumeQueue {
     fn empty(home: Arc<QueueHome>, topic: Str, queue_id: i32) -> Result<Self, StoreError> {
-        let is_plain_name =
-            !topic.is_empty() && topic != "." && topic != ".." && !topic.contains(['/', '\0']);
-        if !is_plain_name || queue_id < 0 {
+        if !is_plain_name(&topic) || queue_id < 0 {
             let what = format!("queue {topic:?}/{queue_id} has no directory name");
             return Err(StoreError::invalid(what));
         }
@@ -238,6 +290,15 @@ impl ConsumeQueue {
         self.reading = None;
         if self.written == self.end {
             self.tail = Vec::new();
+        }
+    }
+
+    /// Closes the files that may not stay open, see [`QueueHome::set_open_files_max`].
+    pub fn close_surplus(&mut self) {
+        for open in [&mut self.writing, &mut self.reading] {
+            if open.as_ref().is_some_and(|open| !open.may_stay) {
+                *open = None;
+            }
         }
     }
 

@@ -159,10 +159,7 @@ impl ConsumeQueue {
         let path = self.file_path(start);
         let file = (self.home.fs.open(&path, OpenMode::Read))
             .map_err(|e| StoreError::io("open", &path, e))?;
-        self.reading = Some(OpenFile {
-            start,
-            file: Arc::clone(&file),
-        });
+        self.reading = Some(OpenFile::new(&self.home, start, &file));
         Ok(file)
     }
 }

@@ -24,25 +24,43 @@ const READ_LEN: u64 = 3276 * ENTRY_LEN as u64;
 /// # Errors
 /// From the file system.
 pub fn list_queues(fs: &dyn FileSystem, root: &Path) -> Result<Vec<(Str, i32)>, StoreError> {
-    let list = |dir: &Path| {
-        let entries = fs
-            .read_dir(dir)
-            .map_err(|e| StoreError::io("list", dir, e))?;
-        let names = entries.into_iter().filter(|e| e.is_dir).map(|e| e.name);
-        Ok::<_, StoreError>(names)
-    };
     let mut queues = Vec::new();
-    for topic in list(root)? {
+    for topic in list_dirs(fs, root)? {
         let topic = Str::from(topic);
-        for name in list(&root.join(&*topic))? {
-            match name.parse() {
-                Ok(queue_id) if queue_id >= 0 => queues.push((topic.clone(), queue_id)),
-                _ => log::warn!("not a queue: {}/{topic}/{name}", root.display()),
-            }
-        }
+        let of_topic = list_queues_of(fs, root, &topic)?;
+        queues.extend(of_topic.into_iter().map(|id| (topic.clone(), id)));
     }
     queues.sort();
     Ok(queues)
+}
+
+/// The queues of one topic that have a directory below `root`, in no order.
+///
+/// # Errors
+/// From the file system.
+pub fn list_queues_of(
+    fs: &dyn FileSystem,
+    root: &Path,
+    topic: &str,
+) -> Result<Vec<i32>, StoreError> {
+    let mut queues = Vec::new();
+    for name in list_dirs(fs, &root.join(topic))? {
+        match name.parse() {
+            Ok(queue_id) if queue_id >= 0 => queues.push(queue_id),
+            _ => log::warn!("not a queue: {}/{topic}/{name}", root.display()),
+        }
+    }
+    Ok(queues)
+}
+
+fn list_dirs(
+    fs: &dyn FileSystem,
+    dir: &Path,
+) -> Result<impl Iterator<Item = String> + use<>, StoreError> {
+    let entries = fs
+        .read_dir(dir)
+        .map_err(|e| StoreError::io("list", dir, e))?;
+    Ok(entries.into_iter().filter(|e| e.is_dir).map(|e| e.name))
 }
 
 /// What a scan found.

@@ -58,6 +58,29 @@ fn entries(range: std::ops::Range<i64>) -> Vec<Entry> {
 }
 
 #[test]
+fn files_beyond_the_limit_do_not_stay_open() {
+    let bench = Bench::new();
+    let open = |queue_id| {
+        let home = Arc::clone(&bench.home);
+        ConsumeQueue::recover(home, "T".into(), queue_id).unwrap()
+    };
+    bench.home.set_open_files_max(1);
+    let (mut first, mut second) = (open(1), open(2));
+    for queue in [&mut first, &mut second] {
+        queue.append(0, &entries(0..3)).unwrap();
+        queue.flush().unwrap();
+        queue.close_surplus();
+    }
+    assert!(first.has_open_files() && !second.has_open_files());
+    first.close_files();
+    second.append(3, &entries(3..5)).unwrap();
+    second.flush().unwrap();
+    second.close_surplus();
+    assert!(second.has_open_files());
+    assert_eq!(open(2).get(0, 9).unwrap(), entries(0..5));
+}
+
+#[test]
 fn entries_are_read_from_memory_and_from_disk() {
     let bench = Bench::new();
     let mut queue = bench.recover();

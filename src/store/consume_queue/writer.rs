@@ -286,10 +286,7 @@ impl ConsumeQueue {
         {
             self.reading = None;
         }
-        self.writing = Some(OpenFile {
-            start,
-            file: Arc::clone(&file),
-        });
+        self.writing = Some(OpenFile::new(&self.home, start, &file));
         Ok(file)
     }
 }

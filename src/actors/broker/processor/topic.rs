@@ -33,6 +33,7 @@ use crate::{
         java,
         message::names,
     },
+    store::{deleted_topics::DeletedTopics, error::StoreError},
 };
 
 /// Queues that one topic may have.
@@ -177,13 +178,20 @@ pub async fn delete(
     Ok(answer(request))
 }
 
-/// The order matters: no new send is let in, then everything on its way through the store has
-/// passed, then the deletion is durable, then nobody's offsets point into it.
+/// The order matters: the intent is on disk, then no new send is let in, then everything on its way
+/// through the store has passed and the queues are gone, then nobody's offsets point into it, then
+/// the deletion is on disk, and only then the topic may be made again. A process that is killed in
+/// between goes on with it when it starts ([`finish_deletions`]).
 pub async fn delete_one(ctx: &BrokerContext, topic: String) -> Result<(), Refusal> {
     let failed = |what: &str| {
         let remark = format!("topic[{topic}] is not deleted completely, try again: {what}");
         Refusal::new(ResponseCode::SystemError, remark)
     };
+    let _alone = ctx.topics.begin_deletion().await;
+    let name = topic.clone();
+    remembered(ctx, move |deleted| deleted.begin(&name))
+        .await
+        .map_err(|error| failed(&error))?;
     ctx.topics.delete(&topic).await?;
     let (done, removed) = oneshot::channel();
     // A copy: a slice of the request would keep its frame in memory.
@@ -194,16 +202,52 @@ pub async fn delete_one(ctx: &BrokerContext, topic: String) -> Result<(), Refusa
     let log_end = removed
         .await
         .map_err(|_| failed("the store did not answer"))?;
-    let log_min = ctx.store.watermarks.log().min_offset();
-    let (deleted, name) = (Arc::clone(&ctx.store.deleted), topic.clone());
-    let remember = move || lock(&deleted).remember(&name, log_end, log_min);
-    match tokio::task::spawn_blocking(remember).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => return Err(failed(&error.to_string())),
-        Err(error) => return Err(failed(&error.to_string())),
+    if ctx.offsets.table().remove_topic(&topic) > 0 {
+        // A new topic's consumers would skip what lies below the old one's offsets.
+        let persisted = ctx.offsets.persist().await;
+        persisted.map_err(|error| failed(&error.to_string()))?;
     }
-    ctx.offsets.table().remove_topic(&topic);
+    let log_min = ctx.store.watermarks.log().min_offset();
+    let (home, name) = (Arc::clone(&ctx.store.home), topic.clone());
+    let end = move |deleted: &mut DeletedTopics| {
+        home.remove_topic(&name)?;
+        deleted.remember(&name, log_end, log_min)
+    };
+    remembered(ctx, end).await.map_err(|error| failed(&error))?;
+    ctx.store.table.reopen(&topic);
+    ctx.topics.end_deletion(&topic);
     Ok(())
+}
+
+/// Changes the file of deleted topics, on a thread that may block.
+async fn remembered(
+    ctx: &BrokerContext,
+    change: impl FnOnce(&mut DeletedTopics) -> Result<(), StoreError> + Send + 'static,
+) -> Result<(), String> {
+    let deleted = Arc::clone(&ctx.store.deleted);
+    let changed = tokio::task::spawn_blocking(move || change(&mut lock(&deleted))).await;
+    match changed {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// At a start: ends the deletions that the process before was killed with. A topic that is still in
+/// the table has lost nothing yet (or a Java broker has made it again): it stays.
+pub async fn finish_deletions(ctx: &BrokerContext) {
+    let begun = lock(&ctx.store.deleted).begun();
+    for topic in begun {
+        let name = topic.clone();
+        let ended = if ctx.topics.contains(&topic) {
+            remembered(ctx, move |deleted| deleted.forget_begun(&name)).await
+        } else {
+            delete_one(ctx, name).await.map_err(|error| error.remark)
+        };
+        if let Err(error) = ended {
+            log::warn!("broker cannot end the deletion of topic={topic} error={error}");
+        }
+    }
 }
 
 /// GET_ALL_TOPIC_CONFIG (21): all topics, or a portion of them in the order of their names.

@@ -66,6 +66,9 @@ pub enum TopicError {
     /// The table is full.
     #[error("the broker has {TOPICS_MAX} topics and takes no more")]
     Full,
+    /// What belongs to its predecessor is not gone yet.
+    #[error("topic[{0}] is being deleted, try again later")]
+    BeingDeleted(String),
     /// The topics actor crashed with the change: it may have been made.
     #[error("{0}")]
     Actor(#[from] ActorError),
@@ -77,6 +80,7 @@ impl TopicError {
         match self {
             Self::BadName(_) | Self::System(_) => ResponseCode::InvalidParameter,
             Self::NotExist(_) => ResponseCode::TopicNotExist,
+            Self::BeingDeleted(_) => ResponseCode::SystemBusy,
             _ => ResponseCode::SystemError,
         }
     }
@@ -104,6 +108,10 @@ struct Shared {
     listeners: Mutex<Vec<Listener>>,
     /// Only the actor writes it.
     file: Mutex<ConfigFile<TopicConfigSerializeWrapper>>,
+    /// Topics that nobody may make until their deletion has ended.
+    being_deleted: Mutex<BTreeSet<String>>,
+    /// Deletions come one after the other.
+    deletions: tokio::sync::Mutex<()>,
 }
 
 /// The topics of a broker. Cloning it is two reference counts.
@@ -306,8 +314,18 @@ impl Topics {
         self.change(Change::Mirror(table)).await.map(drop)
     }
 
+    /// Waits until no other deletion is under way; holds others off while the guard lives.
+    pub async fn begin_deletion(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.shared.deletions.lock().await
+    }
+
+    /// Nothing is left of a deleted topic: it may be made again.
+    pub fn end_deletion(&self, topic: &str) {
+        lock(&self.shared.being_deleted).remove(topic);
+    }
+
     /// Deletes a topic from the table; false if there was none. What belongs to it elsewhere is
-    /// the caller's business.
+    /// the caller's business: until [`end_deletion`](Self::end_deletion) nobody makes it again.
     ///
     /// # Errors
     /// [`TopicError::Actor`].
@@ -385,6 +403,8 @@ impl Shared {
             dirty: AtomicBool::new(false),
             listeners: Mutex::default(),
             file: Mutex::new(file),
+            being_deleted: Mutex::default(),
+            deletions: tokio::sync::Mutex::default(),
         })
     }
 

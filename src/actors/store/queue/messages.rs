@@ -1,6 +1,9 @@
 //! What a queue is sent, and what [`Inspect`] may look at.
 
+use std::sync::Arc;
+
 use actix::Message;
+use tokio::sync::oneshot;
 
 use crate::{
     actors::store::{dispatcher::Dispatched, pull::Pull},
@@ -58,9 +61,33 @@ pub struct LogCut {
 }
 
 /// The topic was deleted: the files go.
-#[derive(Debug, Clone, Copy, Message)]
+#[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct Destroy;
+pub struct Destroy(pub Arc<AllGone>);
+
+/// Shared by all queues of a deleted topic; the last one to drop it tells the asker.
+#[derive(Debug)]
+pub struct AllGone {
+    done: Option<oneshot::Sender<i64>>,
+    log_end: i64,
+}
+
+impl AllGone {
+    /// Sends `log_end` to `done` when the last clone is dropped.
+    pub fn new(done: oneshot::Sender<i64>, log_end: i64) -> Arc<Self> {
+        let done = Some(done);
+        Arc::new(Self { done, log_end })
+    }
+}
+
+impl Drop for AllGone {
+    fn drop(&mut self) {
+        if let Some(done) = self.done.take() {
+            // The asker may have gone.
+            let _ = done.send(self.log_end);
+        }
+    }
+}
 
 /// What [`Inspect`] may look at.
 pub struct QueueView<'a> {

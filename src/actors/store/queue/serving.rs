@@ -45,15 +45,13 @@ impl Queue {
         self.hold_for_files(pull);
     }
 
-    fn answer_or_hold(&mut self, mut pull: Box<Pull>, result: GetResult) {
+    fn answer_or_hold(&mut self, pull: Box<Pull>, result: GetResult) {
         if let Some(until) = pull.wait_until
             && may_wait(&result, pull.request.offset)
             && until > Instant::now()
             && self.held.len() < HELD_PULLS_MAX
         {
-            pull.responder.park();
-            self.held.push(HeldPull { pull, until });
-            self.publish_held();
+            self.hold(pull, until);
             return;
         }
         if !pull.warmed && self.is_cold(&result) {
@@ -68,16 +66,21 @@ impl Queue {
 
     /// Keeps a pull while entries are missing: its offset may lie behind those that are there, and
     /// an answer would send its reader back.
-    fn hold_for_files(&mut self, mut pull: Box<Pull>) {
+    fn hold_for_files(&mut self, pull: Box<Pull>) {
         let patience = Instant::now() + WAIT_FOR_FILES;
         let until = pull.wait_until.unwrap_or(patience);
         if self.reread.is_none() || until <= Instant::now() || self.held.len() >= HELD_PULLS_MAX {
             self.answer_not_now(pull);
             return;
         }
+        self.hold(pull, until);
+    }
+
+    fn hold(&mut self, mut pull: Box<Pull>, until: Instant) {
         pull.responder.park();
         self.held.push(HeldPull { pull, until });
         self.publish_held();
+        self.gauge.holds_until(until);
     }
 
     /// Has the reader ask for the same offset again.
@@ -175,6 +178,8 @@ impl Queue {
                 at += 1;
             }
         }
+        self.gauge
+            .set_due(self.held.iter().map(|held| held.until).min());
     }
 
     /// Serves all pulls that wait.

@@ -139,6 +139,9 @@ impl TopicsActor {
     }
 
     fn put(&mut self, config: TopicConfig) -> Result<Arc<TopicConfig>, TopicError> {
+        if lock(&self.shared.being_deleted).contains(&config.topic_name) {
+            return Err(TopicError::BeingDeleted(config.topic_name));
+        }
         let config = self.shared.put(config)?;
         self.deleted.remove(&config.topic_name);
         self.changed
@@ -168,6 +171,7 @@ impl TopicsActor {
     }
 
     fn delete(&mut self, topic: &str) -> Option<Arc<TopicConfig>> {
+        lock(&self.shared.being_deleted).insert(topic.to_owned());
         let (_, old) = self.shared.topics.remove(topic)?;
         log::info!("{} deletes topic={topic}", self.cell.path());
         self.shared.count_change();
