@@ -35,8 +35,8 @@ pub fn parse(source: &str, text: &[u8]) -> Result<Vec<Entry>, ConfigError> {
             len: text.len(),
         });
     }
+    let mut whole = ascii(text);
     // The parser forgets a last line that ends in a continuation backslash.
-    let mut whole = text.to_vec();
     whole.push(b'\n');
     let mut entries = Vec::new();
     for line in PropertiesIter::new(&whole[..]) {
@@ -55,6 +55,28 @@ pub fn parse(source: &str, text: &[u8]) -> Result<Vec<Entry>, ConfigError> {
         }
     }
     Ok(entries)
+}
+
+/// The same text with every byte above ASCII as the escape of its character: a file is ISO 8859-1
+/// (`java.util.Properties.load`), but the parser takes a byte order mark for one of UTF-16, and then
+/// panics at what is none.
+fn ascii(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len() + 1);
+    let mut escaped = false;
+    for &byte in text {
+        if byte.is_ascii() {
+            out.push(byte);
+            escaped = byte == b'\\' && !escaped;
+            continue;
+        }
+        // Behind a backslash, which stands for the character itself, that backslash does.
+        if !escaped {
+            out.push(b'\\');
+        }
+        out.extend_from_slice(format!("u{byte:04x}").as_bytes());
+        escaped = false;
+    }
+    out
 }
 
 /// Returns `text` with the given keys set: an assignment that is there is replaced (the last one,
@@ -186,6 +208,19 @@ mod tests {
         list.iter()
             .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
             .collect()
+    }
+
+    /// Found by the fuzz target: a byte order mark made the parser panic, and one of UTF-8 vanished.
+    #[test]
+    fn bytes_above_ascii_are_latin_1() {
+        let entries = parse("f", b"\xfe\xffd\nk=\xe4\\\xe4\\\\\xe4\x80\n").unwrap();
+        let all: Vec<_> = entries.iter().map(|e| (&*e.key, &*e.value)).collect();
+        assert_eq!(
+            all,
+            [("\u{fe}\u{ff}d", ""), ("k", "\u{e4}\u{e4}\\\u{e4}\u{80}")]
+        );
+        let marked = parse("f", b"\xef\xbb\xbfk=1").unwrap();
+        assert_eq!(marked[0].key, "\u{ef}\u{bb}\u{bf}k");
     }
 
     #[test]
