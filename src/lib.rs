@@ -17,6 +17,7 @@ pub mod admin;
 pub mod client;
 pub mod config;
 pub mod console;
+mod hash;
 pub mod program;
 pub mod protocol;
 pub mod store;

@@ -11,10 +11,7 @@ use std::{
 };
 
 use callboard::{
-    protocol::{
-        Str,
-        java::{index_key_hash, index_tags_hash},
-    },
+    protocol::{Str, java::IndexKeyHash},
     store::{
         ScannedRecord,
         commit_log::{CommitLogConfig, CommitLogWriter, RecoverFrom},
@@ -226,13 +223,13 @@ fn find_all(index: &IndexService, golden: &Value) {
         let at = int(message, "phys");
         let mut hashes = Vec::new();
         for key in text(message, "keys").split(' ').filter(|k| !k.is_empty()) {
-            hashes.push(index_key_hash(topic, key));
+            hashes.push(IndexKeyHash::of(topic).key(key));
         }
         if !text(message, "msgId").is_empty() {
-            hashes.push(index_key_hash(topic, text(message, "msgId")));
+            hashes.push(IndexKeyHash::of(topic).key(text(message, "msgId")));
         }
         if !text(message, "tags").is_empty() {
-            hashes.push(index_tags_hash(topic, text(message, "tags")));
+            hashes.push(IndexKeyHash::of(topic).tags(text(message, "tags")));
         }
         if int(message, "sysFlag") & 0xC == 0xC {
             continue;

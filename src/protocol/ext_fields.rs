@@ -110,6 +110,11 @@ impl ExtFields {
         }
     }
 
+    /// Bytes of the header that the entries are from, and of those added: no value is longer.
+    pub fn byte_len(&self) -> usize {
+        self.frame.len() + self.own.len()
+    }
+
     /// The number of entries.
     pub fn len(&self) -> usize {
         self.entries.len()

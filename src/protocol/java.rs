@@ -4,6 +4,17 @@
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StringHash(u32);
 
+/// What each of eight characters counts in a hash: powers of 31, the last character's is 1.
+const POWERS: [u32; 8] = {
+    let mut powers = [1_u32; 8];
+    let mut at = 7;
+    while at > 0 {
+        powers[at - 1] = powers[at].wrapping_mul(31);
+        at -= 1;
+    }
+    powers
+};
+
 impl StringHash {
     /// The hash of no text.
     pub fn new() -> Self {
@@ -14,9 +25,17 @@ impl StringHash {
     pub fn then(self, text: &str) -> Self {
         let step = |hash: u32, unit: u32| hash.wrapping_mul(31).wrapping_add(unit);
         if text.is_ascii() {
+            // Eight at a time: the products do not wait for each other.
+            let (words, rest) = text.as_bytes().as_chunks::<8>();
+            let hash = words.iter().fold(self.0, |hash, word| {
+                let sum = word.iter().zip(POWERS).fold(0_u32, |sum, (&byte, power)| {
+                    sum.wrapping_add(u32::from(byte).wrapping_mul(power))
+                });
+                hash.wrapping_mul(31_u32.wrapping_pow(8)).wrapping_add(sum)
+            });
             Self(
-                text.bytes()
-                    .fold(self.0, |hash, byte| step(hash, u32::from(byte))),
+                rest.iter()
+                    .fold(hash, |hash, &byte| step(hash, u32::from(byte))),
             )
         } else {
             Self(
@@ -43,20 +62,25 @@ pub fn positive_hash(hash: i32) -> i32 {
     hash.checked_abs().unwrap_or(0)
 }
 
-/// The hash under which the index files keep a key of a message: of `topic#key`.
-pub fn index_key_hash(topic: &str, key: &str) -> i32 {
-    positive_hash(StringHash::new().then(topic).then("#").then(key).finish())
-}
+/// The hashes under which the index files keep the keys of one topic's messages.
+#[derive(Clone, Copy, Debug)]
+pub struct IndexKeyHash(StringHash);
 
-/// The hash under which the index files keep the tags of a message: of `topic#T#tags`.
-pub fn index_tags_hash(topic: &str, tags: &str) -> i32 {
-    positive_hash(
-        StringHash::new()
-            .then(topic)
-            .then("#T#")
-            .then(tags)
-            .finish(),
-    )
+impl IndexKeyHash {
+    /// For the messages of a topic.
+    pub fn of(topic: &str) -> Self {
+        Self(StringHash::new().then(topic).then("#"))
+    }
+
+    /// The hash of a key: of `topic#key`.
+    pub fn key(self, key: &str) -> i32 {
+        positive_hash(self.0.then(key).finish())
+    }
+
+    /// The hash of tags: of `topic#T#tags`.
+    pub fn tags(self, tags: &str) -> i32 {
+        positive_hash(self.0.then("T#").then(tags).finish())
+    }
 }
 
 /// The tags code in a consume queue entry: the hash of the whole `TAGS` text, 0 without tags.
@@ -83,10 +107,19 @@ mod tests {
         // "ä" is one unit, "😀" the two units d83d de00.
         assert_eq!(string_hash("ä"), 0xe4);
         assert_eq!(string_hash("😀"), 0xd83d * 31 + 0xde00);
-        assert_eq!(index_key_hash("T", "k"), positive_hash(string_hash("T#k")));
-        assert_eq!(
-            index_tags_hash("T", "k"),
-            positive_hash(string_hash("T#T#k"))
-        );
+        let keys = IndexKeyHash::of("T");
+        assert_eq!(keys.key("k"), positive_hash(string_hash("T#k")));
+        assert_eq!(keys.tags("k"), positive_hash(string_hash("T#T#k")));
+    }
+
+    #[test]
+    fn long_texts_hash_as_short_ones_do() {
+        let text = "0123456789abcdefghijklmnopqrstuvwxyz";
+        for len in 0..text.len() {
+            let by_unit = text[..len].encode_utf16().fold(0_u32, |hash, unit| {
+                hash.wrapping_mul(31).wrapping_add(unit.into())
+            });
+            assert_eq!(string_hash(&text[..len]), by_unit as i32, "{len}");
+        }
     }
 }

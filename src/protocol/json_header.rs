@@ -75,7 +75,17 @@ impl Scanner<'_> {
         Err(Failed)
     }
 
+    /// The next byte that is no blank. Clients write none, so their way is short.
+    #[inline]
     fn peek(&mut self) -> Option<u8> {
+        match self.bytes.get(self.at) {
+            Some(&byte) if byte > b' ' => Some(byte),
+            _ => self.peek_behind_blanks(),
+        }
+    }
+
+    #[cold]
+    fn peek_behind_blanks(&mut self) -> Option<u8> {
         while let Some(&byte) = self.bytes.get(self.at) {
             if !matches!(byte, b' ' | b'\t' | b'\r' | b'\n') {
                 return Some(byte);
@@ -85,6 +95,7 @@ impl Scanner<'_> {
         None
     }
 
+    #[inline]
     fn take(&mut self, byte: u8) -> bool {
         let found = self.peek() == Some(byte);
         self.at += usize::from(found);
@@ -123,14 +134,20 @@ impl Scanner<'_> {
         }
         let start = self.at;
         let rest = self.bytes.get(start..).unwrap_or(&[]);
-        let Some(len) = find_quote_or_backslash(rest) else {
+        let Some((len, stop)) = find_quote_or_backslash(rest) else {
             return self.fail("a text has no end");
         };
         self.at = start + len;
-        if rest.get(len) == Some(&b'"') {
+        if stop == b'"' {
             self.at += 1;
             return self.span(start, len);
         }
+        self.escaped_string(start)
+    }
+
+    /// The rest of a text from its first backslash on.
+    #[inline(never)]
+    fn escaped_string(&mut self, start: usize) -> Scan<Span> {
         let end = self.unescape()?;
         // What the escapes took more than their characters: blanks keep the header UTF-8.
         if let Some(gap) = self.bytes.get_mut(end..self.at) {
@@ -146,15 +163,26 @@ impl Scanner<'_> {
         let mut end = self.at;
         loop {
             let rest = self.bytes.get(self.at..).unwrap_or(&[]);
-            let Some(len) = find_quote_or_backslash(rest) else {
+            let Some((len, stop)) = find_quote_or_backslash(rest) else {
                 return self.fail("a text has no end");
             };
-            let stop = rest.get(len).copied();
             self.bytes.copy_within(self.at..self.at + len, end);
             self.at += len;
             end += len;
-            if stop == Some(b'"') {
+            if stop == b'"' {
                 return Ok(end);
+            }
+            // The separators of properties, `\u0001` and `\u0002`, make up most escapes.
+            if let Some([b'\\', b'u', b'0', b'0', b'0', low @ b'0'..=b'9']) =
+                self.bytes.get(self.at..self.at + 6)
+            {
+                let byte = low - b'0';
+                if let Some(place) = self.bytes.get_mut(end) {
+                    *place = byte;
+                }
+                self.at += 6;
+                end += 1;
+                continue;
             }
             let decoded = self.escape()?;
             let mut utf8 = [0; 4];
@@ -311,22 +339,27 @@ impl Scanner<'_> {
     }
 }
 
-/// The place of the first `"` or `\`, eight bytes at a time.
-fn find_quote_or_backslash(bytes: &[u8]) -> Option<usize> {
+/// The place of the first `"` or `\`, and which of them it is, eight bytes at a time.
+#[inline]
+fn find_quote_or_backslash(bytes: &[u8]) -> Option<(usize, u8)> {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGHS: u64 = 0x8080_8080_8080_8080;
     // A high bit for every zero byte; wrong ones appear only behind a right one.
     let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
     let (words, rest) = bytes.as_chunks::<8>();
-    for (index, word) in words.iter().enumerate() {
+    let mut at = 0;
+    for word in words {
         let word = u64::from_le_bytes(*word);
         let hits = zeros(word ^ (ONES * b'"' as u64)) | zeros(word ^ (ONES * b'\\' as u64));
         if hits != 0 {
-            return Some(index * 8 + hits.trailing_zeros() as usize / 8);
+            // The bit is the highest of its byte.
+            let bit = hits.trailing_zeros() & !7;
+            return Some((at + bit as usize / 8, (word >> bit) as u8));
         }
+        at += 8;
     }
     let found = rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
-    Some(bytes.len() - rest.len() + found)
+    Some((at + found, *rest.get(found)?))
 }
 
 /// Writes a header.

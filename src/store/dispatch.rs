@@ -4,12 +4,9 @@ use smallvec::SmallVec;
 
 use super::{commit_log::DelayLevels, queue_table::QueueKey};
 use crate::protocol::{
-    java::{StringHash, positive_hash},
+    java::IndexKeyHash,
     message::{
-        names::SCHEDULE_TOPIC,
-        properties::{self, KEY_SEPARATOR},
-        record::RecordView,
-        sys_flag, tags_code,
+        keys::KeyProperties, names::SCHEDULE_TOPIC, properties, record::RecordView, sys_flag,
     },
 };
 
@@ -50,14 +47,16 @@ impl DispatchRecord {
 
     /// What queues and index need of a stored record (RocketMQ's `checkMessageAndReturnSize`).
     pub fn of(view: &RecordView<'_>, levels: &DelayLevels) -> Self {
-        let mut texts = Texts::default();
+        let mut keys = KeyProperties::default();
+        let mut delay = None;
         for (name, value) in properties::entries(view.properties) {
-            // A later entry of the same name wins, as in Java's map.
-            texts.note(name, value);
+            if !keys.note(name, value) && name == properties::DELAY.as_bytes() {
+                delay = std::str::from_utf8(value).ok();
+            }
         }
-        let mut code = texts.tags.map_or(0, tags_code);
+        let mut code = keys.tags_code();
         if view.topic == SCHEDULE_TOPIC
-            && let Some(level) = texts.delay.and_then(|d| d.parse::<i32>().ok())
+            && let Some(level) = delay.and_then(|delay| delay.parse::<i32>().ok())
             && level > 0
         {
             let delay = levels.delay_ms(level).unwrap_or(UNKNOWN_LEVEL_DELAY_MS);
@@ -70,54 +69,17 @@ impl DispatchRecord {
             tags_code: code,
             store_timestamp: view.store_timestamp,
             sys_flag: view.sys_flag,
-            index_keys: texts.index_keys(view),
+            index_keys: index_keys(&keys, view),
         }
     }
 }
 
-/// The properties that dispatching looks at.
-#[derive(Default)]
-struct Texts<'a> {
-    unique_key: Option<&'a str>,
-    keys: Option<&'a str>,
-    tags: Option<&'a str>,
-    delay: Option<&'a str>,
-}
-
-impl<'a> Texts<'a> {
-    fn note(&mut self, name: &[u8], value: &'a [u8]) {
-        let place = match name {
-            b"UNIQ_KEY" => &mut self.unique_key,
-            b"KEYS" => &mut self.keys,
-            b"TAGS" => &mut self.tags,
-            b"DELAY" => &mut self.delay,
-            _ => return,
-        };
-        *place = std::str::from_utf8(value).ok();
+/// The hashes of the keys; none for a rolled back message (`IndexService.buildIndex`).
+fn index_keys(keys: &KeyProperties<'_>, view: &RecordView<'_>) -> SmallVec<[i32; 4]> {
+    if sys_flag::transaction_type(view.sys_flag) == sys_flag::TRANSACTION_ROLLBACK {
+        return SmallVec::new();
     }
-
-    /// One hash for the unique key, one for each key, one for the tags (RocketMQ's
-    /// `IndexService.buildIndex`); none for a rolled back message.
-    fn index_keys(&self, view: &RecordView<'_>) -> SmallVec<[i32; 4]> {
-        let mut hashes = SmallVec::new();
-        if sys_flag::transaction_type(view.sys_flag) == sys_flag::TRANSACTION_ROLLBACK {
-            return hashes;
-        }
-        let topic = StringHash::new().then(view.topic);
-        let keyed = topic.then("#");
-        let key_hash = |key: &str| positive_hash(keyed.then(key).finish());
-        if let Some(unique_key) = self.unique_key {
-            hashes.push(key_hash(unique_key));
-        }
-        let keys = self.keys.unwrap_or("").split(KEY_SEPARATOR);
-        for key in keys.filter(|key| !key.is_empty()) {
-            hashes.push(key_hash(key));
-        }
-        if let Some(tags) = self.tags {
-            hashes.push(positive_hash(topic.then("#T#").then(tags).finish()));
-        }
-        hashes
-    }
+    keys.index_keys(IndexKeyHash::of(view.topic))
 }
 
 /// A record found by a scan, with the queue it belongs to.
@@ -134,9 +96,9 @@ mod tests {
     use bytes::BytesMut;
 
     use super::*;
-    use crate::protocol::{
-        java::{index_key_hash, index_tags_hash},
-        message::record::{CheckCrc, NewRecord, encode_record, patch_record},
+    use crate::protocol::message::{
+        record::{CheckCrc, NewRecord, encode_record, patch_record},
+        tags_code,
     };
 
     fn stored(new: &NewRecord<'_>) -> DispatchRecord {
@@ -173,8 +135,8 @@ mod tests {
         let text = "KEYS\u{1}a  b\u{2}UNIQ_KEY\u{1}U\u{2}TAGS\u{1}old\u{2}TAGS\u{1}t\u{2}";
         let record = stored(&new("T", 0, text));
         let mut hashes = record.index_keys.to_vec();
-        let key = |key| index_key_hash("T", key);
-        assert_eq!(hashes.pop(), Some(index_tags_hash("T", "t")));
+        let key = |key| IndexKeyHash::of("T").key(key);
+        assert_eq!(hashes.pop(), Some(IndexKeyHash::of("T").tags("t")));
         assert_eq!(hashes, [key("U"), key("a"), key("b")]);
         assert_eq!(record.tags_code, tags_code("t"));
         assert!(record.in_queue());

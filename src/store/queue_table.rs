@@ -13,9 +13,9 @@ use std::{
     },
 };
 
-use dashmap::{DashMap, Entry};
+use dashmap::Entry;
 
-use crate::protocol::Str;
+use crate::{hash::DashMap, protocol::Str};
 
 /// Names one queue of one topic.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

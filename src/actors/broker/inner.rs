@@ -15,65 +15,17 @@ use crate::{
         },
     },
     protocol::{
-        ResponseCode, java,
+        ResponseCode,
+        java::IndexKeyHash,
         message::{
-            batch, names, properties,
+            batch,
+            keys::KeyProperties,
+            names, properties,
             record::{self, NewRecord},
             sys_flag,
         },
     },
 };
-
-/// Properties of one message that decide how it is stored and indexed.
-#[derive(Debug, Default, Clone, Copy)]
-pub struct KeyProperties<'a> {
-    /// UNIQ_KEY.
-    pub unique_key: Option<&'a str>,
-    /// KEYS.
-    pub keys: Option<&'a str>,
-    /// TAGS.
-    pub tags: Option<&'a str>,
-}
-
-impl<'a> KeyProperties<'a> {
-    /// Picks them out of a property text.
-    pub fn of(text: &'a [u8]) -> Self {
-        let mut found = Self::default();
-        for (name, value) in properties::texts(text) {
-            match name {
-                properties::UNIQ_KEY => found.unique_key = Some(value),
-                properties::KEYS => found.keys = Some(value),
-                properties::TAGS => found.tags = Some(value),
-                _ => {}
-            }
-        }
-        found
-    }
-
-    /// Hashes for the key index: the unique key, each key, the tags (`IndexService.buildIndex`).
-    pub fn index_keys(&self, topic: &str) -> SmallVec<[i32; 4]> {
-        let mut hashes: SmallVec<[i32; 4]> = smallvec![];
-        if let Some(key) = self.unique_key {
-            hashes.push(java::index_key_hash(topic, key));
-        }
-        let keys = self.keys.unwrap_or_default();
-        for key in keys
-            .split(properties::KEY_SEPARATOR)
-            .filter(|key| !key.is_empty())
-        {
-            hashes.push(java::index_key_hash(topic, key));
-        }
-        if let Some(tags) = self.tags.filter(|tags| !tags.is_empty()) {
-            hashes.push(java::index_tags_hash(topic, tags));
-        }
-        hashes
-    }
-
-    /// The tags code of an ordinary queue entry.
-    pub fn tags_code(&self) -> i64 {
-        self.tags.map_or(0, java::tags_code)
-    }
-}
 
 /// A single message; see the module.
 #[derive(Debug, Clone)]
@@ -98,6 +50,8 @@ pub struct InnerMessage<'a> {
     pub body: &'a [u8],
     /// Text of the properties.
     pub properties: &'a [u8],
+    /// Those of them that it is found by.
+    pub keys: KeyProperties<'a>,
 }
 
 impl InnerMessage<'_> {
@@ -110,10 +64,9 @@ impl InnerMessage<'_> {
         buf: &mut BytesMut,
     ) -> Result<AppendRequest, Refusal> {
         let Some(delay_ms) = store.watermarks.log().delay_levels().delay_ms(delay_level) else {
-            let keys = KeyProperties::of(self.properties);
             let meta = (
-                TagsCode::Hash(keys.tags_code()),
-                keys.index_keys(self.topic),
+                TagsCode::Hash(self.keys.tags_code()),
+                self.keys.index_keys(IndexKeyHash::of(self.topic)),
             );
             return self.encode(store, meta, buf);
         };
@@ -128,7 +81,9 @@ impl InnerMessage<'_> {
             properties: &text,
             ..self
         };
-        let index_keys = KeyProperties::of(&text).index_keys(names::SCHEDULE_TOPIC);
+        let index_keys = delayed
+            .keys
+            .index_keys(IndexKeyHash::of(names::SCHEDULE_TOPIC));
         delayed.encode(store, (TagsCode::DeliverAfter(delay_ms), index_keys), buf)
     }
 
@@ -210,6 +165,7 @@ pub fn batch_request(
     if message.body.len() > store.max_message_size() {
         return Err(illegal());
     }
+    let topic_hash = IndexKeyHash::of(message.topic);
     for item in batch::messages(message.body) {
         let item = item.map_err(|_| illegal())?;
         let record = NewRecord {
@@ -231,7 +187,7 @@ pub fn batch_request(
             len: len as u32,
             tags_code: TagsCode::Hash(keys.tags_code()),
             sys_flag: stored_sys_flag(&record),
-            index_keys: keys.index_keys(message.topic),
+            index_keys: keys.index_keys(topic_hash),
         });
     }
     if records.is_empty() {

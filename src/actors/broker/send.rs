@@ -25,7 +25,7 @@ use crate::{
         body::topic_config::TopicConfig,
         header::send::SendMessageRequestHeader,
         language::version,
-        message::{names, perm, properties, sys_flag},
+        message::{keys::KeyProperties, names, perm, properties, sys_flag},
     },
     store::now_ms,
 };
@@ -45,11 +45,28 @@ pub struct SendBatch {
     items: Vec<SendItem>,
     wait_store_ok: bool,
     buf: BytesMut,
+    /// The properties of the message at hand: one allocation for all.
+    text: Vec<u8>,
     /// What this batch is marked with; looked up once.
     marks: Option<Arc<SendMarks>>,
 }
 
+/// What a record has beside body, topic and the properties that came: its fixed part and what the
+/// broker adds. A guess, for memory is reserved by it.
+const RECORD_EXTRA_LEN: usize = 256;
+
+/// At most this much is reserved for the records of one read.
+const RESERVE_MAX: usize = 1024 * 1024;
+
 impl SendBatch {
+    /// Makes room for the records of all frames of one read, so that they share one allocation.
+    pub fn expect(&mut self, frames: &[RemotingCommand]) {
+        let len: usize = frames.iter().map(expected_len).sum();
+        if len > 0 {
+            self.buf.reserve(len.min(RESERVE_MAX));
+        }
+    }
+
     /// Checks a send and adds it; answers it here when it is refused.
     pub fn push(
         &mut self,
@@ -92,7 +109,7 @@ impl SendBatch {
             request,
             peer: responder.conn().peer,
         };
-        let prepared = match sender.prepare(header, &mut self.buf) {
+        let prepared = match sender.prepare(header, &mut self.text, &mut self.buf) {
             Ok(prepared) => prepared,
             Err(refusal) => {
                 // What was encoded before the refusal is no part of the next request.
@@ -110,7 +127,6 @@ impl SendBatch {
             responder,
             queue_id: prepared.queue_id,
             unique_key: prepared.unique_key,
-            is_batch: prepared.is_batch,
         });
     }
 
@@ -133,6 +149,17 @@ impl SendBatch {
             reply: Box::new(reply),
         });
     }
+}
+
+/// About how long the records of a frame will be; 0 if it is no send.
+fn expected_len(frame: &RemotingCommand) -> usize {
+    let body = match frame.request_code() {
+        Some(RequestCode::SendMessage | RequestCode::SendMessageV2) => frame.body.len(),
+        // Small messages of a batch grow most.
+        Some(RequestCode::SendBatchMessage) => frame.body.len() * 2,
+        _ => return 0,
+    };
+    body + frame.ext_fields.byte_len() + RECORD_EXTRA_LEN
 }
 
 /// The rare road: the topic does not exist yet.
@@ -174,13 +201,12 @@ struct Prepared {
     queue_id: i32,
     unique_key: Option<Str>,
     wait_store_ok: bool,
-    is_batch: bool,
 }
 
 /// What the properties of a sent message decide, and whether they have to be edited.
 #[derive(Default)]
 struct Wishes<'a> {
-    unique_key: Option<&'a str>,
+    keys: KeyProperties<'a>,
     wait_store_ok: bool,
     delay_level: i32,
     half_message: bool,
@@ -196,12 +222,18 @@ impl<'a> Wishes<'a> {
             wait_store_ok: true,
             ..Self::default()
         };
-        for (name, value) in properties::texts(text) {
-            match name {
-                properties::UNIQ_KEY => wishes.unique_key = Some(value),
-                properties::WAIT => wishes.wait_store_ok = !value.eq_ignore_ascii_case("false"),
-                properties::DELAY => wishes.delay_level = value.parse().unwrap_or(0),
-                properties::TRAN_MSG => wishes.half_message = value.eq_ignore_ascii_case("true"),
+        let is = |text: &[u8], word: &str| text.eq_ignore_ascii_case(word.as_bytes());
+        for (name, value) in properties::entries(text) {
+            if wishes.keys.note(name, value) {
+                continue;
+            }
+            match std::str::from_utf8(name).unwrap_or_default() {
+                properties::WAIT => wishes.wait_store_ok = !is(value, "false"),
+                properties::DELAY => {
+                    let level = std::str::from_utf8(value).unwrap_or_default();
+                    wishes.delay_level = level.parse().unwrap_or(0);
+                }
+                properties::TRAN_MSG => wishes.half_message = is(value, "true"),
                 properties::TIMER_DELAY_SEC
                 | properties::TIMER_DELAY_MS
                 | properties::TIMER_DELIVER_MS => wishes.timer = true,
@@ -229,6 +261,7 @@ impl Sender<'_> {
     fn prepare(
         &self,
         header: SendMessageRequestHeader,
+        text: &mut Vec<u8>,
         buf: &mut BytesMut,
     ) -> Result<Prepared, Refusal> {
         let topic = self.check(&header)?;
@@ -236,17 +269,18 @@ impl Sender<'_> {
         if queue_id < 0 {
             queue_id = rand::random_range(0..topic.write_queue_nums.max(1));
         }
-        let text = header
+        let given = header
             .properties
             .as_ref()
             .map_or(&b""[..], |text| text.as_bytes());
-        let wishes = Wishes::of(text);
+        let mut wishes = Wishes::of(given);
         let is_batch = self.request.request_code() == Some(RequestCode::SendBatchMessage)
             || header.batch == Some(true);
         self.check_kind(&header, &wishes, is_batch)?;
         let (stored_topic, stored_queue, delay_level) =
             self.place(&header, queue_id, wishes.delay_level)?;
-        let (text, unique_key) = self.stored_properties(&header, &wishes, is_batch);
+        let unique_key = self.stored_properties(&header, &wishes, is_batch, text);
+        wishes.keys.unique_key = unique_key.as_deref();
         let mut sys_flag = header.sys_flag;
         if topic.topic_filter_type == MULTI_TAG {
             sys_flag |= sys_flag::MULTI_TAGS;
@@ -261,7 +295,8 @@ impl Sender<'_> {
             reconsume_times: header.reconsume_times.unwrap_or(0),
             prepared_transaction_offset: 0,
             body: &self.request.body,
-            properties: &text,
+            properties: text,
+            keys: wishes.keys,
         };
         let store = &self.ctx.store;
         let request = if is_batch {
@@ -282,7 +317,6 @@ impl Sender<'_> {
             queue_id,
             unique_key,
             wait_store_ok,
-            is_batch,
         })
     }
 
@@ -374,7 +408,7 @@ impl Sender<'_> {
         Ok((header.topic.clone(), queue_id, delay_level))
     }
 
-    /// The properties as they are stored, and the message's unique key.
+    /// Makes `text` the properties as they are stored; returns the message's unique key.
     ///
     /// Appending to the text is the common road; only a message that was here before has properties
     /// that would otherwise be there twice.
@@ -383,14 +417,14 @@ impl Sender<'_> {
         header: &SendMessageRequestHeader,
         wishes: &Wishes<'_>,
         is_batch: bool,
-    ) -> (Vec<u8>, Option<Str>) {
+        text: &mut Vec<u8>,
+    ) -> Option<Str> {
+        text.clear();
         if is_batch {
             // Each of its messages has its own.
-            return (Vec::new(), None);
+            return None;
         }
         let given = header.properties.clone().unwrap_or_default();
-        let added: &[u8] = &self.marks.stored_properties;
-        let mut text = Vec::with_capacity(given.len() + added.len() + 80);
         if wishes.needs_editing {
             let mut editor = properties::Editor::new(given.as_bytes());
             for name in [
@@ -408,16 +442,13 @@ impl Sender<'_> {
         if !text.is_empty() && text.last() != Some(&properties::ENTRY_SEPARATOR) {
             text.push(properties::ENTRY_SEPARATOR);
         }
-        text.extend_from_slice(added);
-        let unique_key = match wishes.unique_key {
-            Some(key) => given.slice_ref(key),
-            None => {
-                let key = self.ctx.identity.unique_keys.next(now_ms());
-                properties::append(&mut text, properties::UNIQ_KEY, &key);
-                key.into()
-            }
-        };
-        (text, Some(unique_key))
+        text.extend_from_slice(&self.marks.stored_properties);
+        if let Some(key) = wishes.keys.unique_key {
+            return Some(given.slice_ref(key));
+        }
+        let key = self.ctx.identity.unique_keys.next(now_ms());
+        properties::append(text, properties::UNIQ_KEY, &key);
+        Some(key.into())
     }
 }
 

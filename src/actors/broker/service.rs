@@ -52,6 +52,7 @@ impl BrokerService {
 
 impl Service for BrokerService {
     fn frames(&mut self, frames: &mut Vec<RemotingCommand>, conn: &Arc<ConnectionHandle>) {
+        self.sends.expect(frames);
         for request in frames.drain(..) {
             match request.request_code() {
                 Some(

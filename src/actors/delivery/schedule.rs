@@ -29,6 +29,7 @@ use crate::{
     protocol::{
         body::{DataVersion, offset::DelayOffsetTable},
         message::{
+            keys::KeyProperties,
             names, properties,
             record::{CheckCrc, RecordView},
         },
@@ -285,6 +286,7 @@ fn restored(store: &StoreHandles, entry: &Entry) -> Option<Restored> {
         prepared_transaction_offset: view.prepared_transaction_offset,
         body: view.body,
         properties: view.properties,
+        keys: KeyProperties::of(view.properties),
     };
     let mut buf = BytesMut::with_capacity(size);
     message

@@ -15,7 +15,6 @@ use std::{
 };
 
 use actix::{ArbiterHandle, Context, Handler, Message, dev::ToEnvelope};
-use dashmap::DashMap;
 
 use super::{
     info::GroupInfo,
@@ -31,6 +30,7 @@ use crate::{
         net::ConnectionHandle,
     },
     config::{BrokerConfig, Live},
+    hash::DashMap,
     protocol::{Str, body::heartbeat::SubscriptionData},
 };
 
@@ -80,9 +80,9 @@ impl ConsumerGroups {
             path: format!("{parent}/groups").into(),
             arbiter,
             config,
-            groups: DashMap::new(),
-            connections: DashMap::new(),
-            pulls: DashMap::new(),
+            groups: DashMap::default(),
+            connections: DashMap::default(),
+            pulls: DashMap::default(),
             started: AtomicU64::new(0),
             scanner: OnceLock::new(),
         }))

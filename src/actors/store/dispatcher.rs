@@ -176,21 +176,26 @@ impl Dispatcher {
         }
     }
 
-    fn hand_over(&mut self, records: Vec<Dispatched>, end: i64) {
+    fn hand_over(&mut self, mut records: Vec<Dispatched>, end: i64) {
         let start = self.position();
-        let last = records.last().map(|last| last.record.clone());
-        let shards = &self.parts.shards;
-        let mut by_shard: Vec<Vec<Dispatched>> = Vec::new();
-        by_shard.resize_with(shards.len(), Vec::new);
+        let last = records.last().map(|last| Anchor {
+            log_end: end,
+            last_record: Some(last.record.physical_offset),
+            last_store_timestamp: last.record.store_timestamp,
+        });
         let mut keys = Vec::new();
-        for item in records {
-            if self.parts.index.is_some() && !item.record.index_keys.is_empty() {
-                keys.push(IndexedRecord::of(&item));
-            }
-            if item.record.in_queue() {
-                by_shard[shards.shard_of(&item.slot)].push(item);
-            }
+        if self.parts.index.is_some() {
+            let with_keys = |item: &&mut Dispatched| !item.record.index_keys.is_empty();
+            keys.extend(
+                records
+                    .iter_mut()
+                    .filter(with_keys)
+                    .map(IndexedRecord::taken_from),
+            );
         }
+        records.retain(|item| item.record.in_queue());
+        let shards = &self.parts.shards;
+        let by_shard = spread(records, shards.len(), |item| shards.shard_of(&item.slot));
         if let Some(index) = &self.parts.index {
             index.tell(PutKeys {
                 records: keys,
@@ -213,11 +218,7 @@ impl Dispatcher {
         }
         self.parts.position.store(end, Ordering::Release);
         if let Some(last) = last {
-            self.parts.marks.push(Anchor {
-                log_end: end,
-                last_record: Some(last.physical_offset),
-                last_store_timestamp: last.store_timestamp,
-            });
+            self.parts.marks.push(last);
         }
     }
 
@@ -237,6 +238,21 @@ impl Dispatcher {
             }
         }
     }
+}
+
+/// Spreads items over `count` lists; with a single one they stay where they are.
+fn spread<T>(items: Vec<T>, count: usize, place_of: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
+    if count <= 1 {
+        return vec![items];
+    }
+    let mut places: Vec<Vec<T>> = Vec::new();
+    places.resize_with(count, Vec::new);
+    for item in items {
+        if let Some(place) = places.get_mut(place_of(&item)) {
+            place.push(item);
+        }
+    }
+    places
 }
 
 impl Actor for Dispatcher {

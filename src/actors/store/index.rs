@@ -154,13 +154,13 @@ impl IndexActor {
         if from >= until || self.files().is_none() {
             return;
         }
-        let (records, reached) = self.parts.rescan.records(&self.parts.table, from, until);
+        let (mut records, reached) = self.parts.rescan.records(&self.parts.table, from, until);
         log::info!(
             "{} reads the log again: from={from} to={reached}",
             self.cell.path()
         );
-        for item in &records {
-            if !self.put(&IndexedRecord::of(item)) {
+        for item in &mut records {
+            if !self.put(&IndexedRecord::taken_from(item)) {
                 let missing = item.record.physical_offset;
                 self.parts.marks.taken.store(missing, Ordering::Release);
                 return;
@@ -171,12 +171,12 @@ impl IndexActor {
 }
 
 impl IndexedRecord {
-    /// The keys of a dispatched record.
-    pub fn of(item: &Dispatched) -> Self {
+    /// The keys of a dispatched record, which nobody else needs.
+    pub fn taken_from(item: &mut Dispatched) -> Self {
         Self {
             physical_offset: item.record.physical_offset,
             store_timestamp: item.record.store_timestamp,
-            keys: item.record.index_keys.clone(),
+            keys: std::mem::take(&mut item.record.index_keys),
         }
     }
 }

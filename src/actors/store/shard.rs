@@ -6,7 +6,6 @@
 //! queues live on, and asks those that lack records to read them from the log.
 
 use std::{
-    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering},
@@ -25,6 +24,7 @@ use super::{
 };
 use crate::{
     actors::kernel::{ActorCell, ActorRef, Shutdown, Tree, spawn},
+    hash::HashMap,
     store::queue_table::{QueueSlot, QueueTable},
 };
 
@@ -164,7 +164,7 @@ impl Shard {
         Self {
             cell,
             parts,
-            awake: HashMap::new(),
+            awake: HashMap::default(),
             log_end,
         }
     }
@@ -208,17 +208,24 @@ impl Shard {
 
     fn hand_over(&mut self, hand_over: HandOver) {
         let log_end = hand_over.log_end;
-        let mut by_queue: HashMap<u64, (Arc<QueueSlot>, Vec<Dispatched>)> = HashMap::new();
-        for item in hand_over.items {
-            if item.slot.is_removed() {
+        let mut by_queue: HashMap<u64, Vec<Dispatched>> = HashMap::default();
+        let mut items = hand_over.items.into_iter().peekable();
+        while let Some(first) = items.next() {
+            if first.slot.is_removed() {
                 continue;
             }
-            let entry = by_queue
-                .entry(item.slot.generation)
-                .or_insert_with(|| (Arc::clone(&item.slot), Vec::new()));
-            entry.1.push(item);
+            // The records of a batch follow each other: one look-up for all of them.
+            let generation = first.slot.generation;
+            let queue = by_queue.entry(generation).or_default();
+            queue.push(first);
+            while let Some(next) = items.next_if(|next| next.slot.generation == generation) {
+                queue.push(next);
+            }
         }
-        for (slot, items) in by_queue.into_values() {
+        for items in by_queue.into_values() {
+            let Some(slot) = items.first().map(|first| Arc::clone(&first.slot)) else {
+                continue;
+            };
             let awake = self.wake(&slot);
             awake.handed = log_end;
             awake.queue.tell(Arrived { items, log_end });

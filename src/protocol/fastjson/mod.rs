@@ -53,13 +53,26 @@ impl serde::ser::Error for JsonError {
     }
 }
 
+fn is_escaped(byte: u8) -> bool {
+    byte < 0x20 || byte == b'"' || byte == b'\\'
+}
+
 /// Writes a text in quotes; control characters, quotes and backslashes are escaped.
 pub fn write_text(out: &mut impl BufMut, text: &str) {
-    out.put_u8(b'"');
     let bytes = text.as_bytes();
+    out.put_u8(b'"');
+    // Without early exit, so that it runs over many bytes at a time: most texts have none of these.
+    let plain = !bytes
+        .iter()
+        .fold(false, |found, &byte| found | is_escaped(byte));
+    if plain {
+        out.put_slice(bytes);
+        out.put_u8(b'"');
+        return;
+    }
     let mut done = 0;
     for (at, &byte) in bytes.iter().enumerate() {
-        if byte >= 0x20 && !matches!(byte, b'"' | b'\\') {
+        if !is_escaped(byte) {
             continue;
         }
         out.put_slice(bytes.get(done..at).unwrap_or(&[]));

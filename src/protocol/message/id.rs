@@ -12,26 +12,28 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU16, Ordering};
 
+use smallvec::SmallVec;
+
 /// Characters of an identifier with an IPv4 address.
 pub const ID_LEN_V4: usize = 32;
 /// Characters of an identifier with an IPv6 address.
 pub const ID_LEN_V6: usize = 56;
 
+/// Writes bytes as hex digits, in pieces of a length that needs no allocation.
 fn push_hex(out: &mut String, bytes: &[u8]) {
-    let digit = |half: u8| {
-        char::from(if half < 10 {
-            b'0' + half
-        } else {
-            b'A' + half - 10
-        })
-    };
-    for byte in bytes {
-        out.push(digit(byte >> 4));
-        out.push(digit(byte & 0xf));
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    let digit = |half: u8| DIGITS.get(usize::from(half)).copied().unwrap_or(b'0');
+    for piece in bytes.chunks(16) {
+        let mut hex = [0; 32];
+        for (pair, byte) in hex.as_chunks_mut::<2>().0.iter_mut().zip(piece) {
+            *pair = [digit(byte >> 4), digit(byte & 0xf)];
+        }
+        let hex = hex.get(..piece.len() * 2).unwrap_or_default();
+        out.push_str(std::str::from_utf8(hex).unwrap_or_default());
     }
 }
 
-fn ip_octets(ip: IpAddr) -> smallvec::SmallVec<[u8; 16]> {
+fn ip_octets(ip: IpAddr) -> SmallVec<[u8; 16]> {
     match ip {
         IpAddr::V4(ip) => ip.octets().as_slice().into(),
         IpAddr::V6(ip) => ip.octets().as_slice().into(),
@@ -64,11 +66,27 @@ fn ip_from(octets: &[u8]) -> Option<IpAddr> {
 
 /// The offset message id of the message at a position in the commit log of a broker.
 pub fn offset_id(store_host: SocketAddr, physical_offset: i64) -> String {
-    let mut out = String::with_capacity(ID_LEN_V6);
-    push_hex(&mut out, &ip_octets(store_host.ip()));
-    push_hex(&mut out, &i32::from(store_host.port()).to_be_bytes());
-    push_hex(&mut out, &physical_offset.to_be_bytes());
+    let mut out = String::new();
+    push_offset_ids(&mut out, store_host, std::iter::once(physical_offset));
     out
+}
+
+/// Writes the offset message ids of the messages of a batch, with commas between.
+pub fn push_offset_ids(
+    out: &mut String,
+    store_host: SocketAddr,
+    physical_offsets: impl Iterator<Item = i64>,
+) {
+    let mut host = SmallVec::<[u8; ID_LEN_V6 / 2]>::new();
+    host.extend_from_slice(&ip_octets(store_host.ip()));
+    host.extend_from_slice(&i32::from(store_host.port()).to_be_bytes());
+    for (at, physical_offset) in physical_offsets.enumerate() {
+        if at > 0 {
+            out.push(',');
+        }
+        push_hex(out, &host);
+        push_hex(out, &physical_offset.to_be_bytes());
+    }
 }
 
 /// The broker and the position that an offset message id names.

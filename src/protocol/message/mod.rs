@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod id;
+pub mod keys;
 pub mod names;
 pub mod perm;
 pub mod properties;

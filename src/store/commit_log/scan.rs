@@ -20,8 +20,8 @@ use crate::{
     },
 };
 
-/// Bytes read at a time.
-const READ_LEN: usize = 256 * 1024;
+/// Bytes read at a time: what the allocator keeps after a recovery is no more than this.
+const READ_LEN: usize = 64 * 1024;
 
 /// Longest record that is read into memory to be checked, in bytes. A longer one is not a record:
 /// no configured `maxMessageSize` comes near it.

@@ -13,8 +13,8 @@ use crate::{
     },
 };
 
-/// Bytes looked at and copied at a time.
-const STEP: usize = 256 * 1024;
+/// Bytes looked at and copied at a time, few for the same reason as in a scan.
+const STEP: usize = 64 * 1024;
 
 /// Bytes from a record's start that are needed to know a candidate: up to its physical offset.
 const CANDIDATE_LEN: usize = 36;

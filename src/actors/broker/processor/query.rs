@@ -22,7 +22,7 @@ use crate::{
                 QueryMessageRequestHeader, QueryMessageResponseHeader, ViewMessageRequestHeader,
             },
         },
-        java,
+        java::IndexKeyHash,
         message::record::{CheckCrc, RecordView},
     },
     store::{consume_queue::Boundary, queue_table::QueueSlot},
@@ -46,9 +46,9 @@ pub async fn query_message(
     };
     let by_tag = header.index_type.as_deref() == Some("T");
     let hash = if by_tag {
-        java::index_tags_hash(&header.topic, &header.key)
+        IndexKeyHash::of(&header.topic).tags(&header.key)
     } else {
-        java::index_key_hash(&header.topic, &header.key)
+        IndexKeyHash::of(&header.topic).key(&header.key)
     };
     let find = FindKey {
         hash,

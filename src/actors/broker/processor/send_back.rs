@@ -19,6 +19,7 @@ use crate::{
         header::client::ConsumerSendMsgBackRequestHeader,
         language::version,
         message::{
+            keys::KeyProperties,
             names, perm, properties,
             record::{CheckCrc, RecordView},
         },
@@ -139,6 +140,7 @@ async fn store(ctx: &BrokerContext, view: &RecordView<'_>, to: Destination) -> R
         prepared_transaction_offset: 0,
         body: view.body,
         properties: &text,
+        keys: KeyProperties::of(&text),
     };
     let mut buf = BytesMut::with_capacity(view.body.len() + text.len() + 256);
     let append = message.into_request(&ctx.store, to.delay_level, &mut buf)?;

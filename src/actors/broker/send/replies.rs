@@ -2,6 +2,8 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+use smallvec::SmallVec;
+
 use crate::{
     actors::{
         broker::{context::SendMarks, refusal::SEE_FAQ},
@@ -21,7 +23,6 @@ pub(super) struct SendItem {
     pub(super) responder: Responder,
     pub(super) queue_id: i32,
     pub(super) unique_key: Option<Str>,
-    pub(super) is_batch: bool,
 }
 
 /// Answers the sends of one batch. Responders that are dropped answer by themselves.
@@ -44,7 +45,8 @@ impl AppendReply for SendReplies {
             (properties::MSG_REGION, marks.region.as_str()),
             (properties::TRACE_ON, trace_on),
         ];
-        for (item, request) in items.into_iter().zip(&outcome.requests) {
+        let ids = MessageIds::of(&outcome.requests, store_host);
+        for (at, (item, request)) in items.into_iter().zip(&outcome.requests).enumerate() {
             let (code, remark) = response_of(request.status, outcome.error.as_deref());
             if !request.status.is_stored() {
                 item.responder
@@ -52,7 +54,7 @@ impl AppendReply for SendReplies {
                 continue;
             }
             let header = SendMessageResponseHeader {
-                msg_id: message_ids(&item, request, store_host),
+                msg_id: ids.get(at),
                 queue_id: item.queue_id,
                 queue_offset: request.queue_offset,
                 transaction_id: item.unique_key,
@@ -64,16 +66,33 @@ impl AppendReply for SendReplies {
     }
 }
 
-/// The offset id of a message, or those of a batch with commas between.
-fn message_ids(item: &SendItem, request: &AppendRequest, store_host: SocketAddr) -> Str {
-    if !item.is_batch {
-        return id::offset_id(store_host, request.physical_offset).into();
+/// The offset ids of all requests, in one text: for each request those of its messages with commas
+/// between.
+struct MessageIds {
+    text: Str,
+    ends: SmallVec<[usize; 16]>,
+}
+
+impl MessageIds {
+    fn of(requests: &[AppendRequest], store_host: SocketAddr) -> Self {
+        let mut text = String::new();
+        let mut ends = SmallVec::with_capacity(requests.len());
+        for request in requests {
+            if request.status.is_stored() {
+                id::push_offset_ids(&mut text, store_host, request.physical_offsets());
+            }
+            ends.push(text.len());
+        }
+        let text = text.into();
+        Self { text, ends }
     }
-    let ids: Vec<String> = request
-        .physical_offsets()
-        .map(|offset| id::offset_id(store_host, offset))
-        .collect();
-    ids.join(",").into()
+
+    fn get(&self, at: usize) -> Str {
+        let end = |at: usize| self.ends.get(at).copied().unwrap_or(0);
+        let start = at.checked_sub(1).map_or(0, end);
+        let ids = self.text.get(start..end(at)).unwrap_or_default();
+        self.text.slice_ref(ids)
+    }
 }
 
 /// Response code and remark of a put status (`SendMessageProcessor.handlePutMessageResult`).

@@ -13,7 +13,6 @@ use std::{
 };
 
 use actix::{Actor, ArbiterHandle, AsyncContext, Context, Supervised};
-use dashmap::DashMap;
 use hdrhistogram::Histogram;
 
 use self::window::{Total, Windows};
@@ -22,6 +21,7 @@ use crate::{
         kernel::{ActorCell, ActorRef, Tree, spawn},
         store::append::AppendRequest,
     },
+    hash::DashMap,
     protocol::body::stats::BrokerStatsData,
     store::{
         now_ms,

@@ -13,11 +13,9 @@ use std::{
     },
 };
 
-use dashmap::DashMap;
-
 use super::offset_key::KeyLike;
 pub use super::offset_key::OffsetKey;
-use crate::protocol::Str;
+use crate::{hash::DashMap, protocol::Str};
 
 /// Queues that one topic and group may have offsets in. Queue numbers come from clients and are
 /// not checked against the topic, as in RocketMQ.
@@ -110,7 +108,7 @@ impl OffsetTable {
     /// An empty table.
     pub fn new() -> Self {
         Self {
-            groups: DashMap::new(),
+            groups: DashMap::default(),
             resets: AtomicUsize::new(0),
             commits: AtomicU64::new(0),
             dirty: AtomicBool::new(false),

@@ -15,13 +15,13 @@ use std::{
 
 use actix::ArbiterHandle;
 use arc_swap::ArcSwap;
-use dashmap::DashMap;
 use tokio::sync::oneshot;
 
 use super::attributes::AttributeError;
 use crate::{
     actors::kernel::{ActorError, ActorRef, Shutdown, Tree, lock, now_ms, spawn},
     config::{BrokerConfig, Live},
+    hash::DashMap,
     protocol::{
         ResponseCode, Str,
         body::{
@@ -310,8 +310,8 @@ impl Shared {
         let now = i64::try_from(now_ms()).unwrap_or(i64::MAX);
         let shared = Self {
             config,
-            groups: DashMap::new(),
-            forbidden: DashMap::new(),
+            groups: DashMap::default(),
+            forbidden: DashMap::default(),
             forbidden_len: AtomicUsize::new(0),
             modes: ArcSwap::from_pointee(modes.unwrap_or_default()),
             version: Mutex::new(DataVersion::at(now)),

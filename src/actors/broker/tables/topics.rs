@@ -14,13 +14,13 @@ use std::{
 };
 
 use actix::ArbiterHandle;
-use dashmap::DashMap;
 use tokio::sync::oneshot;
 
 use super::{attributes::AttributeError, system_topics};
 use crate::{
     actors::kernel::{ActorError, ActorRef, Shutdown, Tree, lock, now_ms, spawn},
     config::{BrokerConfig, Live},
+    hash::DashMap,
     protocol::{
         ResponseCode, Str,
         body::{
@@ -380,7 +380,7 @@ fn one(changed: Vec<Arc<TopicConfig>>, topic: &str) -> Result<Arc<TopicConfig>, 
 impl Shared {
     fn load(tables: &Tables, config: Arc<Live<BrokerConfig>>) -> Result<Self, StoreError> {
         let (file, loaded) = tables.topics()?;
-        let topics = DashMap::new();
+        let topics = DashMap::default();
         let running = config.load();
         let system = system_topics::names_of(&running);
         for topic in system_topics::at_start(&running) {
