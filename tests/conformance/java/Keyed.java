@@ -304,7 +304,6 @@ public class Keyed {
     for (String line = in.readLine(); line != null; line = in.readLine()) {
       int want = Integer.parseInt(line.trim());
       eventually(want + " consumed, have " + count, () -> count.get() >= want ? count : null);
-      Thread.sleep(1500); // offsets are committed every 500 ms
       System.out.println("consumed " + count);
     }
     c.shutdown();
