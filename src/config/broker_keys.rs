@@ -88,10 +88,10 @@ section! {
         send_heartbeat_timeout_ms: i64 = "sendHeartbeatTimeoutMillis", Is("1000"), Kept;
         /// Light heartbeats use code 322, which older NameServers know.
         compatible_with_old_name_srv: bool = "compatibleWithOldNameSrv", Is("true"), Start;
-        /// Requests that waited too long are refused instead of served.
-        broker_fast_failure_enable: bool = "brokerFastFailureEnable", Is("true"), Kept;
-        /// Milliseconds a send may wait before it is refused.
-        wait_time_in_send_queue_ms: i64 = "waitTimeMillsInSendQueue", Is("200"), Kept;
+        /// Sends that waited too long are refused instead of served, while more comes than is served.
+        broker_fast_failure_enable: bool = "brokerFastFailureEnable", Is("true"), Hot;
+        /// Milliseconds that a send may wait before it is refused then.
+        wait_time_in_send_queue_ms: i64 = "waitTimeMillsInSendQueue", Is("200"), Hot;
         /// Milliseconds a pull may wait before it is refused.
         wait_time_in_pull_queue_ms: i64 = "waitTimeMillsInPullQueue", Is("5000"), Kept;
         /// Milliseconds between writes of consumerOffset.json.

@@ -16,6 +16,7 @@
 pub mod check;
 pub mod console;
 pub mod load;
+pub mod many;
 pub mod record;
 pub mod remoting;
 pub mod requests;

@@ -30,8 +30,10 @@ use crate::{
     store::now_ms,
 };
 
+mod age;
 mod replies;
 
+use age::SendAge;
 pub use replies::response_of;
 use replies::{SendItem, SendReplies};
 
@@ -49,6 +51,9 @@ pub struct SendBatch {
     text: Vec<u8>,
     /// What this batch is marked with; looked up once.
     marks: Option<Arc<SendMarks>>,
+    age: SendAge,
+    /// When the requests at hand were read (ms); asked once.
+    read_at_ms: Option<i64>,
 }
 
 /// What a record has beside body, topic and the properties that came: its fixed part and what the
@@ -61,6 +66,7 @@ const RESERVE_MAX: usize = 1024 * 1024;
 impl SendBatch {
     /// Makes room for the records of all frames of one read, so that they share one allocation.
     pub fn expect(&mut self, frames: &[RemotingCommand]) {
+        self.read_at_ms = None;
         let len: usize = frames.iter().map(expected_len).sum();
         if len > 0 {
             self.buf.reserve(len.min(RESERVE_MAX));
@@ -75,6 +81,10 @@ impl SendBatch {
         conn: &Arc<ConnectionHandle>,
     ) {
         let mut responder = conn.responder(&request);
+        // First, so that what is refused costs little of what is to serve the rest.
+        if let Some(remark) = self.too_old(ctx, &request) {
+            return responder.fail(ResponseCode::SystemBusy, &remark);
+        }
         let Some(permit) = ctx
             .permits
             .try_acquire(PermitClass::Sends, 1, request.body.len())
@@ -93,6 +103,25 @@ impl SendBatch {
             return create_topic_and_send(ctx, request, header, responder);
         }
         self.add(ctx, &request, header, responder);
+    }
+
+    /// Sends that have waited for too long are refused while more comes than is served, for their
+    /// clients are about to give them up (`BrokerFastFailure`, which looks at the queue of a thread
+    /// pool; here requests wait in the socket).
+    fn too_old(&mut self, ctx: &BrokerContext, request: &RemotingCommand) -> Option<String> {
+        let config = ctx.config.load();
+        if !config.broker.broker_fast_failure_enable {
+            return None;
+        }
+        let born_ms = SendMessageRequestHeader::born_timestamp_of(&request.ext_fields)?;
+        let read_at = *self.read_at_ms.get_or_insert_with(now_ms);
+        let wait_max = config.broker.wait_time_in_send_queue_ms;
+        let age = self.age.too_old(read_at, born_ms, wait_max)?;
+        let size = ctx.permits.usage(PermitClass::Sends).count;
+        Some(format!(
+            "[TIMEOUT_CLEAN_QUEUE]broker busy, start flow control for a while, period in queue: \
+             {age}ms, size of queue: {size}"
+        ))
     }
 
     fn add(

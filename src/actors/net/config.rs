@@ -15,6 +15,10 @@ pub(super) const FRAMES_PER_CALL_MAX: usize = 256;
 pub(super) const READ_LEN_MIN: usize = 4 * 1024;
 /// The largest buffer for one read.
 pub(super) const READ_LEN_MAX: usize = 256 * 1024;
+/// Read buffers of all connections of one arbiter together, while each has its least share.
+pub(super) const READ_LEN_ALL: usize = 8 * 1024 * 1024;
+/// The least share of a connection that reads much, however many there are.
+pub(super) const READ_LEN_SHARE_MIN: usize = 32 * 1024;
 /// A frame longer than this needs a permit while it is still arriving.
 pub(super) const PARTIAL_FREE_LEN_MAX: usize = 64 * 1024;
 /// Body slices shorter than this are copied behind their header: cheaper than a buffer of their own.

@@ -19,8 +19,7 @@ use tokio_util::io::poll_read_buf;
 
 use super::Service;
 use super::config::{
-    FRAMES_PER_CALL_MAX, IOV_MAX, PARTIAL_FREE_LEN_MAX, READ_LEN_MAX, READ_LEN_MIN,
-    READS_PER_TURN_MAX,
+    FRAMES_PER_CALL_MAX, IOV_MAX, PARTIAL_FREE_LEN_MAX, READ_LEN_MIN, READS_PER_TURN_MAX,
 };
 use super::handle::ConnectionHandle;
 use super::hub::Hub;
@@ -187,7 +186,7 @@ impl Connection {
         let len = read.map_err(End::Io)?;
         self.handle.count_read(len);
         if len == room {
-            self.read_len = (self.read_len * 2).min(READ_LEN_MAX);
+            self.read_len = (self.read_len * 2).min(self.hub.read_len_max(self.arbiter));
         } else if len < self.read_len / 8 {
             self.read_len = (self.read_len / 2).max(READ_LEN_MIN);
         }

@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio::net::TcpStream;
 
 use super::ServiceFactory;
-use super::config::NetConfig;
+use super::config::{NetConfig, READ_LEN_ALL, READ_LEN_MAX, READ_LEN_SHARE_MIN};
 use super::connection::Connection;
 use super::handle::ConnectionHandle;
 use super::listener::{Listener, bind};
@@ -149,6 +149,16 @@ impl Hub {
         if crashed {
             self.counters.crashed.fetch_add(1, Relaxed);
         }
+    }
+
+    /// The largest buffer for one read of a connection of this arbiter: an equal share, because
+    /// what is read past the permits is refused anyhow, and its bytes cost memory and cache.
+    pub(super) fn read_len_max(&self, arbiter: usize) -> usize {
+        let connections = self
+            .arbiters
+            .get(arbiter)
+            .map(|(_, load)| load.load(Relaxed));
+        (READ_LEN_ALL / connections.unwrap_or(1).max(1)).clamp(READ_LEN_SHARE_MIN, READ_LEN_MAX)
     }
 
     fn all(&self) -> Vec<Arc<ConnectionHandle>> {

@@ -189,6 +189,13 @@ impl From<SendMessageRequestHeader> for SendMessageRequestHeaderV2 {
 }
 
 impl SendMessageRequestHeader {
+    /// Only the time of birth (ms) of a request of one of the sending codes, without reading the
+    /// rest of its header; `None` if there is none.
+    pub fn born_timestamp_of(fields: &ExtFields) -> Option<i64> {
+        let text = fields.get("g").or_else(|| fields.get("bornTimestamp"))?;
+        text.parse().ok()
+    }
+
     /// Reads the header of a request of one of the sending codes, under whichever names it came.
     pub fn of_request(code: RequestCode, fields: &ExtFields) -> Result<Self, HeaderError> {
         let short_first = matches!(
