@@ -9,6 +9,7 @@
 //! mqbench produce ... --topic B --topics 20 --queues 1000
 //! mqbench sparse --store DIR --segments 100   a store of 100 GiB that takes a few MiB
 //! mqbench evict DIR                           what is read from it next comes from the disk
+//! mqbench disk DIR                            records a second, each written and synced
 //! mqbench idle --server-pid 4711              what a server holds and spends
 //! mqbench echo --listen 127.0.0.1:10911       the floor
 //! ```
@@ -25,6 +26,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 mod consume;
 #[path = "mqbench/control.rs"]
 mod control;
+#[path = "mqbench/disk.rs"]
+mod disk;
 #[path = "mqbench/echo.rs"]
 mod echo;
 #[path = "mqbench/evict.rs"]
@@ -74,6 +77,8 @@ enum Mode {
     Idle(Idle),
     /// Takes the files below a folder out of the page cache.
     Evict(Evict),
+    /// Writes and syncs record by record: what the disk takes at best.
+    Disk(Disk),
     /// Makes a store as if much had been stored: segments of few records and a hole.
     Sparse(sparse::Sparse),
     /// Makes a markdown table of medians out of a file of JSON lines.
@@ -213,6 +218,24 @@ struct Evict {
 }
 
 #[derive(Debug, Clone, Args)]
+struct Disk {
+    /// The folder.
+    folder: std::path::PathBuf,
+    /// Bytes of a record.
+    #[arg(long, default_value_t = 1024)]
+    body: usize,
+    /// Seconds.
+    #[arg(long, default_value_t = 5.0)]
+    duration: f64,
+    /// One line of JSON instead of text.
+    #[arg(long)]
+    json: bool,
+    /// `key=value`, added to the line of JSON; may be given more than once.
+    #[arg(long, value_parser = label)]
+    label: Vec<(String, String)>,
+}
+
+#[derive(Debug, Clone, Args)]
 struct Table {
     /// The file; one run per line.
     file: std::path::PathBuf,
@@ -286,6 +309,12 @@ async fn run(mode: Mode) -> Result<(), String> {
         Mode::Wait(args) => runs::wait(args).await,
         Mode::Idle(args) => runs::idle(args).await,
         Mode::Evict(args) => evict::run(&args.folder).map_err(|error| error.to_string()),
+        Mode::Disk(args) => {
+            let lasting = Duration::from_secs_f64(args.duration.max(0.0));
+            let report = disk::run(&args.folder, args.body, lasting)?;
+            report.print(args.json, &args.label);
+            Ok(())
+        }
         Mode::Sparse(args) => sparse::run(&args),
         Mode::Table(args) => {
             let text = std::fs::read_to_string(&args.file).map_err(|error| error.to_string())?;

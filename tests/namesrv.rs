@@ -439,7 +439,9 @@ fn the_program_is_back_after_kill_and_signal() {
     let (mut child, addr) = start_program(&conf);
     in_system(|| async move {
         let client = RemotingClient::new(RemotingConfig::default());
-        let register = registration(0, "m:1", &["T", "U"]);
+        let topics: Vec<String> = (0..TOPICS).map(|n| format!("T{n}")).collect();
+        let names: Vec<&str> = topics.iter().map(String::as_str).collect();
+        let register = registration(0, "m:1", &names);
         assert_success(
             &client
                 .call(&addr, register, PATIENCE)
@@ -454,24 +456,37 @@ fn the_program_is_back_after_kill_and_signal() {
         eventually("a snapshot has the broker", written).await;
         child.kill().expect("killed");
         child.wait().expect("gone");
-        let (mut child, addr) = start_program(&conf);
-        let answer = client
-            .call(&addr, route_request("T"), PATIENCE)
-            .await
-            .expect("answered");
-        assert_success(&answer);
+        let mut child = back(&conf, &client, &topics, "a kill").await;
         let pid = rustix::process::Pid::from_child(&child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("told");
         assert!(child.wait().expect("gone").success(), "an orderly stop");
-        let (mut child, addr) = start_program(&conf);
-        let answer = client
-            .call(&addr, route_request("T"), PATIENCE)
-            .await
-            .expect("answered");
-        assert_success(&answer);
+        let mut child = back(&conf, &client, &topics, "an orderly stop").await;
         child.kill().expect("killed");
         child.wait().expect("gone");
     });
+}
+
+/// Topics that the program has to know again.
+const TOPICS: usize = 2_000;
+
+/// Starts the program again and asks it for all topics; prints when the first was answered.
+async fn back(conf: &Path, client: &RemotingClient, topics: &[String], after: &str) -> Child {
+    let begun = std::time::Instant::now();
+    let (child, addr) = start_program(conf);
+    let ask = async |topic| {
+        let answer = client.call(&addr, route_request(topic), PATIENCE).await;
+        assert_success(&answer.expect("answered"));
+    };
+    ask(&topics[0]).await;
+    println!(
+        "first of {} routes {:?} after {after}",
+        topics.len(),
+        begun.elapsed()
+    );
+    for topic in topics {
+        ask(topic).await;
+    }
+    child
 }
 
 fn start_program(conf: &Path) -> (Child, String) {

@@ -1,4 +1,5 @@
-//! What the measured server spent: processor time, memory and writes, read from `/proc`.
+//! What the measured server spent: processor time, memory and writes, read from `/proc`. Writes and
+//! flushes of the disks are the machine's: nothing else may be writing meanwhile.
 
 use std::fs;
 
@@ -11,6 +12,8 @@ pub struct Reading {
     written_bytes: u64,
     write_calls: u64,
     read_calls: u64,
+    device_writes: u64,
+    device_flushes: u64,
 }
 
 /// What a process spent between two readings, and its memory at the second.
@@ -22,6 +25,10 @@ pub struct Spent {
     pub cpu_us_per_message: f64,
     /// Bytes given to the block layer, per message.
     pub device_write_bytes_per_message: f64,
+    /// Writes that the machine's disks completed, per message.
+    pub device_writes_per_message: f64,
+    /// Flushes of their caches, per message: about one for each fsync.
+    pub device_flushes_per_message: f64,
     /// write-like system calls per message.
     pub write_calls_per_message: f64,
     /// read-like system calls per message.
@@ -42,12 +49,39 @@ pub fn read(pid: u32) -> Option<Reading> {
     let ticks: u64 = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
     let per_second = rustix::param::clock_ticks_per_second();
     let io = fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
+    let (device_writes, device_flushes) = disks();
     Some(Reading {
         cpu_us: ticks.saturating_mul(1_000_000) / per_second.max(1),
         written_bytes: field(&io, "write_bytes:"),
         write_calls: field(&io, "syscw:"),
         read_calls: field(&io, "syscr:"),
+        device_writes,
+        device_flushes,
     })
+}
+
+/// Writes and flushes that all disks of this machine have completed
+/// (Documentation/admin-guide/iostats.rst: fields 5 and 16 behind the name).
+fn disks() -> (u64, u64) {
+    let stats = fs::read_to_string("/proc/diskstats").unwrap_or_default();
+    let mut sum = (0, 0);
+    for line in stats.lines() {
+        let mut fields = line.split_whitespace().skip(2);
+        let name = fields.next().unwrap_or_default();
+        // Whole disks only: no partitions, and nothing that is made of memory or files.
+        let is_disk = fs::exists(format!("/sys/block/{name}")).unwrap_or(false);
+        if !is_disk
+            || ["loop", "ram", "zram", "dm-", "md"]
+                .iter()
+                .any(|p| name.starts_with(p))
+        {
+            continue;
+        }
+        let numbers: Vec<u64> = fields.map(|field| field.parse().unwrap_or(0)).collect();
+        sum.0 += numbers.get(4).unwrap_or(&0);
+        sum.1 += numbers.get(15).unwrap_or(&0);
+    }
+    sum
 }
 
 /// Resident and anonymous memory in KiB.
@@ -81,6 +115,8 @@ impl Reading {
             cpu_us: self.cpu_us.saturating_sub(before.cpu_us),
             cpu_us_per_message: per(self.cpu_us, before.cpu_us),
             device_write_bytes_per_message: per(self.written_bytes, before.written_bytes),
+            device_writes_per_message: per(self.device_writes, before.device_writes),
+            device_flushes_per_message: per(self.device_flushes, before.device_flushes),
             write_calls_per_message: per(self.write_calls, before.write_calls),
             read_calls_per_message: per(self.read_calls, before.read_calls),
             resident_kib,

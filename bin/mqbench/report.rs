@@ -159,8 +159,11 @@ impl Report {
                 server.cpu_us_per_message, server.resident_kib, server.anonymous_kib
             );
             println!(
-                "server: per message {:.1} bytes to the device, {:.3} writes, {:.3} reads",
+                "server: per message {:.1} bytes to the device in {:.3} writes with {:.3} flushes; \
+                 {:.3} writing and {:.3} reading calls",
                 server.device_write_bytes_per_message,
+                server.device_writes_per_message,
+                server.device_flushes_per_message,
                 server.write_calls_per_message,
                 server.read_calls_per_message
             );

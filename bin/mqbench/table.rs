@@ -9,7 +9,7 @@ use serde_json::Value;
 
 /// A number that the table shows: heading, place in the report, factor, decimals, and whether a
 /// smaller one is better (for the ratio's direction nothing is turned: it is always a / b).
-const COLUMNS: [(&str, &str, f64, usize); 10] = [
+const COLUMNS: [(&str, &str, f64, usize); 12] = [
     ("msgs/s", "/messages_per_second", 1.0, 0),
     ("CPU us/msg", "/server/cpu_us_per_message", 1.0, 2),
     ("p50 us", "/latency/p50_us", 1.0, 0),
@@ -24,6 +24,18 @@ const COLUMNS: [(&str, &str, f64, usize); 10] = [
         "/server/device_write_bytes_per_message",
         1.0,
         0,
+    ),
+    (
+        "device writes/msg",
+        "/server/device_writes_per_message",
+        1.0,
+        3,
+    ),
+    (
+        "device flushes/msg",
+        "/server/device_flushes_per_message",
+        1.0,
+        3,
     ),
 ];
 
