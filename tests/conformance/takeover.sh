@@ -41,8 +41,16 @@ leg() {
   keyed send "$TOPIC" "$from" $((from + 300)) "$dir/ledger" || return 1
   keyed verify "$TOPIC" "$dir/ledger" || return 1
   [ -z "$last" ] || take=100000
-  keyed consume "$TOPIC" "$GROUP" "$take" "$dir/consumed" || return 1
+  keyed consume "$TOPIC" "$GROUP" "$take" "$dir/consumed" | tee "$dir/committed" || return 1
   [ -z "$last" ] || keyed account "$dir/ledger" "$dir/consumed"
+}
+
+# offsets_written DIR: whether consumerOffset.json has what was committed last. Java writes it every 500 ms
+# here, but for the first time ten seconds after its start.
+offsets_written() {
+  local want; want="$(sed -n 's/^.* to {\(.*\)}$/\1/p' "$1/committed" | tail -1 | tr '=' ':' | tr -d ' ')"
+  [ -n "$want" ] && tr -d ' \t\n"' < "$1/store/config/consumerOffset.json" 2>/dev/null |
+    grep -qF "$TOPIC@$GROUP:{$want}"
 }
 
 # scenario NAME SIGNAL PORT SIDES... : each side in turn on the same directory, ended by SIGNAL.
@@ -62,7 +70,10 @@ scenario() {
       [ -z "${KEEP_FAILED:-}" ] || cp -r "$dir/store" "$WORK/failed-$name-$number"
       stop_server "$dir/broker.pid" KILL; return
     fi
-    sleep 2   # the interval at which both brokers write consumerOffset.json is 500 ms here
+    if ! wait_until 30 offsets_written "$dir"; then
+      not_ok "$name leg $number ($side does not write consumerOffset.json)"; cat "$dir/store/config/consumerOffset.json"
+      stop_server "$dir/broker.pid" KILL; return
+    fi
     stop_server "$dir/broker.pid" "$signal"
     if [ "$signal" = TERM ] && [ -e "$dir/store/abort" ]; then not_ok "$name leg $number ($side left abort)"; return; fi
     if [ "$signal" = KILL ] && [ ! -e "$dir/store/abort" ]; then not_ok "$name leg $number ($side had no abort file)"; return; fi
