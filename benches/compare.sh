@@ -90,11 +90,6 @@ row() {
 
 timed=(--duration "$seconds" --warm-up 2)
 async_rows() { # SERVER RUN
-  # What the disk takes at best, with one record after the other.
-  if [ "$1" = ours ] && [[ "SYNC_FLUSH" =~ $wanted ]]; then
-    "$bin/mqbench" disk "$out" --body 1300 --duration "$seconds" --json \
-      --label "row=SYNC_FLUSH 1024 B, 1 in flight" --label system=disk --label "run=$2" >> "$lines"
-  fi
   for body in 128 1024; do
     for senders in 1 16 64; do
       row "$1" "$2" "$body B, $senders senders" produce --body $body --senders $senders "${timed[@]}"

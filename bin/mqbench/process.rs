@@ -68,13 +68,8 @@ fn disks() -> (u64, u64) {
     for line in stats.lines() {
         let mut fields = line.split_whitespace().skip(2);
         let name = fields.next().unwrap_or_default();
-        // Whole disks only: no partitions, and nothing that is made of memory or files.
-        let is_disk = fs::exists(format!("/sys/block/{name}")).unwrap_or(false);
-        if !is_disk
-            || ["loop", "ram", "zram", "dm-", "md"]
-                .iter()
-                .any(|p| name.starts_with(p))
-        {
+        // Whole disks only: no partitions, and nothing that is made of memory, files or other disks.
+        if !fs::exists(format!("/sys/block/{name}/device")).unwrap_or(false) {
             continue;
         }
         let numbers: Vec<u64> = fields.map(|field| field.parse().unwrap_or(0)).collect();

@@ -59,7 +59,7 @@ pub struct Total {
 }
 
 impl Total {
-    pub fn refused_total(&self) -> u64 {
+    fn refused_total(&self) -> u64 {
         self.refused.values().sum()
     }
 
@@ -215,27 +215,19 @@ impl Sender {
             }
             return now < end;
         };
+        // What waits for the socket is not written any sooner by a longer queue.
+        let blocked = self.out_from < self.out.len();
         while self.total.offered < each {
             let due = first + gap.mul_f64(self.total.offered as f64);
             if due > now {
                 return true;
             }
-            let taken = self.out_from == self.out.len();
-            if !taken && now - due <= self.plan.timeout {
-                // Waits for the socket, as a writer of a real client does.
-                return true;
-            }
             if now - due > self.plan.timeout {
                 self.total.offered += 1;
                 self.total.unsent += 1;
-                continue;
-            }
-            // All that is due goes in one write.
-            while self.total.offered < each {
-                let due = first + gap.mul_f64(self.total.offered as f64);
-                if due > now {
-                    break;
-                }
+            } else if blocked {
+                return true;
+            } else {
                 self.enqueue(due);
             }
         }

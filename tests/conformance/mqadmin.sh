@@ -38,28 +38,18 @@ admin() {
 
 stop_admin() { exec {TO}>&-; wait "$ADMIN_PID" || true; exec {FROM}<&-; forget_pid "$ADMIN_PID"; }
 
-holds() { grep -q -- "$1" "$2"; }
-# until_holds TEXT NAME ARG...: repeats a command until its output has TEXT (indexes and offsets follow later).
-until_holds() {
-  local text="$1" end=$(($(date +%s) + 60)); shift
-  while :; do
-    admin "$@"
-    ! holds "$text" "$RAW/$1" || return 0
-    [ "$(date +%s)" -lt "$end" ] || return 0   # the comparison will show what it got instead
-    sleep 0.3
-  done
-}
-
-# until_matches COUNT REGEX NAME ARG...: repeats a command until so many lines of its output match.
+# until_matches COUNT REGEX NAME ARG...: repeats a command until so many lines of its output match (indexes and
+# offsets follow later).
 until_matches() {
   local count="$1" regex="$2" end=$(($(date +%s) + 60)); shift 2
   while :; do
     admin "$@"
-    [ "$(grep -cE -- "$regex" "$RAW/$1")" -lt "$count" ] || return 0
+    [ "$(grep -c -- "$regex" "$RAW/$1")" -lt "$count" ] || return 0
     [ "$(date +%s)" -lt "$end" ] || return 0   # the comparison will show what it got instead
     sleep 0.3
   done
 }
+until_holds() { until_matches 1 "$@"; }
 
 # scenario SIDE SUT: runs everything, leaves one file per step in WORK/SIDE.
 scenario() {
@@ -116,7 +106,7 @@ scenario() {
   echo "$line" > "$RAW/push-consumer"
   # A group without offsets has no rows, and no difference either: wait for a row of every queue. The
   # client commits with a pull that comes after consuming, or 10 s after its start.
-  until_matches 4 '^AdminTopic .* 0 +[0-9]{4}-' consumerProgress consumerProgress -n "$ns" -g admin_group
+  until_matches 4 '^AdminTopic .* 0 \+[0-9]\{4\}-' consumerProgress consumerProgress -n "$ns" -g admin_group
   admin consumerProgress-topic consumerProgress -n "$ns" -g admin_group -t AdminTopic -s true
   admin consumerProgress-all consumerProgress -n "$ns"
   until_holds "127.0.0.1" consumerConnection consumerConnection -n "$ns" -g admin_group
