@@ -95,7 +95,6 @@ fn main() {
             net: 1,
             log: false,
             shards: 0,
-            ha: false,
         })
         .expect("threads");
         let tree = Tree::new("bench");

@@ -3,6 +3,7 @@
 pub mod broker;
 pub mod delivery;
 pub mod groups;
+pub mod ha;
 pub mod kernel;
 pub mod namesrv;
 pub mod net;

@@ -157,19 +157,19 @@ section! {
         /// Port for slaves; one above `listenPort` when not set.
         ha_listen_port: u16 = "haListenPort", Unset, Start;
         /// Master that a slave follows; otherwise the NameServer names it.
-        ha_master_address: Option<String> = "haMasterAddress", Unset, Kept;
+        ha_master_address: Option<String> = "haMasterAddress", Unset, Start;
         /// Milliseconds between heartbeats of replication.
-        ha_send_heartbeat_interval_ms: i64 = "haSendHeartbeatInterval", Is("5000"), Kept;
+        ha_send_heartbeat_interval_ms: i64 = "haSendHeartbeatInterval", Is("5000"), Hot;
         /// Milliseconds after which a silent replication connection is closed.
-        ha_housekeeping_interval_ms: i64 = "haHousekeepingInterval", Is("20000"), Kept;
+        ha_housekeeping_interval_ms: i64 = "haHousekeepingInterval", Is("20000"), Hot;
         /// Bytes of log in one replication frame.
-        ha_transfer_batch_bytes: usize = "haTransferBatchSize", Is("32768"), Kept;
+        ha_transfer_batch_bytes: usize = "haTransferBatchSize", Is("32768"), Hot;
         /// Bytes behind which a slave is not in sync.
-        ha_max_gap_not_in_sync_bytes: i64 = "haMaxGapNotInSync", Is("268435456"), Kept;
+        ha_max_gap_not_in_sync_bytes: i64 = "haMaxGapNotInSync", Is("268435456"), Hot;
         /// Replication is held to `maxHaTransferByteInSecond`.
-        ha_flow_control_enable: bool = "haFlowControlEnable", Is("false"), Kept;
+        ha_flow_control_enable: bool = "haFlowControlEnable", Is("false"), Hot;
         /// Bytes of replication a second.
-        max_ha_transfer_byte_in_second: i64 = "maxHaTransferByteInSecond", Is("104857600"), Kept;
+        max_ha_transfer_byte_in_second: i64 = "maxHaTransferByteInSecond", Is("104857600"), Hot;
         /// Replicas, the master counted, that must have a message in SYNC_MASTER.
         in_sync_replicas: i32 = "inSyncReplicas", Is("1"), Start;
         /// Lowest number that `inSyncReplicas` is lowered to on its own.
@@ -181,7 +181,7 @@ section! {
         /// All replicas in sync must have a message (controller mode).
         all_ack_in_sync_state_set: bool = "allAckInSyncStateSet", Is("false"), Kept;
         /// Slaves correct the next offset of pulls.
-        offset_check_in_slave: bool = "offsetCheckInSlave", Is("false"), Kept;
+        offset_check_in_slave: bool = "offsetCheckInSlave", Is("false"), Hot;
         /// Messages may name any time of delivery.
         timer_wheel_enable: bool = "timerWheelEnable", Is("true"), Start;
         /// Milliseconds of one slot: 1000, 500, 200 or 100.

@@ -212,6 +212,9 @@ codes! {
         AuthGetAcl = 3009 "AUTH_GET_ACL",
         AuthListAcl = 3010 "AUTH_LIST_ACL",
         SwitchTimerEngine = 5001 "SWITCH_TIMER_ENGINE",
+        // Callboard's own, between its brokers; RocketMQ has none from 20,000 to 200,000.
+        CallboardMirror = 20101 "CALLBOARD_MIRROR",
+        CallboardOwnCommits = 20102 "CALLBOARD_OWN_COMMITS",
         PopMessage = 200050 "POP_MESSAGE",
         AckMessage = 200051 "ACK_MESSAGE",
         PeekMessage = 200052 "PEEK_MESSAGE",

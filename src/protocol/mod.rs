@@ -11,6 +11,7 @@ pub mod command_header;
 pub mod ext_fields;
 pub mod fastjson;
 pub mod frame;
+pub mod ha;
 pub mod header;
 pub mod java;
 pub mod json_header;

@@ -17,7 +17,7 @@ use std::{
 
 use super::{
     error::StoreError,
-    fs::{Fs, OpenMode},
+    fs::{Fs, replace_file},
 };
 
 /// Version of the format; another one is ignored.
@@ -128,16 +128,7 @@ impl DeletedTopics {
         let Content { positions, begun } = &self.content;
         let content = rmp_serde::to_vec(&(FORMAT_VERSION, positions, begun))
             .map_err(|e| std::io::Error::new(std::io::ErrorKind::InvalidData, e))?;
-        let beside = self.path.with_extension("tmp");
-        let file = self.fs.open(&beside, OpenMode::Create)?;
-        file.set_len(0)?;
-        file.write_at(&content, 0)?;
-        file.sync_data()?;
-        self.fs.rename(&beside, &self.path)?;
-        match self.path.parent() {
-            Some(dir) => self.fs.sync_dir(dir),
-            None => Ok(()),
-        }
+        replace_file(&self.fs, &self.path, &content)
     }
 }
 

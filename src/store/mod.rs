@@ -6,6 +6,7 @@ pub mod commit_log;
 pub mod consume_queue;
 pub mod deleted_topics;
 pub mod dispatch;
+pub mod epoch;
 pub mod error;
 pub mod fs;
 pub mod get_message;

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     checkpoint::Checkpoint,
     error::StoreError,
-    fs::{Fs, OpenMode},
+    fs::{Fs, replace_file},
 };
 
 /// Version of the format; another one is ignored.
@@ -120,19 +120,7 @@ impl Tails {
     /// [`StoreError::Io`] or [`StoreError::Full`]; the former snapshot is then still whole.
     pub fn save(&self, fs: &Fs, path: &Path) -> Result<(), StoreError> {
         let content = self.encode()?;
-        let beside = path.with_extension("tmp");
-        let save = || {
-            let file = fs.open(&beside, OpenMode::Create)?;
-            file.set_len(0)?;
-            file.write_at(&content, 0)?;
-            file.sync_data()?;
-            fs.rename(&beside, path)?;
-            match path.parent() {
-                Some(dir) => fs.sync_dir(dir),
-                None => Ok(()),
-            }
-        };
-        save().map_err(|e| StoreError::io("save", path, e))
+        replace_file(fs, path, &content).map_err(|e| StoreError::io("save", path, e))
     }
 
     /// Loads the snapshot if there is one and it fits the `checkpoint` page that is on disk.

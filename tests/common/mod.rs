@@ -17,6 +17,7 @@ pub mod check;
 pub mod console;
 pub mod load;
 pub mod many;
+pub mod pair;
 pub mod record;
 pub mod remoting;
 pub mod requests;

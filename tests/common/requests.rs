@@ -17,6 +17,7 @@ pub const VIEW_MESSAGE_BY_ID: i32 = 33;
 pub const HEART_BEAT: i32 = 34;
 pub const GET_ROUTEINFO_BY_TOPIC: i32 = 105;
 pub const UPDATE_AND_CREATE_SUBSCRIPTIONGROUP: i32 = 200;
+pub const GET_BROKER_HA_STATUS: i32 = 907;
 pub const DELETE_TOPIC_IN_BROKER: i32 = 215;
 pub const GET_TOPIC_CONFIG: i32 = 351;
 
@@ -130,6 +131,10 @@ pub fn pull_all(client: &Client, topic: &str, queue_id: i32, from: i64) -> Vec<R
                 offset = next;
             }
             19 => return all, // nothing there yet: the end
+            // The same from a slave, which sends its readers back to the master.
+            20 if ["OFFSET_OVERFLOW_ONE", "NO_MESSAGE_IN_QUEUE"].contains(&&*frame.remark) => {
+                return all;
+            }
             // An empty queue answers 19 at 0 too; 20 and 21 would be holes.
             code => panic!(
                 "pull {topic}/{queue_id} at {offset}: {code} {}",

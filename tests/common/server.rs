@@ -194,8 +194,13 @@ pub struct Broker {
 impl Broker {
     /// Starts with RocketMQ's keys in `extra` (the last of two equal keys wins).
     pub fn start(dir: &Path, namesrv: SocketAddr, extra: &[(&str, &str)]) -> Broker {
+        Broker::start_in(&dir.join("broker"), namesrv, extra)
+    }
+
+    /// As [`Broker::start`], in a folder of its own: for tests with several brokers.
+    pub fn start_in(dir: &Path, namesrv: SocketAddr, extra: &[(&str, &str)]) -> Broker {
         let port = free_port();
-        let dir = dir.join("broker");
+        let dir = dir.to_path_buf();
         std::fs::create_dir_all(&dir).expect("folder");
         let store = dir.join("store");
         let mut keys: BTreeMap<&str, String> = BTreeMap::new();
@@ -204,6 +209,7 @@ impl Broker {
             ("brokerName", "broker-a"),
             ("brokerId", "0"),
             ("brokerIP1", "127.0.0.1"),
+            ("brokerIP2", "127.0.0.1"),
             ("brokerFastFailureEnable", "false"),
             // Larger answers to one pull, so that the check of what is stored is quick.
             ("maxTransferCountOnMessageInMemory", "1024"),
@@ -312,6 +318,14 @@ impl Broker {
             "exit code {code} after SIGTERM: {}",
             self.process.log_text()
         );
+    }
+
+    /// Sets a key for the next start.
+    pub fn set(&self, key: &str, value: &str) {
+        let mut text = std::fs::read_to_string(&self.conf).expect("broker.conf");
+        // The last of two equal keys wins.
+        text.push_str(&format!("{key}={value}\n"));
+        std::fs::write(&self.conf, text).expect("broker.conf");
     }
 
     /// Starts again on the same folder and port.

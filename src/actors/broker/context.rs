@@ -4,7 +4,7 @@
 use std::{
     net::SocketAddr,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
 };
@@ -18,9 +18,12 @@ use crate::{
     actors::{
         delivery::schedule::Schedule,
         groups::{ConsumerGroups, ProducerGroups},
+        ha::Ha,
         kernel::{ActorRef, Permits, Tree},
         store::{
+            acks::Acks,
             commit_log_writer::CommitLogWriter,
+            dispatcher::Dispatcher,
             index::{IndexActor, IndexMarks},
             queues::QueueShards,
             retention::Retention,
@@ -28,10 +31,14 @@ use crate::{
         },
     },
     config::{Derived, Live, broker::BrokerConfig},
-    protocol::message::{id::UniqueKeys, properties},
+    protocol::{
+        body::ha::HaRuntimeInfo,
+        message::{id::UniqueKeys, properties},
+    },
     store::{
         consume_queue::QueueHome,
         deleted_topics::DeletedTopics,
+        epoch::EpochFile,
         queue_table::{QueueSlot, QueueTable},
     },
 };
@@ -98,6 +105,10 @@ pub struct StoreHandles {
     pub index_marks: Arc<IndexMarks>,
     /// The one who appends.
     pub writer: ActorRef<CommitLogWriter>,
+    /// Holds the answers that wait.
+    pub acks: ActorRef<Acks>,
+    /// Hands over what became visible.
+    pub dispatcher: ActorRef<Dispatcher>,
     /// Deletes old files.
     pub retention: ActorRef<Retention>,
     /// Where the queues' files live.
@@ -151,8 +162,24 @@ pub struct BrokerContext {
     pub producers: ProducerGroups,
     /// One registrar per NameServer.
     pub registrars: Registrars,
+    /// Counts the lives of masters of this name.
+    pub epoch: Arc<Mutex<EpochFile>>,
+    /// Replication; set before the first request is taken.
+    pub ha: OnceLock<Ha>,
     /// Delay levels.
     pub schedule: Schedule,
     /// Statistics.
     pub stats: Stats,
+}
+
+impl BrokerContext {
+    /// Whether this broker is a master.
+    pub fn is_master(&self) -> bool {
+        self.config.load().is_master()
+    }
+
+    /// How replication is.
+    pub fn ha_status(&self) -> HaRuntimeInfo {
+        self.ha.get().map(Ha::runtime_info).unwrap_or_default()
+    }
 }

@@ -14,3 +14,4 @@ pub mod settings;
 pub mod start;
 pub mod stats;
 pub mod tables;
+pub mod take_back;

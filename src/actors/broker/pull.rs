@@ -14,10 +14,11 @@ use super::{
 };
 use crate::{
     actors::{
+        ha::Ha,
         kernel::PermitClass,
         net::{ConnectionHandle, Responder},
         store::{
-            pull::{Pull, Suggestion},
+            pull::{OnSlave, Pull, Suggestion},
             queue::Serve,
         },
     },
@@ -274,6 +275,10 @@ fn serve(
             normally: checked.group.broker_id,
             when_slow: checked.group.which_broker_when_consume_slowly,
         },
+        on_slave: (!config.is_master()).then(|| OnSlave {
+            master_alive: ctx.ha.get().is_some_and(Ha::master_alive),
+            corrects_offsets: config.store.offset_check_in_slave,
+        }),
         topic_sys_flag: checked.topic_sys_flag,
         group_sys_flag: checked.group.group_sys_flag,
         warmed: false,

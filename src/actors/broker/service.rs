@@ -14,6 +14,9 @@ use crate::{
     protocol::{RemotingCommand, RequestCode, ResponseCode},
 };
 
+/// What RocketMQ's slaves answer to sends, and to pulls without `slaveReadEnable`.
+const REJECTED: &str = "[REJECTREQUEST]system busy, start flow control for a while";
+
 /// The service of one connection.
 pub struct BrokerService {
     ctx: Arc<BrokerContext>,
@@ -29,6 +32,26 @@ impl BrokerService {
                 sends: SendBatch::default(),
             })
         })
+    }
+
+    /// Whether a slave refuses the request before anything else (`rejectRequest` of the processors).
+    fn is_for_master(&self, code: RequestCode) -> bool {
+        let is_send = matches!(
+            code,
+            RequestCode::SendMessage
+                | RequestCode::SendMessageV2
+                | RequestCode::SendBatchMessage
+                | RequestCode::ConsumerSendMsgBack
+        );
+        let is_pull = matches!(
+            code,
+            RequestCode::PullMessage | RequestCode::LitePullMessage
+        );
+        if !is_send && !is_pull {
+            return false;
+        }
+        let config = self.ctx.config.load();
+        !config.is_master() && (is_send || !config.broker.slave_read_enable)
     }
 
     fn control(&self, code: RequestCode, request: RemotingCommand, conn: &Arc<ConnectionHandle>) {
@@ -55,6 +78,10 @@ impl Service for BrokerService {
         self.sends.expect(frames);
         for request in frames.drain(..) {
             match request.request_code() {
+                Some(code) if self.is_for_master(code) => {
+                    conn.responder(&request)
+                        .fail(ResponseCode::SystemBusy, REJECTED);
+                }
                 Some(
                     RequestCode::SendMessage
                     | RequestCode::SendMessageV2

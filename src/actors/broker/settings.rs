@@ -73,6 +73,7 @@ pub fn store_settings(live: &Arc<Live<BrokerConfig>>) -> Result<StoreSettings, S
         store: store_config(&config)?,
         wait_for: live.derive(wait_for),
         visible_when: visible_when(&config),
+        follows: config.store.broker_role == BrokerRole::Slave,
         flush: live.derive(flush_policy),
         limits: live.derive(get_limits),
         retention: live.derive(retention_policy),
@@ -87,11 +88,21 @@ fn ms(value: i64) -> Duration {
 }
 
 /// Slaves that have to have a message in SYNC_MASTER.
-fn slaves_in_sync(config: &BrokerConfig) -> usize {
+pub fn slaves_in_sync(config: &BrokerConfig) -> usize {
     match config.store.broker_role {
         BrokerRole::SyncMaster => usize::try_from(config.store.in_sync_replicas - 1).unwrap_or(0),
         _ => 0,
     }
+}
+
+/// A master's role that promises less than its name: told at the start.
+pub fn role_warning(config: &BrokerConfig) -> Option<&'static str> {
+    let waits_for_nobody =
+        config.store.broker_role == BrokerRole::SyncMaster && slaves_in_sync(config) == 0;
+    waits_for_nobody.then_some(
+        "brokerRole=SYNC_MASTER waits for no slave with inSyncReplicas=1, RocketMQ's default: set \
+         inSyncReplicas=2 for messages to survive the loss of this machine",
+    )
 }
 
 fn wait_for(config: &BrokerConfig) -> WaitFor {

@@ -3,7 +3,7 @@
 use std::{
     net::{IpAddr, SocketAddr},
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
@@ -19,13 +19,15 @@ use super::{
     settings,
     stats::Stats,
     tables::{offsets::Offsets, subscriptions::SubscriptionGroups, topics::Topics},
+    take_back::take_back_offsets,
 };
 use crate::{
     actors::{
         delivery::schedule::{DelayOffsets, Schedule, Scheduler, SchedulerParts},
         groups::{ConsumerGroups, ProducerGroups},
+        ha::{self, Ha, HaParts, HaPolicy, MirrorSource},
         kernel::{
-            ActorRef, Permits, Role, Shutdown, Threads, Tree, Watchdog, WatchdogConfig,
+            ActorRef, Permits, Role, Shutdown, Threads, Tree, Watchdog, WatchdogConfig, lock,
             shutdown_in_order, spawn,
         },
         net::{Net, NetConfig},
@@ -35,6 +37,7 @@ use crate::{
     console::Console,
     protocol::message::id::UniqueKeys,
     store::{
+        epoch::EpochFile,
         error::StoreError,
         fs::{Fs, RealFs},
         now_ms,
@@ -94,6 +97,9 @@ impl Broker {
     /// See [`StartError`].
     pub async fn start(tree: Tree, config: Arc<Live<BrokerConfig>>) -> Result<Self, StartError> {
         let loaded = config.load_full();
+        if let Some(warning) = settings::role_warning(&loaded) {
+            log::warn!("{warning}");
+        }
         let fs: Fs = Arc::new(RealFs);
         let own = &loaded.own;
         tree.set_restart_budget(own.actor_restarts_max, own.actor_restarts_within_ms);
@@ -125,6 +131,12 @@ impl Broker {
         };
         let (ctx, store) = builder.build(identity, store_settings, open)?;
         finish_deletions(&ctx).await;
+        if loaded.is_master() {
+            begin_epoch(&ctx);
+            take_back_offsets(&ctx).await;
+        } else {
+            ctx.offsets.table().follow();
+        }
         let net = Net::start(
             &tree,
             "broker",
@@ -132,6 +144,8 @@ impl Broker {
             NetConfig::of(&loaded.server, &loaded.own),
         );
         let address = listen(&net, &loaded, &ctx)?;
+        let ha = start_ha(&tree, &threads, &loaded, &ctx)?;
+        let _ = ctx.ha.set(ha);
         let console = console::start(&tree, &threads, &ctx, &net);
         let console = console.map_err(io("start the debug endpoint"))?;
         ctx.registrars.start();
@@ -159,6 +173,9 @@ impl Broker {
         let deliveries = [self.ctx.schedule.actor.narrow::<Shutdown>()];
         let mut clean = shutdown_in_order(&deliveries, deadline).await.is_empty();
         self.net.close_all();
+        if let Some(ha) = self.ctx.ha.get() {
+            clean &= ha.shutdown(deadline).await;
+        }
         for ended in [
             self.ctx.topics.shut_down().await,
             self.ctx.subscriptions.shut_down().await,
@@ -224,6 +241,49 @@ fn listen(
     Ok(bound)
 }
 
+/// Listens for slaves on `haListenPort`, and on a slave follows its master.
+fn start_ha(
+    tree: &Tree,
+    threads: &Threads,
+    config: &BrokerConfig,
+    ctx: &Arc<BrokerContext>,
+) -> Result<Ha, StartError> {
+    let ip: IpAddr = config
+        .server
+        .bind_address
+        .parse()
+        .unwrap_or(IpAddr::from([0, 0, 0, 0]));
+    let address = SocketAddr::new(ip, config.store.ha_listen_port);
+    let parts = HaParts {
+        watermarks: ctx.store.watermarks.clone(),
+        writer: ctx.store.writer.clone(),
+        acks: ctx.store.acks.clone(),
+        dispatcher: ctx.store.dispatcher.clone(),
+        policy: ctx.config.derive(HaPolicy::of),
+        flushed_only: ha::flushed_only(config),
+    };
+    let source = MirrorSource {
+        registrars: ctx.registrars.clone(),
+        topics: ctx.topics.clone(),
+        subscriptions: ctx.subscriptions.clone(),
+        offsets: ctx.offsets.clone(),
+        delay: Arc::clone(&ctx.schedule.offsets),
+        epoch: Arc::clone(&ctx.epoch),
+    };
+    let arbiter = threads.get(Role::Ha);
+    Ha::start(tree, &arbiter, address, parts, config, source)
+        .map_err(io(format!("listen for slaves on {address}")))
+}
+
+/// This broker is a master from now on: the next one in the row of its name.
+fn begin_epoch(ctx: &BrokerContext) {
+    let mut file = lock(&ctx.epoch);
+    let epoch = file.epoch() + 1;
+    if let Err(error) = file.raise(epoch) {
+        log::warn!("broker cannot write its epoch={epoch}: {error}");
+    }
+}
+
 struct Builder<'a> {
     tree: &'a Tree,
     threads: &'a Threads,
@@ -242,6 +302,7 @@ impl Builder<'_> {
         let (tree, fs, config) = (self.tree, self.fs, self.config);
         let misc = self.threads.get(Role::Misc);
         let root = settings.store.root.clone();
+        let epoch = EpochFile::load(fs, &settings.store.own_dir().join("epoch"));
         let levels = settings.store.commit_log.delay_levels.max_level();
         let stats = Stats::start(tree, "broker", &misc, &identity.cluster);
         let actors = StoreActors::start(tree, self.threads, fs, settings, open, stats.clone());
@@ -259,6 +320,8 @@ impl Builder<'_> {
             index: actors.index.clone(),
             index_marks: Arc::clone(&actors.index_marks),
             writer: actors.writer.clone(),
+            acks: actors.acks.clone(),
+            dispatcher: actors.dispatcher.clone(),
             retention: actors.retention.clone(),
             home: Arc::clone(&actors.home),
             deleted: Arc::clone(&actors.deleted),
@@ -293,6 +356,8 @@ impl Builder<'_> {
             consumers,
             producers,
             registrars,
+            epoch: Arc::new(Mutex::new(epoch)),
+            ha: OnceLock::new(),
             schedule,
             stats,
         };
@@ -318,6 +383,7 @@ impl Builder<'_> {
             file: Arc::new(Mutex::new(file)),
             offsets: Arc::clone(&offsets),
             persist_every: Duration::from_millis(every as u64),
+            delivers: self.config.load().is_master(),
         };
         let arbiter = self.threads.get(Role::Misc);
         let policy = self.tree.restart_policy();

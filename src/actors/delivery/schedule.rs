@@ -92,6 +92,16 @@ impl DelayOffsets {
         }
     }
 
+    /// Takes a master's offsets.
+    pub fn mirror(&self, table: &DelayOffsetTable) {
+        for (&level, &offset) in &table.offset_table {
+            if let Some(of) = self.of(level) {
+                of.store(offset, Ordering::Release);
+            }
+        }
+        *lock(&self.version) = table.data_version;
+    }
+
     /// Levels with their offsets; those that never delivered anything are left out.
     pub fn table(&self) -> DelayOffsetTable {
         let levels = (1..).zip(&self.levels);
@@ -125,6 +135,8 @@ pub struct SchedulerParts {
     pub offsets: Arc<DelayOffsets>,
     /// How often the file is written (`flushDelayOffsetInterval`).
     pub persist_every: Duration,
+    /// Whether messages are delivered: a slave leaves that to its master.
+    pub delivers: bool,
 }
 
 /// The actor; see the module.
@@ -351,7 +363,9 @@ impl Actor for Scheduler {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.run_interval(LOOK_EVERY, |actor, ctx| actor.look(ctx));
+        if self.parts.delivers {
+            ctx.run_interval(LOOK_EVERY, |actor, ctx| actor.look(ctx));
+        }
         ctx.run_interval(self.parts.persist_every, |actor, _| actor.persist());
         let offsets = Arc::clone(&self.parts.offsets);
         self.cell

@@ -20,8 +20,6 @@ pub struct ThreadPlan {
     pub log: bool,
     /// Threads for the shards of queues; 0 puts them beside the log.
     pub shards: usize,
-    /// Whether replication has a thread of its own, or shares the one of odd jobs.
-    pub ha: bool,
 }
 
 impl ThreadPlan {
@@ -32,19 +30,16 @@ impl ThreadPlan {
                 net: 1,
                 log: false,
                 shards: 0,
-                ha: false,
             },
             3..=4 => ThreadPlan {
                 net: 2,
                 log: true,
                 shards: 0,
-                ha: true,
             },
             _ => ThreadPlan {
                 net: cores / 2,
                 log: true,
                 shards: (cores / 4).max(1),
-                ha: true,
             },
         }
     }
@@ -69,7 +64,7 @@ pub enum Role {
     Flush,
     /// Reads of cold data, file creation and deletion: it blocks.
     Cold,
-    /// Replication.
+    /// Replication: reads what a slave lacks from the disk, so it may block.
     Ha,
     /// Tables, timers, delivery, registration.
     Misc,
@@ -83,7 +78,7 @@ pub struct Threads {
     plan: ThreadPlan,
     net: Vec<Arbiter>,
     shards: Vec<Arbiter>,
-    ha: Option<Arbiter>,
+    ha: Arbiter,
     log: Option<Arbiter>,
     flush: Arbiter,
     cold: Arbiter,
@@ -108,7 +103,7 @@ impl Threads {
             plan,
             net: many("net", plan.net)?,
             shards: many("shard", plan.shards)?,
-            ha: if plan.ha { Some(named("ha")?) } else { None },
+            ha: named("ha")?,
             log: if plan.log { Some(named("log")?) } else { None },
             flush: named("flush")?,
             cold: named("cold")?,
@@ -129,7 +124,7 @@ impl Threads {
         let arbiter = match role {
             Role::Net(n) => net(n).unwrap_or(&self.misc),
             Role::Shard(n) => self.shards.get(n % self.shards.len().max(1)).unwrap_or(log),
-            Role::Ha => self.ha.as_ref().unwrap_or(&self.misc),
+            Role::Ha => &self.ha,
             Role::Log => log,
             Role::Flush => &self.flush,
             Role::Cold => &self.cold,
@@ -164,14 +159,8 @@ impl Threads {
             ..
         } = self;
         // Edge first: nobody is fed while those behind go.
-        let single = [flush, cold, misc, console];
-        for arbiter in net
-            .into_iter()
-            .chain(shards)
-            .chain(ha)
-            .chain(log)
-            .chain(single)
-        {
+        let single = [ha, flush, cold, misc, console];
+        for arbiter in net.into_iter().chain(shards).chain(log).chain(single) {
             arbiter.stop();
             let _ = arbiter.join();
         }
@@ -201,7 +190,6 @@ mod tests {
                 net: 1,
                 log: false,
                 shards: 0,
-                ha: false
             }
         );
         assert_eq!(
@@ -210,7 +198,6 @@ mod tests {
                 net: 8,
                 log: true,
                 shards: 4,
-                ha: true
             }
         );
     }
@@ -239,7 +226,7 @@ mod tests {
             }
             let mut names: Vec<String> = (0..5).map(|_| receiver.recv().unwrap()).collect();
             names.sort();
-            assert_eq!(names, ["console", "log", "log", "misc", "net-0"]);
+            assert_eq!(names, ["console", "ha", "log", "log", "net-0"]);
             threads.stop();
         });
     }

@@ -20,7 +20,10 @@ use super::hub::Hub;
 use crate::actors::kernel::{ActorCell, Shutdown};
 
 /// Binds a listening socket as a Java server does: the address can be taken again at once.
-pub(super) fn bind(address: SocketAddr, config: &NetConfig) -> io::Result<TcpListener> {
+///
+/// # Errors
+/// Mostly that the address is in use.
+pub fn bind(address: SocketAddr, config: &NetConfig) -> io::Result<TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,

@@ -31,6 +31,7 @@ pub use calls::CallError;
 pub use config::NetConfig;
 pub use handle::ConnectionHandle;
 pub use hub::{Net, NetCounters};
+pub use listener::bind;
 pub use outbox::Outgoing;
 pub use responder::Responder;
 

@@ -5,8 +5,12 @@
 //! order: bytes, next offsets, the log's end; then it tells the dispatcher, then it answers. It never
 //! lingers for more work and never asks another actor. A restart loses unanswered batches, whose
 //! senders learn that the outcome is unknown; whole records that were written are kept.
+//! On a slave it takes the raw bytes of the master's log instead ([`AppendRaw`]).
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{Arc, Mutex},
+    time::Instant,
+};
 
 use actix::{Actor, ActorContext, Context, Handler, Message, Supervised};
 use bytes::BytesMut;
@@ -19,6 +23,11 @@ use super::{
     flush::{FlushActor, FlushPolicy, FlushWake},
     watermarks::Watermarks,
 };
+
+mod follow;
+
+pub use follow::{AppendRaw, Followed};
+
 use crate::{
     actors::{
         broker::stats::Stats,
@@ -27,8 +36,12 @@ use crate::{
     config::Derived,
     protocol::Str,
     store::{
-        commit_log::CommitLogWriter as LogFiles, dispatch::DispatchRecord, error::StoreError,
-        now_ms, queue_table::QueueTable,
+        commit_log::{CommitLogWriter as LogFiles, RecordCutter},
+        deleted_topics::DeletedTopics,
+        dispatch::DispatchRecord,
+        error::StoreError,
+        now_ms,
+        queue_table::QueueTable,
     },
 };
 
@@ -58,6 +71,10 @@ pub struct WriterParts {
     pub table: Arc<QueueTable>,
     /// Whether answers wait for the disk or for slaves.
     pub holds_answers: bool,
+    /// Whether this is a slave: the log takes its master's bytes and nothing else.
+    pub follows: bool,
+    /// The deleted topics.
+    pub deleted: Arc<Mutex<DeletedTopics>>,
     /// Gets what was published.
     pub dispatcher: ActorRef<Dispatcher>,
     /// Holds answers that wait.
@@ -85,6 +102,8 @@ pub struct CommitLogWriter {
     cell: Arc<ActorCell>,
     parts: WriterParts,
     files: Option<LogFiles>,
+    /// On a slave: finds the records in its master's bytes.
+    cutter: Option<RecordCutter>,
     requests: Vec<AppendRequest>,
     batches: Vec<WaitingBatch>,
     waiting_bytes: usize,
@@ -97,6 +116,7 @@ impl CommitLogWriter {
             cell,
             parts,
             files,
+            cutter: None,
             requests: Vec::new(),
             batches: Vec::new(),
             waiting_bytes: 0,
@@ -111,6 +131,14 @@ impl CommitLogWriter {
     /// next offsets with them.
     fn reopen(&mut self) {
         let log = self.parts.watermarks.log();
+        if self.parts.follows {
+            self.cutter = None;
+            match log.resume_at(self.parts.watermarks.whole()) {
+                Ok((files, _)) => self.files = Some(files),
+                Err(error) => self.unusable(&error),
+            }
+            return;
+        }
         match log.resume() {
             Ok((files, report)) => {
                 for scanned in log.scan(report.scan_from, report.end).map_while(Result::ok) {
@@ -122,11 +150,13 @@ impl CommitLogWriter {
                 }
                 self.files = Some(files);
             }
-            Err(error) => {
-                log::error!("{} cannot open the log: {error}", self.cell.path());
-                self.cell.set_last_error(&error.to_string());
-            }
+            Err(error) => self.unusable(&error),
         }
+    }
+
+    fn unusable(&self, error: &StoreError) {
+        log::error!("{} cannot open the log: {error}", self.cell.path());
+        self.cell.set_last_error(&error.to_string());
     }
 
     fn collect(&mut self, batch: AppendBatch) {
@@ -165,6 +195,10 @@ impl CommitLogWriter {
 
     /// Appends every request that can be; the others keep their status. Returns why one failed.
     fn store(&mut self, requests: &mut [AppendRequest], store_timestamp: i64) -> Option<String> {
+        if self.parts.follows {
+            fail(requests, PutStatus::ServiceNotAvailable);
+            return Some("this broker is a slave".to_owned());
+        }
         if self.parts.watermarks.refuses_writes() {
             fail(requests, PutStatus::ServiceNotAvailable);
             return Some("the disk failed: writes are refused until a restart".to_owned());
@@ -258,9 +292,19 @@ impl CommitLogWriter {
                 end,
                 records,
             });
-            if self.parts.flush_policy.load().is_woken() {
-                self.parts.flush_wake.wake(&self.parts.flush);
-            }
+            self.wake_others();
+        }
+    }
+
+    /// The log grew: the flush and the slaves have something to do.
+    fn wake_others(&self) {
+        let flush = self.parts.flush_policy.load();
+        if flush.is_woken() {
+            self.parts.flush_wake.wake(&self.parts.flush);
+        }
+        // In SYNC_FLUSH slaves get what is on disk: the flush wakes them.
+        if !flush.sync {
+            self.parts.watermarks.replicas().wake();
         }
     }
 
@@ -335,6 +379,7 @@ impl Actor for CommitLogWriter {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         kernel::after_drain(ctx, |writer: &mut Self, _| writer.commit());
+        self.hand_on_rest(ctx);
     }
 }
 
@@ -380,10 +425,14 @@ impl Handler<Shutdown> for CommitLogWriter {
     fn handle(&mut self, _: Shutdown, ctx: &mut Self::Context) {
         self.cell.begin_work();
         self.commit();
-        if let Some(files) = self.files.take()
-            && let Err(error) = files.close()
-        {
-            log::warn!("{} left a prepared segment: {error}", self.cell.path());
+        if let Some(mut files) = self.files.take() {
+            // A clean stop leaves whole records only: recovery takes anything else for damage.
+            if let Err(error) = files.cut_back(self.parts.watermarks.whole()) {
+                log::warn!("{} left a part of a record: {error}", self.cell.path());
+            }
+            if let Err(error) = files.close() {
+                log::warn!("{} left a prepared segment: {error}", self.cell.path());
+            }
         }
         ctx.stop();
     }

@@ -128,7 +128,9 @@ impl Dispatcher {
                 self.waiting.pop_front();
                 continue;
             }
-            if next.start > position {
+            // On a slave that was empty the log begins somewhere: nothing is missing before it.
+            let log_min = self.parts.watermarks.log().min_offset();
+            if next.start > position.max(log_min) {
                 // A hand-over was lost: the log has it, as far as it is visible yet. Short of the
                 // next batch there is nothing more to do until the visible end moves.
                 let start = next.start;
@@ -153,7 +155,9 @@ impl Dispatcher {
 
     /// Reads records again from the position on, in turns of [`CATCH_UP_BYTES`].
     fn read_again(&mut self, until: i64, ctx: &mut Context<Self>) {
-        let position = self.position();
+        let position = self
+            .position()
+            .max(self.parts.watermarks.log().min_offset());
         if position >= until {
             self.catching_up = false;
             return;

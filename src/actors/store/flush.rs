@@ -129,6 +129,7 @@ impl FlushActor {
                 Ok(_) => {
                     self.parts.acks.tell(MarksMoved);
                     self.parts.dispatcher.tell(VisibleMoved);
+                    self.parts.watermarks.tell_flush_moved();
                 }
                 Err(error) => {
                     log::error!("{} gives up on the disk: {error}", self.cell.path());

@@ -11,6 +11,7 @@ pub mod index;
 pub mod pull;
 pub mod queue;
 pub mod queues;
+pub mod replicas;
 pub mod rescan;
 pub mod retention;
 pub mod shard;

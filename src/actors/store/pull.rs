@@ -22,6 +22,16 @@ pub struct Suggestion {
     pub when_slow: i64,
 }
 
+/// How a slave answers.
+#[derive(Debug, Clone, Copy)]
+pub struct OnSlave {
+    /// The master is there: readers that do not lag belong to it.
+    pub master_alive: bool,
+    /// Readers are told of offsets that are wrong (`offsetCheckInSlave`): the slave may be the one that
+    /// is behind, so by default they keep theirs.
+    pub corrects_offsets: bool,
+}
+
 /// A pull request that passed all checks.
 #[derive(Debug)]
 pub struct Pull {
@@ -35,6 +45,8 @@ pub struct Pull {
     pub wait_until: Option<Instant>,
     /// See [`Suggestion`].
     pub suggestion: Suggestion,
+    /// Set on a slave.
+    pub on_slave: Option<OnSlave>,
     /// `topicSysFlag` and `groupSysFlag` of the answer.
     pub topic_sys_flag: i32,
     /// See `topic_sys_flag`.
@@ -48,10 +60,10 @@ pub struct Pull {
 impl Pull {
     /// Answers with what was found.
     pub fn answer(self, result: GetResult, stats: &Stats) {
-        let code = response_code(result.status, self.request.offset);
+        let code = self.response_code(&result);
         let header = PullMessageResponseHeader {
             suggest_which_broker_id: self.suggest(&result),
-            next_begin_offset: result.next_begin_offset,
+            next_begin_offset: self.next_begin_offset(&result),
             min_offset: result.min_offset,
             max_offset: result.max_offset,
             offset_delta: None,
@@ -69,7 +81,45 @@ impl Pull {
             .answer(code, remark, Some(&header), &[], result.parts);
     }
 
+    /// Whether an outcome may wait for the next message.
+    pub fn may_wait(&self, result: &GetResult) -> bool {
+        self.response_code(result) == ResponseCode::PullNotFound
+    }
+
+    fn response_code(&self, result: &GetResult) -> ResponseCode {
+        let code = response_code(result.status, self.request.offset);
+        let Some(slave) = self.on_slave else {
+            return code;
+        };
+        let to_master = slave.master_alive && !result.suggest_slave;
+        let keeps_offset = code == ResponseCode::PullOffsetMoved && !slave.corrects_offsets;
+        if keeps_offset || (to_master && code != ResponseCode::Success) {
+            return ResponseCode::PullRetryImmediately;
+        }
+        code
+    }
+
+    /// Where the reader goes on (`nextOffsetCorrection`).
+    fn next_begin_offset(&self, result: &GetResult) -> i64 {
+        let is_correction = matches!(
+            result.status,
+            GetStatus::NoMatchedLogicQueue
+                | GetStatus::NoMessageInQueue
+                | GetStatus::OffsetTooSmall
+                | GetStatus::OffsetOverflowOne
+                | GetStatus::OffsetOverflowBadly
+                | GetStatus::OffsetFoundNull
+        );
+        match self.on_slave {
+            Some(slave) if is_correction && !slave.corrects_offsets => self.request.offset,
+            _ => result.next_begin_offset,
+        }
+    }
+
     fn suggest(&self, result: &GetResult) -> i64 {
+        if self.on_slave.is_some_and(|slave| slave.master_alive) && !result.suggest_slave {
+            return 0;
+        }
         match (self.suggestion.slave_read, result.suggest_slave) {
             (false, _) => 0,
             (true, false) => self.suggestion.normally,
@@ -96,9 +146,4 @@ fn response_code(status: GetStatus, requested_offset: i64) -> ResponseCode {
             ResponseCode::PullOffsetMoved
         }
     }
-}
-
-/// Whether an outcome may wait for the next message.
-pub fn may_wait(result: &GetResult, requested_offset: i64) -> bool {
-    response_code(result.status, requested_offset) == ResponseCode::PullNotFound
 }

@@ -56,6 +56,8 @@ pub struct StoreSettings {
     pub wait_for: Derived<WaitFor>,
     /// What readers wait for.
     pub visible_when: VisibleWhen,
+    /// Whether this is a slave, whose log takes its master's bytes and nothing else.
+    pub follows: bool,
     /// When the log is flushed.
     pub flush: Derived<FlushPolicy>,
     /// Limits of pulls.
@@ -84,6 +86,10 @@ pub struct StoreActors {
     pub index_marks: Arc<IndexMarks>,
     /// The one who appends.
     pub writer: ActorRef<CommitLogWriter>,
+    /// Holds the answers that wait.
+    pub acks: ActorRef<Acks>,
+    /// Hands over what became visible.
+    pub dispatcher: ActorRef<Dispatcher>,
     /// Deletes old files.
     pub retention: ActorRef<Retention>,
     /// Where the queues' files live.
@@ -107,6 +113,9 @@ impl StoreActors {
     ) -> Self {
         let log = open.writer.reader();
         let watermarks = Watermarks::new(log.clone(), settings.visible_when);
+        if settings.follows {
+            watermarks.set_whole(log.end());
+        }
         let start = Starter {
             tree,
             threads,
@@ -174,6 +183,8 @@ impl Starter<'_> {
             watermarks: self.watermarks.clone(),
             table: Arc::clone(&self.table),
             holds_answers: settings.wait_for.load().anything(),
+            follows: settings.follows,
+            deleted: Arc::clone(&deleted),
             dispatcher: dispatcher.clone(),
             acks: acks.clone(),
             flush: flush.clone(),
@@ -230,6 +241,8 @@ impl Starter<'_> {
             index,
             index_marks,
             writer,
+            acks,
+            dispatcher,
             retention,
             home: open.home,
             deleted,

@@ -5,8 +5,9 @@ use std::sync::{
     atomic::{AtomicBool, AtomicI64, Ordering},
 };
 
-use arc_swap::ArcSwap;
+use tokio::sync::Notify;
 
+use super::replicas::Replicas;
 use crate::store::commit_log::CommitLogReader;
 
 /// What has to have happened to a record before anybody may see it.
@@ -20,24 +21,29 @@ pub struct VisibleWhen {
 
 /// Positions in the log, each published by its owner and read by everybody.
 ///
-/// Appended and flushed live in the log's reader; the slaves' acknowledgements live here, one per
-/// slave, so that replication only has to write its own.
+/// Appended and flushed live in the log's reader, what slaves hold in [`Replicas`].
 #[derive(Debug, Clone)]
 pub struct Watermarks {
     log: CommitLogReader,
     when: VisibleWhen,
-    slave_acks: Arc<ArcSwap<Vec<Arc<AtomicI64>>>>,
+    replicas: Replicas,
+    /// On a slave: behind the last whole record that was handed on. `i64::MAX` on a master.
+    whole: Arc<AtomicI64>,
+    flush_moved: Arc<Notify>,
     refuse_writes: Arc<AtomicBool>,
     disk_full: Arc<AtomicBool>,
 }
 
 impl Watermarks {
-    /// Watermarks of a log without slaves.
+    /// Watermarks of a log without slaves. What it holds at its start counts as copied.
     pub fn new(log: CommitLogReader, when: VisibleWhen) -> Self {
+        let replicas = Replicas::new(log.end());
         Self {
             log,
             when,
-            slave_acks: Arc::default(),
+            replicas,
+            whole: Arc::new(AtomicI64::new(i64::MAX)),
+            flush_moved: Arc::default(),
             refuse_writes: Arc::default(),
             disk_full: Arc::default(),
         }
@@ -58,20 +64,45 @@ impl Watermarks {
         self.log.flushed()
     }
 
+    /// The slaves of this log.
+    pub fn replicas(&self) -> &Replicas {
+        &self.replicas
+    }
+
     /// The highest position that at least `slaves` slaves hold.
     pub fn replicated(&self, slaves: usize) -> i64 {
-        if slaves == 0 {
-            return i64::MAX;
-        }
-        let acks = self.slave_acks.load();
-        let mut held: Vec<i64> = acks.iter().map(|ack| ack.load(Ordering::Acquire)).collect();
-        held.sort_unstable_by(|a, b| b.cmp(a));
-        held.get(slaves - 1).copied().unwrap_or(0)
+        self.replicas.held_by(slaves)
+    }
+
+    /// Slaves that have to hold a record before it is visible.
+    pub fn slaves_needed(&self) -> usize {
+        self.when.slaves
+    }
+
+    /// On a slave: behind the last whole record; the log may end inside the next one.
+    pub fn whole(&self) -> i64 {
+        self.whole.load(Ordering::Acquire).min(self.appended())
+    }
+
+    /// Publishes the end of the last whole record; only for a slave's writer.
+    pub fn set_whole(&self, end: i64) {
+        self.whole.store(end, Ordering::Release);
+    }
+
+    /// Tells a follower, and slaves of this log, that more is on disk.
+    pub fn tell_flush_moved(&self) {
+        self.flush_moved.notify_one();
+        self.replicas.wake();
+    }
+
+    /// Comes back when more is on disk since the last call, or is.
+    pub async fn flush_moved(&self) {
+        self.flush_moved.notified().await;
     }
 
     /// Up to where consumers may read: a pure function of the other marks.
     pub fn visible(&self) -> i64 {
-        let mut visible = self.appended();
+        let mut visible = self.whole();
         if self.when.flushed {
             visible = visible.min(self.flushed());
         }
@@ -79,11 +110,6 @@ impl Watermarks {
             visible = visible.min(self.replicated(self.when.slaves));
         }
         visible
-    }
-
-    /// Whether a record becomes visible with its append.
-    pub fn visible_at_once(&self) -> bool {
-        !self.when.flushed && self.when.slaves == 0
     }
 
     /// The flush actor found the disk unreliable: nothing more is taken until the next start.

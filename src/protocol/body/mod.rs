@@ -92,6 +92,7 @@ pub mod heartbeat;
 pub mod list;
 pub mod lock;
 pub mod message_queue;
+pub mod mirror;
 pub mod offset;
 pub mod pop;
 pub mod query;

@@ -18,10 +18,12 @@
 //! * [`CommitLogWriter`] alone appends and publishes the end.
 //! * [`Flusher`] makes published bytes durable and publishes how far.
 //! * [`Preparer`] makes the next segment ahead of time.
+//! * [`RecordCutter`] finds the records in a master's bytes, on a slave.
 //! * [`CommitLogReader`] is cheap to clone and gives slices of what is published.
 //! * `recovery` decides at a start what the log contains; [`Scan`] walks its records.
 
 mod config;
+mod cutter;
 mod flusher;
 mod prepare;
 mod reader;
@@ -35,6 +37,7 @@ mod tail;
 mod writer;
 
 pub use config::{CommitLogConfig, DelayLevels, Preallocation};
+pub use cutter::{RecordCutter, pieces_between};
 pub use flusher::Flusher;
 pub use prepare::Preparer;
 pub use reader::CommitLogReader;

@@ -59,13 +59,25 @@ impl CommitLogReader {
     /// # Errors
     /// As [`CommitLogWriter::recover`].
     pub fn resume(&self) -> Result<(CommitLogWriter, RecoveryReport), StoreError> {
+        self.resume_at(self.end())
+    }
+
+    /// As [`resume`](Self::resume), on a slave, whose published end may lie inside a record: looks at
+    /// everything from `boundary` on, where a record has to begin.
+    ///
+    /// # Errors
+    /// As [`CommitLogWriter::recover`].
+    pub fn resume_at(
+        &self,
+        boundary: i64,
+    ) -> Result<(CommitLogWriter, RecoveryReport), StoreError> {
         let state = self.state.clone();
         let writer = CommitLogWriter::new(state.clone());
         // Remains of a failed write are known to be refused: they are not records.
         writer.wipe()?;
         let mut recovery = Recovery::new(state, RecoverFrom::default());
         recovery.report.mode = RecoveryMode::Resumed;
-        recovery.report.scan_from = self.end();
+        recovery.report.scan_from = boundary;
         recovery.run()?;
         recovery.report.log();
         Ok((CommitLogWriter::new(recovery.state), recovery.report))

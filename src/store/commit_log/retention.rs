@@ -47,6 +47,12 @@ impl CommitLogReader {
         Ok(segments.iter().map(info).collect())
     }
 
+    /// The file that holds `offset`, if there is one.
+    pub fn path_of(&self, offset: i64) -> Option<PathBuf> {
+        let segments = self.state.segments.load();
+        super::state::find(&segments, offset).map(|segment| segment.path().to_path_buf())
+    }
+
     /// Physical offset of the last segment's first byte (an empty slave starts there); the end in
     /// an empty log.
     pub fn last_segment_start(&self) -> i64 {

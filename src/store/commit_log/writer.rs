@@ -5,10 +5,11 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use thiserror::Error;
 
 use super::{
+    cutter::pieces_between,
     reader::CommitLogReader,
     segment::Segment,
     state::{LogState, find},
@@ -276,13 +277,14 @@ impl CommitLogWriter {
     }
 
     /// Appends raw bytes of a master's log at exactly `offset`, which has to be the end (in an empty
-    /// log: the start of a segment). Bytes may cross segments and need not end at a record.
+    /// log: the start of a segment). The pieces follow one another; they may cross segments and need
+    /// not end at a record.
     ///
     /// Returns the new end. Bytes up to it are published, also when a later part fails.
     ///
     /// # Errors
     /// [`StoreError::Invalid`] when the offset does not fit; else as [`append`](Self::append).
-    pub fn append_raw(&mut self, offset: i64, bytes: &[u8]) -> Result<i64, StoreError> {
+    pub fn append_raw(&mut self, offset: i64, pieces: &[Bytes]) -> Result<i64, StoreError> {
         self.check_usable()?;
         let segment_len = self.state.config.segment_len as i64;
         let expected = match &self.current {
@@ -297,26 +299,46 @@ impl CommitLogWriter {
             let what = format!("raw bytes at {offset} where the log ends at {expected}");
             return Err(StoreError::invalid(what));
         }
-        let mut rest = bytes;
+        let end = offset + pieces.iter().map(|piece| piece.len() as i64).sum::<i64>();
         let mut at = offset;
-        while !rest.is_empty() {
+        while at < end {
             let segment = match &self.current {
                 Some(current) if at < current.end() => current.clone(),
                 _ => self.roll(at)?,
             };
-            let room = usize::try_from(segment.end() - at).unwrap_or(usize::MAX);
-            let (part, after) = rest.split_at(rest.len().min(room));
-            let written = segment.file()?.write_at(part, segment.position(at));
+            let until = end.min(segment.end());
+            let part = pieces_between(pieces, offset, at, until);
+            let slices: Vec<_> = part.iter().map(|piece| IoSlice::new(piece)).collect();
+            let written = segment
+                .file()?
+                .write_vectored_at(&slices, segment.position(at));
             if let Err(error) = written {
-                self.state.unclean_until.set(at + part.len() as i64);
+                self.state.unclean_until.set(until);
                 let _ = self.wipe();
                 return Err(StoreError::io("write", segment.path(), error));
             }
-            at += part.len() as i64;
+            at = until;
             self.state.end.set(at);
-            rest = after;
         }
         Ok(self.end())
+    }
+
+    /// Takes the bytes of a record that is not whole yet off the end of a slave's log: `boundary` is
+    /// where that record begins. They come again with the next connection to the master.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]; the log ends at the boundary nevertheless.
+    pub fn cut_back(&mut self, boundary: i64) -> Result<(), StoreError> {
+        let end = self.end();
+        if boundary >= end {
+            return Ok(());
+        }
+        self.state.unclean_until.set(end);
+        self.state.end.set(boundary);
+        self.state
+            .flushed
+            .set(self.state.flushed.get().min(boundary));
+        self.wipe()
     }
 
     /// Tells the store time of the newest record among raw bytes, for the checkpoint's sake.
@@ -532,15 +554,31 @@ mod tests {
         let reader = writer.reader();
         let slave = Place::new();
         let (mut copy, _) = slave.open_clean();
-        let wrong = copy.append_raw(7, b"x");
+        let wrong = copy.append_raw(7, &[Bytes::from_static(b"x")]);
         assert!(matches!(wrong, Err(StoreError::Invalid { .. })));
         let mut buf = [0; 777];
         let mut at = 0;
         while at < reader.end() {
             let read = reader.read_at(at, &mut buf).unwrap();
-            at = copy.append_raw(at, &buf[..read]).unwrap();
+            at = copy
+                .append_raw(
+                    at,
+                    &[
+                        Bytes::copy_from_slice(&buf[..read / 2]),
+                        Bytes::copy_from_slice(&buf[read / 2..read]),
+                    ],
+                )
+                .unwrap();
         }
-        assert!(copy.append_raw(at - 1, b"x").is_err());
+        // The beginning of a record that never came whole is taken back.
+        let torn = Bytes::copy_from_slice(&units[29].bytes[..60]);
+        copy.append_raw(at, &[torn]).unwrap();
+        copy.cut_back(at).unwrap();
+        assert_eq!(copy.end(), at);
+        assert!(
+            copy.append_raw(at - 1, &[Bytes::from_static(b"x")])
+                .is_err()
+        );
         assert_eq!(bodies(&copy.reader()), bodies(&reader));
         copy.flusher().flush(i64::MAX).unwrap();
         assert_eq!(copy.reader().flushed(), reader.end());
@@ -551,7 +589,9 @@ mod tests {
         let place = Place::new();
         let (mut writer, _) = place.open_clean();
         let start = 5 * SEGMENT_LEN as i64;
-        writer.append_raw(start, b"abc").unwrap();
+        writer
+            .append_raw(start, &[Bytes::from_static(b"abc")])
+            .unwrap();
         let reader = writer.reader();
         assert_eq!((reader.min_offset(), reader.end()), (start, start + 3));
         assert_eq!(reader.flushed(), start);

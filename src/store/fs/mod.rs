@@ -104,6 +104,24 @@ pub trait FileSystem: Send + Sync + Debug {
     }
 }
 
+/// Replaces a file by one with `content`: written beside it, synced and renamed, so that at any time
+/// one of the two is there whole.
+///
+/// # Errors
+/// Those of the file system.
+pub fn replace_file(fs: &Fs, path: &Path, content: &[u8]) -> io::Result<()> {
+    let beside = path.with_extension("tmp");
+    let file = fs.open(&beside, OpenMode::Create)?;
+    file.set_len(0)?;
+    file.write_at(content, 0)?;
+    file.sync_data()?;
+    fs.rename(&beside, path)?;
+    match path.parent() {
+        Some(dir) => fs.sync_dir(dir),
+        None => Ok(()),
+    }
+}
+
 /// Positioned reads and writes of one open file. All offsets and lengths are in bytes.
 pub trait File: Send + Sync + Debug {
     /// Reads until `buf` is full or the file ends; returns how much was read.

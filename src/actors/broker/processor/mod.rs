@@ -18,6 +18,7 @@ pub mod connection;
 pub mod offset;
 pub mod progress;
 pub mod query;
+pub mod replication;
 pub mod send_back;
 pub mod subscription;
 pub mod topic;
@@ -29,6 +30,12 @@ pub async fn process(
     request: &RemotingCommand,
     conn: &Arc<ConnectionHandle>,
 ) -> RemotingCommand {
+    if is_for_masters(code) && !ctx.is_master() {
+        // RocketMQ's slaves take such a change, and lose it with the next copy of the master's table.
+        let remark = "Can't modify topic or subscription group from slave broker, \
+                      please execute it from master broker.";
+        return refused(request, &Refusal::new(ResponseCode::SystemError, remark));
+    }
     let answered = match store(ctx, code, request).await {
         Some(answered) => Some(answered),
         None => groups(ctx, code, request, conn).await,
@@ -38,6 +45,22 @@ pub async fn process(
         Some(Err(refusal)) => refused(request, &refusal),
         None => not_supported(request),
     }
+}
+
+/// Whether a request changes what a slave keeps as its master has it.
+fn is_for_masters(code: RequestCode) -> bool {
+    matches!(
+        code,
+        RequestCode::UpdateAndCreateTopic
+            | RequestCode::UpdateAndCreateTopicList
+            | RequestCode::DeleteTopicInBroker
+            | RequestCode::UpdateAndCreateSubscriptiongroup
+            | RequestCode::UpdateAndCreateSubscriptiongroupList
+            | RequestCode::DeleteSubscriptiongroup
+            | RequestCode::UpdateAndGetGroupForbidden
+            | RequestCode::SetMessageRequestMode
+            | RequestCode::CloneGroupOffset
+    )
 }
 
 /// Answers requests about messages, progress and the broker itself; `None` for all others.
@@ -69,6 +92,9 @@ async fn store(
         RequestCode::CleanExpiredConsumequeue => admin::clean_queues(ctx, request),
         RequestCode::CleanUnusedTopic => admin::clean_unused_topics(ctx, request).await,
         RequestCode::DeleteExpiredCommitlog => admin::delete_expired(ctx, request),
+        RequestCode::GetBrokerHaStatus => replication::ha_status(ctx, request),
+        RequestCode::CallboardMirror => replication::mirror(ctx, request).await,
+        RequestCode::CallboardOwnCommits => replication::own_commits(ctx, request),
         _ => return None,
     })
 }

@@ -15,7 +15,13 @@ use std::{
 
 use super::offset_key::KeyLike;
 pub use super::offset_key::OffsetKey;
-use crate::{hash::DashMap, protocol::Str};
+use crate::{
+    hash::DashMap,
+    protocol::{
+        Str,
+        body::mirror::{MirroredOffset, OwnCommit},
+    },
+};
 
 /// Queues that one topic and group may have offsets in. Queue numbers come from clients and are
 /// not checked against the topic, as in RocketMQ.
@@ -34,6 +40,10 @@ struct QueueOffsets {
     pulled: i64,
     /// Where an operator sent it; the next pull takes it (`resetOffsetTable`).
     reset: i64,
+    /// Number of the change that set `committed`, see [`OffsetTable::sequence`].
+    changed: u64,
+    /// On a slave: what the master had when a client committed here; `NONE` while nobody did.
+    base: i64,
 }
 
 /// The offsets of one topic and group, sorted by queue.
@@ -71,6 +81,8 @@ impl GroupOffsets {
                     committed: NONE,
                     pulled: NONE,
                     reset: NONE,
+                    changed: 0,
+                    base: NONE,
                 };
                 self.0.insert(at, fresh);
                 at
@@ -95,6 +107,11 @@ pub struct OffsetTable {
     /// Resets that no pull has taken yet: while there are none, nobody looks for them.
     resets: AtomicUsize,
     commits: AtomicU64,
+    /// Number of the last change. It is taken under the lock of the entry's shard: who reads it and
+    /// then looks through all shards sees every change up to it.
+    sequence: AtomicU64,
+    /// Whether this is a slave's table, where commits of clients are kept apart.
+    follows: AtomicBool,
     dirty: AtomicBool,
 }
 
@@ -111,6 +128,8 @@ impl OffsetTable {
             groups: DashMap::default(),
             resets: AtomicUsize::new(0),
             commits: AtomicU64::new(0),
+            sequence: AtomicU64::new(0),
+            follows: AtomicBool::new(false),
             dirty: AtomicBool::new(false),
         }
     }
@@ -150,9 +169,20 @@ impl OffsetTable {
     /// Commits an offset, whatever it is, and yields how many commits there were so far. `None`
     /// when the group has offsets in too many queues of the topic.
     pub fn commit(&self, topic: &str, group: &str, queue_id: i32, offset: i64) -> Option<u64> {
-        self.with(topic, group, queue_id, |queue| queue.committed = offset)?;
+        let follows = self.follows.load(Relaxed);
+        self.with(topic, group, queue_id, |queue| {
+            if follows && queue.base == NONE {
+                queue.base = queue.committed.max(-1);
+            }
+            self.set(queue, offset);
+        })?;
         self.dirty.store(true, Release);
         Some(self.commits.fetch_add(1, Relaxed) + 1)
+    }
+
+    fn set(&self, queue: &mut QueueOffsets, offset: i64) {
+        queue.committed = offset;
+        queue.changed = self.sequence.fetch_add(1, Relaxed) + 1;
     }
 
     /// Keeps where a pull ended.
@@ -183,7 +213,7 @@ impl OffsetTable {
     /// Sends a group to an offset: commits it, and has the next pull start there.
     pub fn set_reset(&self, topic: &str, group: &str, queue_id: i32, offset: i64) {
         let is_new = self.with(topic, group, queue_id, |queue| {
-            queue.committed = offset;
+            self.set(queue, offset);
             std::mem::replace(&mut queue.reset, offset) == NONE
         });
         if is_new == Some(true) {
@@ -244,7 +274,7 @@ impl OffsetTable {
         let mut offsets = GroupOffsets::default();
         for (queue_id, offset) in committed {
             if let Some(queue) = offsets.entry(queue_id) {
-                queue.committed = offset;
+                self.set(queue, offset);
             }
         }
         if let Some(old) = self.groups.insert(key, offsets) {
@@ -329,6 +359,92 @@ impl OffsetTable {
         map
     }
 
+    /// Number of the last change of a committed offset.
+    pub fn sequence(&self) -> u64 {
+        self.sequence.load(Acquire)
+    }
+
+    /// From now on commits of clients are kept apart, until the master has them.
+    pub fn follow(&self) {
+        self.follows.store(true, Relaxed);
+    }
+
+    /// Offsets that changed after `since`, the oldest changes first and at most `max` of them, and the
+    /// number of the change up to which these are all.
+    pub fn changed_since(&self, since: u64, max: usize) -> (Vec<MirroredOffset>, u64) {
+        let now = self.sequence();
+        if now == since {
+            return (Vec::new(), now);
+        }
+        let mut changes = Vec::new();
+        for entry in &self.groups {
+            let known = entry.0.iter().filter(|queue| queue.committed != NONE);
+            let changed = known.filter(|queue| queue.changed > since && queue.changed <= now);
+            changes.extend(changed.map(|queue| (queue.changed, mirrored(entry.key(), queue))));
+        }
+        changes.sort_unstable_by_key(|(changed, _)| *changed);
+        let upto = match changes.get(max) {
+            Some(_) => changes.get(max - 1).map_or(since, |(changed, _)| *changed),
+            None => now,
+        };
+        changes.truncate(max);
+        (
+            changes.into_iter().map(|(_, offset)| offset).collect(),
+            upto,
+        )
+    }
+
+    /// On a slave: offsets that clients committed here and the master may not have, at most `max`.
+    pub fn own_commits(&self, max: usize) -> Vec<OwnCommit> {
+        let mut own = Vec::new();
+        for entry in &self.groups {
+            let mine = entry.0.iter().filter(|queue| queue.base != NONE);
+            own.extend(mine.take(max - own.len()).map(|queue| OwnCommit {
+                offset: mirrored(entry.key(), queue),
+                base: queue.base,
+            }));
+            if own.len() >= max {
+                break;
+            }
+        }
+        own
+    }
+
+    /// On a slave: the master took these. What was committed again meanwhile is kept for the next time.
+    pub fn commits_taken(&self, commits: &[OwnCommit]) {
+        for OwnCommit { offset, .. } in commits {
+            self.with(&offset.topic, &offset.group, offset.queue_id, |queue| {
+                queue.base = if queue.committed == offset.offset {
+                    NONE
+                } else {
+                    offset.offset
+                };
+            });
+        }
+    }
+
+    /// On a slave: takes an offset of the master, unless a client committed here since.
+    pub fn mirror(&self, offset: &MirroredOffset) {
+        self.with(&offset.topic, &offset.group, offset.queue_id, |queue| {
+            if queue.base == NONE || queue.base != offset.offset {
+                queue.base = NONE;
+                self.set(queue, offset.offset);
+            }
+        });
+        self.dirty.store(true, Release);
+    }
+
+    /// On a master: takes what clients committed at a slave, unless they committed more here since.
+    pub fn take_back(&self, commit: &OwnCommit) {
+        let OwnCommit { offset, base } = commit;
+        self.with(&offset.topic, &offset.group, offset.queue_id, |queue| {
+            if queue.committed.max(-1) == *base || queue.committed < offset.offset {
+                self.set(queue, offset.offset);
+            }
+        });
+        self.dirty.store(true, Release);
+    }
+
     /// Whether something was committed since the last call, which clears the mark.
     pub fn take_dirty(&self) -> bool {
         self.dirty.swap(false, Acquire)
@@ -352,6 +468,15 @@ impl OffsetTable {
     /// Whether nothing was committed.
     pub fn is_empty(&self) -> bool {
         self.groups.is_empty()
+    }
+}
+
+fn mirrored(key: &OffsetKey, queue: &QueueOffsets) -> MirroredOffset {
+    MirroredOffset {
+        topic: key.topic.to_string(),
+        group: key.group.to_string(),
+        queue_id: queue.queue_id,
+        offset: queue.committed,
     }
 }
 
@@ -423,6 +548,60 @@ mod tests {
             "b@broadcast"
         );
         assert_eq!(OffsetKey::parse("a"), None);
+    }
+
+    #[test]
+    fn changes_are_told_in_order_and_in_parts() {
+        let table = OffsetTable::new();
+        for queue_id in 0..5 {
+            table.commit("T", "G", queue_id, 10);
+        }
+        table.commit("T", "G", 0, 11);
+        let (first, upto) = table.changed_since(0, 3);
+        let queues = |offsets: &[MirroredOffset]| -> Vec<_> {
+            offsets.iter().map(|o| (o.queue_id, o.offset)).collect()
+        };
+        assert_eq!(queues(&first), [(1, 10), (2, 10), (3, 10)]);
+        let (rest, upto) = table.changed_since(upto, 3);
+        assert_eq!(queues(&rest), [(4, 10), (0, 11)]);
+        assert_eq!(upto, table.sequence());
+        assert_eq!(table.changed_since(upto, 3), (Vec::new(), upto));
+    }
+
+    #[test]
+    fn commits_at_a_slave_go_to_the_master_and_are_not_dragged_back() {
+        let (master, slave) = (OffsetTable::new(), OffsetTable::new());
+        slave.follow();
+        let mirror = || {
+            for offset in &master.changed_since(0, 100).0 {
+                slave.mirror(offset);
+            }
+        };
+        master.commit("T", "G", 0, 5);
+        master.commit("T", "G", 1, 5);
+        mirror();
+        assert!(slave.own_commits(9).is_empty());
+        // The master is away: clients commit at the slave; it comes back with what it had.
+        slave.commit("T", "G", 0, 8);
+        slave.commit("T", "G", 2, 1);
+        mirror();
+        assert_eq!(slave.committed("T", "G", 0), Some(8));
+        let own = slave.own_commits(9);
+        assert_eq!(own.len(), 2);
+        slave.commit("T", "G", 2, 2);
+        own.iter().for_each(|commit| master.take_back(commit));
+        slave.commits_taken(&own);
+        assert_eq!(master.committed("T", "G", 0), Some(8));
+        assert_eq!(master.committed("T", "G", 2), Some(1));
+        let again = slave.own_commits(9);
+        assert_eq!(
+            (again.len(), again[0].base, again[0].offset.offset),
+            (1, 1, 2)
+        );
+        // Later commits at the master count, smaller ones as well.
+        master.commit("T", "G", 0, 3);
+        mirror();
+        assert_eq!(slave.committed("T", "G", 0), Some(3));
     }
 
     #[test]

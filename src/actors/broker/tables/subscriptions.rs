@@ -131,6 +131,16 @@ impl SubscriptionGroups {
         Ok(Self { shared, actor })
     }
 
+    /// Names of the groups that are not among others.
+    pub fn names_but(&self, is_known: impl Fn(&str) -> bool) -> Vec<String> {
+        let names = self
+            .shared
+            .groups
+            .iter()
+            .map(|group| group.key().to_string());
+        names.filter(|name| !is_known(name)).collect()
+    }
+
     /// A group that exists.
     pub fn get(&self, group: &str) -> Option<Arc<SubscriptionGroupConfig>> {
         self.shared.groups.get(group).map(|config| config.clone())

@@ -214,6 +214,16 @@ impl Topics {
         self.shared.snapshot()
     }
 
+    /// Names of the topics that are not among others.
+    pub fn names_but(&self, is_known: impl Fn(&str) -> bool) -> Vec<String> {
+        let names = self
+            .shared
+            .topics
+            .iter()
+            .map(|topic| topic.key().to_string());
+        names.filter(|name| !is_known(name)).collect()
+    }
+
     /// How many topics there are.
     pub fn len(&self) -> usize {
         self.shared.topics.len()

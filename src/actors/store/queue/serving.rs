@@ -10,7 +10,7 @@ use crate::{
     actors::store::{
         cold_reader::{HOT_DISTANCE, Warm},
         dispatcher::Dispatched,
-        pull::{Pull, may_wait},
+        pull::Pull,
     },
     store::{
         consume_queue::Entry,
@@ -47,7 +47,7 @@ impl Queue {
 
     fn answer_or_hold(&mut self, pull: Box<Pull>, result: GetResult) {
         if let Some(until) = pull.wait_until
-            && may_wait(&result, pull.request.offset)
+            && pull.may_wait(&result)
             && until > Instant::now()
             && self.held.len() < HELD_PULLS_MAX
         {

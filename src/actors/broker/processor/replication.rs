@@ -1,0 +1,103 @@
+//! Requests between a master and its slaves, and those that show how replication is.
+
+use std::time::{Duration, Instant};
+
+use super::{answer, json};
+use crate::{
+    actors::{
+        broker::{context::BrokerContext, refusal::Refusal},
+        kernel::lock,
+    },
+    protocol::{
+        RemotingCommand, ResponseCode,
+        body::mirror::{
+            self, COMMITS_PER_REQUEST_MAX, MirrorAnswer, MirrorRequest, OFFSETS_PER_ANSWER_MAX,
+            OwnCommits,
+        },
+        fastjson,
+    },
+};
+
+/// How long a slave's question is held while there is no news.
+const HOLD_MAX: Duration = Duration::from_secs(3);
+
+/// How often news are looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// GET_BROKER_HA_STATUS (907).
+pub fn ha_status(
+    ctx: &BrokerContext,
+    request: &RemotingCommand,
+) -> Result<RemotingCommand, Refusal> {
+    json(request, &ctx.ha_status())
+}
+
+/// CALLBOARD_MIRROR (20101): what changed since a slave asked last; held while nothing did.
+pub async fn mirror(
+    ctx: &BrokerContext,
+    request: &RemotingCommand,
+) -> Result<RemotingCommand, Refusal> {
+    let question: MirrorRequest = mirror::decode(&request.body).map_err(wrong)?;
+    let config = ctx.config.load_full();
+    if !config.is_master() {
+        return Err(wrong("this broker is a slave itself".to_owned()));
+    }
+    for commit in question.commits.iter().take(COMMITS_PER_REQUEST_MAX) {
+        ctx.offsets.table().take_back(commit);
+    }
+    let epoch = lock(&ctx.epoch).epoch();
+    let since = if question.epoch == epoch {
+        question.sequence
+    } else {
+        0
+    };
+    let begun = Instant::now();
+    loop {
+        let topics = ctx.topics.version() != question.topics;
+        let groups = ctx.subscriptions.version() != question.groups;
+        let offsets = ctx.offsets.table().sequence() != since;
+        let is_first = question.epoch != epoch;
+        if topics || groups || offsets || is_first || begun.elapsed() >= HOLD_MAX {
+            let (offsets, sequence) = ctx
+                .offsets
+                .table()
+                .changed_since(since, OFFSETS_PER_ANSWER_MAX);
+            let news = MirrorAnswer {
+                epoch,
+                sequence,
+                topics: text(topics, || ctx.topics.snapshot())?,
+                groups: text(groups, || ctx.subscriptions.snapshot())?,
+                modes: text(groups, || (*ctx.subscriptions.request_modes()).clone())?,
+                delay: text(true, || ctx.schedule.offsets.table())?,
+                offsets,
+            };
+            return Ok(answer(request).with_body(mirror::encode(&news).map_err(wrong)?));
+        }
+        actix_rt::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// CALLBOARD_OWN_COMMITS (20102): what clients committed here while the master was away.
+pub fn own_commits(
+    ctx: &BrokerContext,
+    request: &RemotingCommand,
+) -> Result<RemotingCommand, Refusal> {
+    let commits = ctx.offsets.table().own_commits(COMMITS_PER_REQUEST_MAX);
+    let body = mirror::encode(&OwnCommits { commits }).map_err(wrong)?;
+    Ok(answer(request).with_body(body))
+}
+
+fn text<T: serde::Serialize>(
+    wanted: bool,
+    table: impl FnOnce() -> T,
+) -> Result<Option<String>, Refusal> {
+    if !wanted {
+        return Ok(None);
+    }
+    let text = fastjson::to_string(&table()).map_err(|error| wrong(error.to_string()))?;
+    Ok(Some(text))
+}
+
+fn wrong(what: String) -> Refusal {
+    Refusal::new(ResponseCode::SystemError, what)
+}

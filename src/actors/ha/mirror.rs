@@ -1,0 +1,361 @@
+//! The slave's side of everything but the log: keeps topics, groups and offsets as its master has
+//! them.
+//!
+//! Between our brokers the master holds the question until it has news; changes arrive within a few
+//! hundred milliseconds, and commits that clients made here while the master was away go to it first.
+//! A Java master is asked for its tables, all of them, as RocketMQ's slaves do (`SlaveSynchronize`).
+//! Nothing is owned here: a restart asks for everything once more.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use actix::{
+    Actor, ActorContext, AsyncContext, Context, Handler, Supervised, WrapFuture,
+    fut::ActorFutureExt,
+};
+use serde::de::DeserializeOwned;
+
+use crate::{
+    actors::{
+        broker::{
+            registrar::Registrars,
+            tables::{offsets::Offsets, subscriptions::SubscriptionGroups, topics::Topics},
+        },
+        delivery::schedule::DelayOffsets,
+        kernel::{ActorCell, Shutdown, lock},
+    },
+    client::{RemotingClient, RemotingConfig},
+    crashable,
+    protocol::{
+        RemotingCommand, RequestCode, ResponseCode,
+        body::{
+            mirror::{self, COMMITS_PER_REQUEST_MAX, MirrorAnswer, MirrorRequest, MirroredOffset},
+            offset::{ConsumerOffsetTable, DelayOffsetTable},
+            subscription_group::SubscriptionGroupWrapper,
+            topic_config::TopicConfigSerializeWrapper,
+        },
+        fastjson,
+    },
+    store::epoch::EpochFile,
+};
+
+/// Pause between two questions, so that many changes go with one answer.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Pause after a question that failed, or without a master.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+/// Pause between two copies of a Java master's tables (RocketMQ: 60 s).
+const PAUSE_OF_JAVA: Duration = Duration::from_secs(10);
+
+/// How long an answer may take; longer than the master holds a question.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+
+/// The tables that a slave keeps as its master has them.
+#[derive(Clone)]
+pub struct MirrorSource {
+    /// Name the master.
+    pub registrars: Registrars,
+    /// Topics.
+    pub topics: Topics,
+    /// Groups and their modes.
+    pub subscriptions: SubscriptionGroups,
+    /// Consumer offsets.
+    pub offsets: Offsets,
+    /// Offsets of the delay levels.
+    pub delay: Arc<DelayOffsets>,
+    /// The largest epoch that is known.
+    pub epoch: Arc<Mutex<EpochFile>>,
+}
+
+#[derive(Clone)]
+pub(super) struct MirrorParts {
+    source: MirrorSource,
+    client: RemotingClient,
+}
+
+impl MirrorParts {
+    pub(super) fn new(source: MirrorSource) -> Self {
+        Self {
+            source,
+            client: RemotingClient::new(RemotingConfig::default()),
+        }
+    }
+}
+
+/// How far a master was mirrored.
+#[derive(Debug, Clone, Copy, Default)]
+struct Position {
+    epoch: u64,
+    sequence: u64,
+    /// Whether its tables were taken at all: versions are compared only after that.
+    tables: bool,
+}
+
+/// The actor; see the module.
+pub struct Mirror {
+    cell: Arc<ActorCell>,
+    parts: MirrorParts,
+    position: Position,
+    master: String,
+    /// Failures since the last success: one log line for each series.
+    failures: u64,
+}
+
+/// How a round ended.
+enum Round {
+    NoMaster,
+    /// Callboard's own way; whether there was news.
+    Mirrored(Position),
+    /// RocketMQ's way.
+    Copied,
+}
+
+impl Mirror {
+    /// State for a first start and for every restart.
+    pub(super) fn recover(cell: Arc<ActorCell>, parts: MirrorParts) -> Self {
+        Self {
+            cell,
+            parts,
+            position: Position::default(),
+            master: String::new(),
+            failures: 0,
+        }
+    }
+
+    fn round(&mut self, ctx: &mut Context<Self>) {
+        let master = self.parts.source.registrars.master();
+        let master = master
+            .map(|master| master.master_addr.clone())
+            .unwrap_or_default();
+        if master != self.master {
+            self.position = Position::default();
+            self.master.clone_from(&master);
+        }
+        let (parts, position) = (self.parts.clone(), self.position);
+        let asked = async move { ask(&parts, &master, position).await }.into_actor(self);
+        ctx.spawn(asked.map(|outcome, mirror, ctx| mirror.asked(outcome, ctx)));
+    }
+
+    fn asked(&mut self, outcome: Result<Round, String>, ctx: &mut Context<Self>) {
+        self.cell.count_handled(1);
+        let pause = match outcome {
+            Ok(Round::NoMaster) => PAUSE,
+            Ok(Round::Copied) => PAUSE_OF_JAVA,
+            Ok(Round::Mirrored(position)) => {
+                self.position = position;
+                PAUSE
+            }
+            Err(error) => {
+                if self.failures == 0 {
+                    log::warn!(
+                        "{} cannot copy from {}: {error}",
+                        self.cell.path(),
+                        self.master
+                    );
+                }
+                self.failures += 1;
+                self.cell.set_last_error(&error);
+                ctx.run_later(PAUSE_AFTER_FAILURE, |mirror, ctx| mirror.round(ctx));
+                return;
+            }
+        };
+        if std::mem::take(&mut self.failures) > 0 {
+            log::info!("{} copies from {} again", self.cell.path(), self.master);
+        }
+        ctx.run_later(pause, |mirror, ctx| mirror.round(ctx));
+    }
+}
+
+async fn ask(parts: &MirrorParts, master: &str, position: Position) -> Result<Round, String> {
+    if master.is_empty() {
+        return Ok(Round::NoMaster);
+    }
+    let source = &parts.source;
+    let commits = source.offsets.table().own_commits(COMMITS_PER_REQUEST_MAX);
+    // The first question takes everything, whatever an earlier master left here.
+    let (topics, groups) = if position.tables {
+        (source.topics.version(), source.subscriptions.version())
+    } else {
+        Default::default()
+    };
+    let question = MirrorRequest {
+        epoch: position.epoch,
+        sequence: position.sequence,
+        topics,
+        groups,
+        commits,
+    };
+    let request = RemotingCommand::request_without_header(RequestCode::CallboardMirror)
+        .with_body(mirror::encode(&question)?);
+    let answer = call(parts, master, request).await?;
+    if answer.code == ResponseCode::RequestCodeNotSupported.code() {
+        copy(parts, master).await?;
+        return Ok(Round::Copied);
+    }
+    let answer: MirrorAnswer = mirror::decode(&checked(answer)?.body)?;
+    source.offsets.table().commits_taken(&question.commits);
+    take(source, &answer).await?;
+    Ok(Round::Mirrored(Position {
+        epoch: answer.epoch,
+        sequence: answer.sequence,
+        tables: true,
+    }))
+}
+
+/// Takes what the master told. An answer of an older master than was seen before is refused, for its
+/// tables are of before.
+async fn take(source: &MirrorSource, answer: &MirrorAnswer) -> Result<(), String> {
+    let known = lock(&source.epoch).epoch();
+    if answer.epoch < known {
+        return Err(format!(
+            "the master's epoch is {}, a later one, {known}, was seen already",
+            answer.epoch
+        ));
+    }
+    if answer.epoch > known {
+        let raised = lock(&source.epoch).raise(answer.epoch);
+        raised.map_err(|error| error.to_string())?;
+    }
+    if let Some(topics) = &answer.topics {
+        take_topics(source, json(topics.as_bytes())?).await?;
+    }
+    if let Some(groups) = &answer.groups {
+        take_groups(source, json(groups.as_bytes())?).await?;
+    }
+    if let Some(modes) = &answer.modes {
+        let taken = source
+            .subscriptions
+            .mirror_modes(json(modes.as_bytes())?)
+            .await;
+        taken.map_err(|error| error.to_string())?;
+    }
+    if let Some(delay) = &answer.delay {
+        source.delay.mirror(&json(delay.as_bytes())?);
+    }
+    for offset in &answer.offsets {
+        source.offsets.table().mirror(offset);
+    }
+    Ok(())
+}
+
+async fn take_topics(
+    source: &MirrorSource,
+    table: TopicConfigSerializeWrapper,
+) -> Result<(), String> {
+    let gone = source
+        .topics
+        .names_but(|name| table.topic_config_table.contains_key(name));
+    let taken = source.topics.mirror(table).await;
+    taken.map_err(|error| error.to_string())?;
+    for topic in gone {
+        source.offsets.table().remove_topic(&topic);
+    }
+    Ok(())
+}
+
+async fn take_groups(source: &MirrorSource, table: SubscriptionGroupWrapper) -> Result<(), String> {
+    let names = &table.subscription_group_table;
+    let gone = source
+        .subscriptions
+        .names_but(|name| names.contains_key(name));
+    let taken = source.subscriptions.mirror(table).await;
+    taken.map_err(|error| error.to_string())?;
+    for group in gone {
+        source.offsets.table().remove_group(&group);
+    }
+    Ok(())
+}
+
+/// Copies the tables of a Java master (`SlaveSynchronize.syncAll`), in its order.
+async fn copy(parts: &MirrorParts, master: &str) -> Result<(), String> {
+    let source = &parts.source;
+    let topics: TopicConfigSerializeWrapper =
+        table(parts, master, RequestCode::GetAllTopicConfig).await?;
+    if topics.data_version != source.topics.version() {
+        take_topics(source, topics).await?;
+    }
+    let offsets: ConsumerOffsetTable =
+        table(parts, master, RequestCode::GetAllConsumerOffset).await?;
+    for (key, queues) in offsets.offset_table {
+        let Some((topic, group)) = key.split_once('@') else {
+            continue;
+        };
+        for (queue_id, offset) in queues {
+            source.offsets.table().mirror(&MirroredOffset {
+                topic: topic.to_owned(),
+                group: group.to_owned(),
+                queue_id,
+                offset,
+            });
+        }
+    }
+    let delay: DelayOffsetTable = table(parts, master, RequestCode::GetAllDelayOffset).await?;
+    source.delay.mirror(&delay);
+    let groups: SubscriptionGroupWrapper =
+        table(parts, master, RequestCode::GetAllSubscriptiongroupConfig).await?;
+    if groups.data_version != source.subscriptions.version() {
+        take_groups(source, groups).await?;
+    }
+    let modes = table(parts, master, RequestCode::GetAllMessageRequestMode).await?;
+    let taken = source.subscriptions.mirror_modes(modes).await;
+    taken.map_err(|error| error.to_string())
+}
+
+async fn table<T: DeserializeOwned>(
+    parts: &MirrorParts,
+    master: &str,
+    code: RequestCode,
+) -> Result<T, String> {
+    let answer = call(parts, master, RemotingCommand::request_without_header(code)).await?;
+    json(&checked(answer)?.body)
+}
+
+async fn call(
+    parts: &MirrorParts,
+    master: &str,
+    request: RemotingCommand,
+) -> Result<RemotingCommand, String> {
+    let answer = parts.client.call(master, request, ANSWER_MAX).await;
+    answer.map_err(|error| error.to_string())
+}
+
+fn checked(answer: RemotingCommand) -> Result<RemotingCommand, String> {
+    if answer.code == ResponseCode::Success.code() {
+        return Ok(answer);
+    }
+    let remark = answer.remark.as_deref().unwrap_or_default();
+    Err(format!("code {} {remark}", answer.code))
+}
+
+fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    fastjson::from_slice(bytes).map_err(|error| error.to_string())
+}
+
+impl Actor for Mirror {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.round(ctx);
+    }
+}
+
+impl Supervised for Mirror {
+    fn restarting(&mut self, _: &mut Self::Context) {
+        *self = Self::recover(self.cell.clone(), self.parts.clone());
+    }
+}
+
+crashable!(Mirror);
+
+impl Handler<Shutdown> for Mirror {
+    type Result = ();
+
+    fn handle(&mut self, _: Shutdown, ctx: &mut Self::Context) {
+        self.cell.begin_work();
+        self.parts.client.shut_down();
+        ctx.stop();
+    }
+}
