@@ -39,6 +39,7 @@ import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
  *   send    TOPIC FROM TO LEDGER             appends "n queue queueOffset msgId offsetMsgId" per acknowledged message
  *   verify  TOPIC LEDGER                     every message by pull (content, place), key, unique key and offset id
  *   consume TOPIC GROUP MAX CONSUMED         from the committed offsets, at most MAX, commits, appends the numbers
+ *   slave   TOPIC LEDGER                     every message by pull from a slave whose master is gone, and by key
  *   account LEDGER CONSUMED                  every sent number was consumed, none twice
  *   hold    TOPIC PGROUP CGROUP              a producer and a push consumer that stay until standard input ends
  * </pre>
@@ -55,6 +56,7 @@ public class Keyed {
         case "send": send(a[1], Integer.parseInt(a[2]), Integer.parseInt(a[3]), a[4]); break;
         case "verify": verify(a[1], a[2]); break;
         case "consume": consume(a[1], a[2], Integer.parseInt(a[3]), a[4]); break;
+        case "slave": slave(a[1], a[2]); break;
         case "account": account(a[1], a[2]); break;
         case "hold": hold(a[1], a[2], a[3]); break;
         default: throw new IllegalArgumentException(a[0]);
@@ -239,6 +241,42 @@ public class Keyed {
       if (!line[4].equals("-")) compare(line, p.viewMessage(topic, line[4]), "offset id");
     }
     System.out.println("verified " + pulled + " by pull, key, unique key and offset id");
+  }
+
+  /** Nobody is there to be asked for maximum offsets or by offset id: clients ask masters for those. */
+  static void slave(String topic, String ledger) throws Exception {
+    DefaultMQProducer p = producer("keyed_verifier");
+    DefaultMQPullConsumer c = puller("keyed_verifier_c");
+    Map<String, String[]> sent = new HashMap<>();
+    for (String[] line : lines(ledger)) sent.put(line[1] + "/" + line[2], line);
+    List<MessageQueue> queues = eventually("route of " + topic, () -> {
+      List<MessageQueue> list = new ArrayList<>(c.fetchSubscribeMessageQueues(topic));
+      return list.isEmpty() ? null : list;
+    });
+    int pulled = 0;
+    for (MessageQueue q : queues) {
+      for (long offset = 0; ; ) {
+        long from = offset;
+        PullResult r = eventually("pull at " + from, () -> c.pull(q, "*", from, 32, 10_000));
+        if (r.getPullStatus() != PullStatus.FOUND) break;
+        for (MessageExt m : r.getMsgFoundList()) {
+          String[] line = sent.get(q.getQueueId() + "/" + offset);
+          check(line != null, q + " at " + offset + ": a message that nobody was told of, keys " + m.getKeys());
+          compare(line, m, "pull");
+          offset++;
+          pulled++;
+        }
+      }
+    }
+    check(pulled == sent.size(), "pulled " + pulled + " of " + sent.size() + " acknowledged");
+    for (String[] line : sent.values()) {
+      int n = Integer.parseInt(line[0]);
+      compare(line, eventually("key of " + n, () -> {
+        QueryResult r = p.queryMessage(topic, key(n), 32, 0, System.currentTimeMillis() + 60_000);
+        return r.getMessageList().isEmpty() ? null : r.getMessageList().get(0);
+      }), "key");
+    }
+    System.out.println("the slave gave " + pulled + " by pull and key");
   }
 
   static void consume(String topic, String group, int max, String consumed) throws Exception {
