@@ -131,10 +131,23 @@ fn double_write_waits_for_the_slave_and_hides_what_it_lacks() {
     assert_eq!(code, 12);
     assert_eq!(pull_code(&client, 0, 1), 0);
     assert_eq!(pull_code(&client, 0, 2), 19);
+    // Nor does a restart of the master, by a stop or by a kill, show what no slave has.
+    pair.master.stop();
+    pair.master.restart();
+    let client = Client::connect(pair.master.address()).expect("connect");
+    assert_eq!(pull_code(&client, 0, 1), 0);
+    assert_eq!(pull_code(&client, 0, 2), 19);
+    assert_eq!(send(&client, 0, b"on one machine again").0, 12);
+    pair.master.kill9();
+    pair.master.restart();
+    let client = Client::connect(pair.master.address()).expect("connect");
+    assert_eq!(pull_code(&client, 0, 2), 19);
     pair.slave().restart();
     eventually("it is visible with the slave's return", || {
-        (pull_code(&client, 0, 2) == 0).then_some(())
+        (pull_code(&client, 0, 2) == 0 && pull_code(&client, 0, 3) == 0).then_some(())
     });
+    let status = ha_status(&client);
+    assert_eq!(status["haConnectionInfo"].as_array().map(Vec::len), Some(1));
 }
 
 #[test]

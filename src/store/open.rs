@@ -28,7 +28,7 @@ use super::{
     fs::Fs,
     index::{IndexService, IndexShape, LastExit},
     lock::StoreLock,
-    queue_table::{QueueSlot, QueueTable},
+    queue_table::{QueueKey, QueueSlot, QueueTable},
     tails::{Anchor, Tails},
 };
 
@@ -53,6 +53,9 @@ pub struct StoreConfig {
     pub index: Option<IndexShape>,
     /// `messageIndexSafe`.
     pub index_safe: bool,
+    /// SYNC_MASTER: what the snapshot does not know to have been handed over may be on no slave, and
+    /// is not handed over before it is.
+    pub holds_back: bool,
 }
 
 impl StoreConfig {
@@ -88,8 +91,10 @@ pub struct OpenStore {
     pub index: Option<IndexService>,
     /// The deleted topics.
     pub deleted: DeletedTopics,
-    /// The last record of the log, where one is known.
+    /// The last record that is handed over, where one is known.
     pub last: Option<Anchor>,
+    /// Below this position of the log queues and index are complete; what lies behind waits for slaves.
+    pub handed_over: i64,
     /// What the log's recovery found.
     pub report: RecoveryReport,
     /// How long it took.
@@ -131,6 +136,10 @@ impl OpenStore {
             snapshot: tails.as_ref().map(|tails| tails.anchor),
         };
         let (writer, report) = CommitLogWriter::recover(fs, config.commit_log.clone(), &from)?;
+        let handed_over = match &tails {
+            Some(tails) if config.holds_back => tails.anchor.log_end.min(report.end),
+            _ => report.end,
+        };
         match tails {
             Some(tails) if report.mode == RecoveryMode::Snapshot => adopt(&table, &tails),
             Some(_) => {
@@ -154,11 +163,13 @@ impl OpenStore {
             open: HashMap::new(),
             broken: HashSet::new(),
             last: None,
+            handed_over,
+            held_back: HashMap::new(),
         };
         redispatch.run(&report)?;
         let (index, last) = (redispatch.index.take(), redispatch.last);
         for slot in table.slots() {
-            slot.set_complete_upto(report.end);
+            slot.set_complete_upto(handed_over);
         }
         let took = begun.elapsed();
         log::info!(
@@ -180,6 +191,7 @@ impl OpenStore {
             index,
             deleted,
             last,
+            handed_over,
             report,
             took,
         })
@@ -316,6 +328,10 @@ struct Redispatch<'a> {
     /// Queues whose files lack entries below where the log is read from.
     broken: HashSet<u64>,
     last: Option<Anchor>,
+    /// What lies behind is not handed over yet: it gives queues their next offsets only.
+    handed_over: i64,
+    /// Those next offsets.
+    held_back: HashMap<u64, (Arc<QueueSlot>, i64)>,
 }
 
 impl Redispatch<'_> {
@@ -328,6 +344,10 @@ impl Redispatch<'_> {
             .unwrap_or(from);
         for scanned in self.log.scan(index_from.min(from), report.end) {
             let ScannedRecord { key, record } = scanned?;
+            if record.physical_offset >= self.handed_over {
+                self.hold_back(&key, &record);
+                continue;
+            }
             self.last = Some(Anchor {
                 log_end: record.end(),
                 last_record: Some(record.physical_offset),
@@ -346,7 +366,22 @@ impl Redispatch<'_> {
             }
         }
         self.close_queues()?;
-        self.rebuild(report)
+        self.rebuild(report)?;
+        for (slot, next_offset) in self.held_back.values() {
+            slot.raise_next_offset(*next_offset);
+        }
+        Ok(())
+    }
+
+    fn hold_back(&mut self, key: &QueueKey, record: &DispatchRecord) {
+        if !record.in_queue() || self.deleted.covers(&key.topic, record.physical_offset) {
+            return;
+        }
+        let slot = self.table.get_or_create(&key.topic, key.queue_id);
+        let next = record.queue_offset + 1;
+        let held = self.held_back.entry(slot.generation);
+        let held = held.or_insert_with(|| (slot, next));
+        held.1 = held.1.max(next);
     }
 
     /// Takes entries out of the queues that point behind the log's end. Only RocketMQ's procedure
@@ -435,7 +470,7 @@ impl Redispatch<'_> {
             slot.set_readable_end(0);
             slot.set_last_physical(-1);
         }
-        for scanned in self.log.scan(report.min_offset, report.end) {
+        for scanned in self.log.scan(report.min_offset, self.handed_over) {
             let ScannedRecord { key, record } = scanned?;
             let slot = self.table.get_or_create(&key.topic, key.queue_id);
             let wanted = broken.contains(&slot.generation) && record.in_queue();

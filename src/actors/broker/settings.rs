@@ -53,6 +53,7 @@ pub fn store_config(config: &BrokerConfig) -> Result<StoreConfig, StoreError> {
         queue_file_size: store.mapped_file_size_consume_queue,
         index: store.message_index_enable.then_some(shape),
         index_safe: store.message_index_safe,
+        holds_back: visible_when(config).slaves > 0,
     })
 }
 

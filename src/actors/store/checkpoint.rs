@@ -198,7 +198,8 @@ impl Checkpointer {
         let queues = slots.iter().map(|slot| QueueTail {
             topic: slot.key.topic.to_string(),
             queue_id: slot.key.queue_id,
-            next_offset: slot.next_offset(),
+            // Records behind the anchor are found in the log: those that wait for slaves, too.
+            next_offset: slot.readable_end(),
             last_physical_offset: slot.last_physical(),
         });
         let tails = Tails {

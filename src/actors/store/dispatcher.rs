@@ -97,7 +97,9 @@ pub struct Dispatcher {
     cell: Arc<ActorCell>,
     parts: DispatcherParts,
     waiting: VecDeque<Dispatch>,
-    catching_up: bool,
+    /// The log goes on behind the position, without hand-overs that wait: it is read again up to
+    /// here, as far as it is visible.
+    read_again_upto: i64,
     /// How far each shard was told that the log is handed over.
     told: Vec<i64>,
 }
@@ -106,11 +108,12 @@ impl Dispatcher {
     /// State for a first start and for every restart: nothing but the published position.
     pub fn recover(cell: Arc<ActorCell>, parts: DispatcherParts) -> Self {
         let told = vec![-1; parts.shards.len()];
+        let read_again_upto = parts.watermarks.whole();
         Self {
             cell,
             parts,
             waiting: VecDeque::new(),
-            catching_up: true,
+            read_again_upto,
             told,
         }
     }
@@ -148,7 +151,7 @@ impl Dispatcher {
             };
             self.hand_over(next.records, next.end);
         }
-        if self.waiting.is_empty() && self.catching_up {
+        if self.waiting.is_empty() && self.position() < self.read_again_upto {
             self.read_again(visible, ctx);
         }
     }
@@ -159,7 +162,6 @@ impl Dispatcher {
             .position()
             .max(self.parts.watermarks.log().min_offset());
         if position >= until {
-            self.catching_up = false;
             return;
         }
         let end = until.min(position + CATCH_UP_BYTES);
@@ -170,12 +172,10 @@ impl Dispatcher {
             records.len()
         );
         if reached <= position {
-            self.catching_up = false;
             return;
         }
         self.hand_over(records, reached);
-        self.catching_up = reached < until;
-        if self.catching_up {
+        if reached < until {
             ctx.notify(VisibleMoved);
         }
     }

@@ -112,7 +112,7 @@ impl StoreActors {
         stats: Stats,
     ) -> Self {
         let log = open.writer.reader();
-        let watermarks = Watermarks::new(log.clone(), settings.visible_when);
+        let watermarks = Watermarks::new(log.clone(), settings.visible_when, open.handed_over);
         if settings.follows {
             watermarks.set_whole(log.end());
         }
@@ -147,7 +147,7 @@ struct Starter<'a> {
 
 impl Starter<'_> {
     fn all(&self, fs: &Fs, settings: StoreSettings, open: OpenStore, stats: Stats) -> StoreActors {
-        let end = self.watermarks.appended();
+        let end = open.handed_over;
         let rescan = Rescan::new(self.watermarks.log().clone());
         let shards = QueueShards::default();
         let index_marks = Arc::new(IndexMarks::default());

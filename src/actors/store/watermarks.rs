@@ -35,9 +35,9 @@ pub struct Watermarks {
 }
 
 impl Watermarks {
-    /// Watermarks of a log without slaves. What it holds at its start counts as copied.
-    pub fn new(log: CommitLogReader, when: VisibleWhen) -> Self {
-        let replicas = Replicas::new(log.end());
+    /// Watermarks of a log without slaves. What was handed over before its start counts as copied.
+    pub fn new(log: CommitLogReader, when: VisibleWhen, handed_over: i64) -> Self {
+        let replicas = Replicas::new(handed_over);
         Self {
             log,
             when,
