@@ -214,7 +214,7 @@ codes! {
         SwitchTimerEngine = 5001 "SWITCH_TIMER_ENGINE",
         // Callboard's own, between its brokers; RocketMQ has none from 20,000 to 200,000.
         CallboardMirror = 20101 "CALLBOARD_MIRROR",
-        CallboardOwnCommits = 20102 "CALLBOARD_OWN_COMMITS",
+        CallboardOffsets = 20102 "CALLBOARD_OFFSETS",
         PopMessage = 200050 "POP_MESSAGE",
         AckMessage = 200051 "ACK_MESSAGE",
         PeekMessage = 200052 "PEEK_MESSAGE",

@@ -95,6 +95,8 @@ pub struct OpenStore {
     pub last: Option<Anchor>,
     /// Below this position of the log queues and index are complete; what lies behind waits for slaves.
     pub handed_over: i64,
+    /// Whether the last run ended with a clean stop.
+    pub clean: bool,
     /// What the log's recovery found.
     pub report: RecoveryReport,
     /// How long it took.
@@ -192,6 +194,7 @@ impl OpenStore {
             deleted,
             last,
             handed_over,
+            clean,
             report,
             took,
         })

@@ -105,6 +105,7 @@ impl Broker {
         tree.set_restart_budget(own.actor_restarts_max, own.actor_restarts_within_ms);
         let store_settings = settings::store_settings(&config)?;
         let open = OpenStore::open(&fs, &store_settings.store)?;
+        let was_killed = !open.clean;
         let threads = Threads::start(settings::threads(&loaded)).map_err(io("start threads"))?;
         let watchdog = Watchdog::start(&tree, watchdog_config(&loaded));
         let watchdog = watchdog.map_err(io("start the watchdog"))?;
@@ -132,8 +133,8 @@ impl Broker {
         let (ctx, store) = builder.build(identity, store_settings, open)?;
         finish_deletions(&ctx).await;
         if loaded.is_master() {
-            begin_epoch(&ctx);
-            take_back_offsets(&ctx).await;
+            let last_epoch = begin_epoch(&ctx);
+            take_back_offsets(&ctx, was_killed, last_epoch).await;
         } else {
             ctx.offsets.table().follow();
         }
@@ -275,13 +276,15 @@ fn start_ha(
         .map_err(io(format!("listen for slaves on {address}")))
 }
 
-/// This broker is a master from now on: the next one in the row of its name.
-fn begin_epoch(ctx: &BrokerContext) {
+/// This broker is a master from now on: the next one in the row of its name. Yields the last epoch
+/// that was known here.
+fn begin_epoch(ctx: &BrokerContext) -> u64 {
     let mut file = lock(&ctx.epoch);
-    let epoch = file.epoch() + 1;
-    if let Err(error) = file.raise(epoch) {
-        log::warn!("broker cannot write its epoch={epoch}: {error}");
+    let last_epoch = file.epoch();
+    if let Err(error) = file.raise(last_epoch + 1) {
+        log::warn!("broker cannot write its epoch: {error}");
     }
+    last_epoch
 }
 
 struct Builder<'a> {

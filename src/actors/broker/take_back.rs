@@ -10,7 +10,7 @@ use crate::{
     protocol::{
         RemotingCommand, RequestCode, ResponseCode,
         body::{
-            mirror::{self, OwnCommits},
+            mirror::{self, OffsetsAnswer, OffsetsRequest},
             route::ClusterInfo,
         },
         fastjson,
@@ -22,35 +22,47 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Asks all slaves of this broker's name that the NameServers know. Who does not answer in time is
 /// passed over: its commits come with its first question as a slave.
-pub async fn take_back_offsets(ctx: &BrokerContext) {
-    if actix_rt::time::timeout(PATIENCE, ask_slaves(ctx))
-        .await
-        .is_err()
-    {
+///
+/// After a kill (`was_killed`) a slave that followed the life before, `last_epoch`, knows commits that
+/// never came to this broker's disk, and is believed; after a clean stop the disk knows best.
+pub async fn take_back_offsets(ctx: &BrokerContext, was_killed: bool, last_epoch: u64) {
+    let asked = ask_slaves(ctx, was_killed, last_epoch);
+    if actix_rt::time::timeout(PATIENCE, asked).await.is_err() {
         log::info!("broker starts without having heard all NameServers or slaves");
     }
 }
 
-async fn ask_slaves(ctx: &BrokerContext) {
+async fn ask_slaves(ctx: &BrokerContext, was_killed: bool, last_epoch: u64) {
     let client = ctx.registrars.client();
     for addr in slaves(ctx, client).await {
-        let question = RemotingCommand::request_without_header(RequestCode::CallboardOwnCommits);
-        let Some(own) = call(client, &addr, question).await else {
-            continue;
-        };
-        let Ok(OwnCommits { commits }) = mirror::decode(&own.body) else {
-            continue;
-        };
-        if !commits.is_empty() {
-            log::info!(
-                "broker takes offsets back slave={addr} commits={}",
-                commits.len()
-            );
-        }
-        for commit in &commits {
-            ctx.offsets.table().take_back(commit);
+        let mut since = 0;
+        while let Some(known) = ask(client, &addr, since).await {
+            let (offsets, commits) = (known.offsets.len(), known.commits.len());
+            if was_killed && known.epoch == last_epoch {
+                for offset in &known.offsets {
+                    ctx.offsets.table().mirror(offset);
+                }
+                log::info!("broker takes offsets back slave={addr} offsets={offsets}");
+            }
+            for commit in &known.commits {
+                ctx.offsets.table().take_back(commit);
+            }
+            if commits > 0 {
+                log::info!("broker takes commits of clients back slave={addr} commits={commits}");
+            }
+            if !known.more {
+                break;
+            }
+            since = known.sequence;
         }
     }
+}
+
+async fn ask(client: &RemotingClient, addr: &str, since: u64) -> Option<OffsetsAnswer> {
+    let question = mirror::encode(&OffsetsRequest { since }).ok()?;
+    let request = RemotingCommand::request_without_header(RequestCode::CallboardOffsets);
+    let answer = call(client, addr, request.with_body(question)).await?;
+    mirror::decode(&answer.body).ok()
 }
 
 async fn slaves(ctx: &BrokerContext, client: &RemotingClient) -> Vec<String> {

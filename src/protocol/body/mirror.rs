@@ -77,10 +77,25 @@ pub struct MirrorAnswer {
     pub offsets: Vec<MirroredOffset>,
 }
 
-/// Offsets that were committed at a slave: the answer to code 20102.
+/// What a master that starts asks a slave: code 20102.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OwnCommits {
-    /// The offsets.
+pub struct OffsetsRequest {
+    /// Changes up to this one were told already.
+    pub since: u64,
+}
+
+/// The offsets that a slave knows.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OffsetsAnswer {
+    /// The epoch of the master that it followed last.
+    pub epoch: u64,
+    /// With `offsets` all changes up to this one are told.
+    pub sequence: u64,
+    /// Whether there is more.
+    pub more: bool,
+    /// Offsets, the oldest changes first.
+    pub offsets: Vec<MirroredOffset>,
+    /// Those that clients committed at the slave; with the first answer.
     pub commits: Vec<OwnCommit>,
 }
 
@@ -135,8 +150,8 @@ mod tests {
             ..MirrorAnswer::default()
         };
         assert_eq!(decode(&encode(&answer).unwrap()), Ok(answer));
-        let other = rmp_serde::to_vec(&(2_u32, OwnCommits::default())).unwrap();
-        decode::<OwnCommits>(&other).unwrap_err();
+        let other = rmp_serde::to_vec(&(2_u32, OffsetsRequest::default())).unwrap();
+        decode::<OffsetsRequest>(&other).unwrap_err();
     }
 
     proptest! {

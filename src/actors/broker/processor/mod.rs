@@ -94,7 +94,7 @@ async fn store(
         RequestCode::DeleteExpiredCommitlog => admin::delete_expired(ctx, request),
         RequestCode::GetBrokerHaStatus => replication::ha_status(ctx, request),
         RequestCode::CallboardMirror => replication::mirror(ctx, request).await,
-        RequestCode::CallboardOwnCommits => replication::own_commits(ctx, request),
+        RequestCode::CallboardOffsets => replication::offsets(ctx, request),
         _ => return None,
     })
 }

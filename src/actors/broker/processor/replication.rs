@@ -12,7 +12,7 @@ use crate::{
         RemotingCommand, ResponseCode,
         body::mirror::{
             self, COMMITS_PER_REQUEST_MAX, MirrorAnswer, MirrorRequest, OFFSETS_PER_ANSWER_MAX,
-            OwnCommits,
+            OffsetsAnswer, OffsetsRequest,
         },
         fastjson,
     },
@@ -77,14 +77,24 @@ pub async fn mirror(
     }
 }
 
-/// CALLBOARD_OWN_COMMITS (20102): what clients committed here while the master was away.
-pub fn own_commits(
-    ctx: &BrokerContext,
-    request: &RemotingCommand,
-) -> Result<RemotingCommand, Refusal> {
-    let commits = ctx.offsets.table().own_commits(COMMITS_PER_REQUEST_MAX);
-    let body = mirror::encode(&OwnCommits { commits }).map_err(wrong)?;
-    Ok(answer(request).with_body(body))
+/// CALLBOARD_OFFSETS (20102): what a slave knows, for a master that starts.
+pub fn offsets(ctx: &BrokerContext, request: &RemotingCommand) -> Result<RemotingCommand, Refusal> {
+    let question: OffsetsRequest = mirror::decode(&request.body).map_err(wrong)?;
+    let table = ctx.offsets.table();
+    let (offsets, sequence) = table.changed_since(question.since, OFFSETS_PER_ANSWER_MAX);
+    let commits = if question.since == 0 {
+        table.own_commits(COMMITS_PER_REQUEST_MAX)
+    } else {
+        Vec::new()
+    };
+    let known = OffsetsAnswer {
+        epoch: lock(&ctx.epoch).epoch(),
+        sequence,
+        more: offsets.len() == OFFSETS_PER_ANSWER_MAX,
+        offsets,
+        commits,
+    };
+    Ok(answer(request).with_body(mirror::encode(&known).map_err(wrong)?))
 }
 
 fn text<T: serde::Serialize>(
