@@ -6,7 +6,7 @@
 mod common;
 
 use common::check::Ledger;
-use common::console::{ActorInfo, actors, post};
+use common::console::{ActorInfo, actors, crash, escape, post, restarts};
 use common::load::{Load, LoadOptions, Report};
 use common::remoting::Client;
 use common::requests::{
@@ -105,18 +105,8 @@ impl Drill {
     /// Crashes the actor at `path`, now or at a fail point, and waits until it is back and served.
     fn crash(&self, path: &str, at: Option<&str>) {
         let before = restarts(self.console());
-        let query = at.map_or(String::new(), |point| format!("?at={point}"));
-        let what = format!("{path}{query}");
-        let answer = post(
-            self.console(),
-            &format!("/actors/{}/crash{query}", escape(path)),
-        );
-        let answer = answer.unwrap_or_else(|error| panic!("crash {what}: {error}"));
-        assert!(
-            (200..300).contains(&answer.status),
-            "{what}: {}",
-            answer.text()
-        );
+        let what = format!("{path} at {at:?}");
+        crash(self.console(), path, at);
         let own = before.get(path).copied().unwrap_or(0);
         eventually(&format!("{what} restarts"), || {
             let now = restarts(self.console());
@@ -172,25 +162,6 @@ fn unharmed(reports: &[Report]) {
             assert!(matches!(code, 1 | 2 | 10), "{code} {remark}");
         }
     }
-}
-
-fn restarts(console: SocketAddr) -> BTreeMap<String, u64> {
-    actors(console)
-        .into_iter()
-        .map(|actor| (actor.path, actor.restarts))
-        .collect()
-}
-
-/// Percent-encodes what a path segment may not hold (an IPv6 peer has brackets).
-fn escape(path: &str) -> String {
-    path.bytes()
-        .map(|b| match b {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'_' | b'.' | b':' => {
-                (b as char).to_string()
-            }
-            _ => format!("%{b:02X}"),
-        })
-        .collect()
 }
 
 /// Follows one queue with long polling; every offset comes once and in order.

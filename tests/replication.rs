@@ -273,3 +273,39 @@ fn a_slave_refuses_what_is_the_masters_business() {
     );
     must(client.call(907, &[], b"", PATIENCE), "status");
 }
+
+#[test]
+fn a_topic_that_is_made_again_starts_anew_on_the_slave() {
+    let mut rng = Rng::for_test("made_again");
+    let mut pair = Pair::start(&[]);
+    let client = prepare(pair.master.address());
+    let load = Load::start(pair.master.address(), &options(0));
+    load.wait_acked(1_000);
+    load.stop();
+    pair.wait_in_sync();
+    pair.wait_mirrored(TOPIC);
+    // One time the slave sees the change, the other time it finds it in the log when it comes back.
+    for (round, is_there) in [(1, true), (2, false)] {
+        if !is_there {
+            pair.slave().kill9();
+        }
+        let ext = [("topic", TOPIC.to_owned())];
+        must(client.call(215, &ext, b"", PATIENCE), "delete topic");
+        create_topic(&client, TOPIC, QUEUES);
+        let load = Load::start(pair.master.address(), &options(round * 10));
+        load.wait_acked(500);
+        let reports = load.stop();
+        if !is_there {
+            pair.slave().restart();
+        }
+        pair.wait_in_sync();
+        pair.wait_mirrored(TOPIC);
+        let slave = pair.slave().address();
+        let checked = Ledger::new(TOPIC, QUEUES).check(slave, &reports, &mut rng);
+        println!("round {round}: {checked:?}");
+        pair.slave().kill9();
+        pair.slave().restart();
+        pair.wait_in_sync();
+        Ledger::new(TOPIC, QUEUES).check(slave, &reports, &mut rng);
+    }
+}

@@ -2,6 +2,7 @@
 
 use super::eventually;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::io::{Error, ErrorKind, Read, Result, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -97,4 +98,36 @@ fn collect(node: &Value, all: &mut Vec<ActorInfo>) {
     if let Some(children) = node.get("children") {
         collect(children, all);
     }
+}
+
+/// Restarts of every actor, by path.
+pub fn restarts(console: SocketAddr) -> BTreeMap<String, u64> {
+    actors(console)
+        .into_iter()
+        .map(|actor| (actor.path, actor.restarts))
+        .collect()
+}
+
+/// Percent-encodes what a path segment may not hold (an IPv6 peer has brackets).
+pub fn escape(path: &str) -> String {
+    path.bytes()
+        .map(|b| match b {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'_' | b'.' | b':' => {
+                (b as char).to_string()
+            }
+            _ => format!("%{b:02X}"),
+        })
+        .collect()
+}
+
+/// Crashes an actor, now or at a fail point.
+pub fn crash(console: SocketAddr, path: &str, at: Option<&str>) {
+    let query = at.map_or(String::new(), |point| format!("?at={point}"));
+    let answer = post(console, &format!("/actors/{}/crash{query}", escape(path)));
+    let answer = answer.unwrap_or_else(|error| panic!("crash {path}{query}: {error}"));
+    assert!(
+        (200..300).contains(&answer.status),
+        "{path}{query}: {}",
+        answer.text()
+    );
 }
