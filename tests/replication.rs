@@ -309,3 +309,46 @@ fn a_topic_that_is_made_again_starts_anew_on_the_slave() {
         Ledger::new(TOPIC, QUEUES).check(slave, &reports, &mut rng);
     }
 }
+
+#[test]
+fn an_operator_truncates_a_slave_of_another_history() {
+    let mut pair = Pair::start(&[]);
+    let client = prepare(pair.master.address());
+    for number in 0..60_i32 {
+        assert_eq!(send(&client, 0, &number.to_be_bytes()).0, 0);
+    }
+    pair.wait_in_sync();
+    pair.slave().stop();
+    let segment = pair.slave().store().join("commitlog/00000000000000000000");
+    let bytes = std::fs::read(&segment).expect("segment");
+    let record = u32::from_be_bytes(bytes[..4].try_into().expect("a length"));
+    // The port of the thirtieth message's sender.
+    flip_byte(&segment, u64::from(record) * 30 + 53);
+    pair.slave().restart();
+    let state = eventually("the slave finds the difference", || {
+        let state = follower_state(pair.slave.as_ref().expect("slave"));
+        state.contains("differs from the master's").then_some(state)
+    });
+    let truncate = |pair: &Pair| {
+        let offset = state
+            .split("offset ")
+            .nth(1)
+            .and_then(|rest| rest.split(',').next());
+        std::process::Command::new(env!("CARGO_BIN_EXE_mqadmin"))
+            .args(["truncateLog", "-o", offset.expect("an offset"), "-f"])
+            .arg(pair.slave_dir().join("broker.conf"))
+            .output()
+            .expect("mqadmin")
+    };
+    let refused = truncate(&pair);
+    assert!(!refused.status.success(), "the broker runs: {refused:?}");
+    pair.slave().stop();
+    let done = truncate(&pair);
+    assert!(done.status.success(), "{done:?}");
+    println!("{}", String::from_utf8_lossy(&done.stdout));
+    pair.slave().restart();
+    assert_eq!(send(&client, 0, b"more").0, 0);
+    pair.wait_in_sync();
+    pair.stop();
+    assert_same_log(&pair.master, pair.slave.as_ref().expect("slave"));
+}

@@ -23,6 +23,7 @@ mod offset;
 mod output;
 mod print;
 mod stats;
+mod store;
 mod time;
 mod topic;
 
@@ -170,6 +171,8 @@ commands! {
     ResetOffsetByTime(offset::ResetOffsetByTime) = "resetOffsetByTime",
     /// Sets a group's offsets to the end.
     SkipAccumulatedMessage(offset::SkipAccumulatedMessage) = "skipAccumulatedMessage",
+    /// Ends the log of a stopped broker at an offset: for a slave whose log is not its master's.
+    TruncateLog(store::TruncateLog) = "truncateLog",
     /// Copies a group's offsets to another.
     CloneGroupOffset(offset::CloneGroupOffset) = "cloneGroupOffset",
 }

@@ -47,4 +47,4 @@ pub use scan::Scan;
 pub use writer::{AppendError, AppendUnit, CommitLogWriter, Pending};
 
 #[cfg(test)]
-mod testing;
+pub(super) mod testing;

@@ -9,34 +9,34 @@ use crate::{
 };
 
 /// Length of test segments.
-pub(super) const SEGMENT_LEN: u64 = 4096;
+pub(in crate::store) const SEGMENT_LEN: u64 = 4096;
 
 /// A temporary directory with a log in it.
-pub(super) struct Place {
-    pub(super) dir: tempfile::TempDir,
-    pub(super) fs: Fs,
+pub(in crate::store) struct Place {
+    pub(in crate::store) dir: tempfile::TempDir,
+    pub(in crate::store) fs: Fs,
 }
 
 impl Place {
-    pub(super) fn new() -> Self {
+    pub(in crate::store) fn new() -> Self {
         Self {
             dir: tempfile::tempdir().unwrap(),
             fs: RealFs::shared(),
         }
     }
 
-    pub(super) fn config(&self) -> CommitLogConfig {
+    pub(in crate::store) fn config(&self) -> CommitLogConfig {
         CommitLogConfig {
             segment_len: SEGMENT_LEN,
             ..CommitLogConfig::new(self.dir.path().join("commitlog"))
         }
     }
 
-    pub(super) fn open(&self, from: &RecoverFrom) -> (CommitLogWriter, RecoveryReport) {
+    pub(in crate::store) fn open(&self, from: &RecoverFrom) -> (CommitLogWriter, RecoveryReport) {
         CommitLogWriter::recover(&self.fs, self.config(), from).unwrap()
     }
 
-    pub(super) fn open_clean(&self) -> (CommitLogWriter, RecoveryReport) {
+    pub(in crate::store) fn open_clean(&self) -> (CommitLogWriter, RecoveryReport) {
         let from = RecoverFrom {
             clean: true,
             ..RecoverFrom::default()
@@ -46,7 +46,7 @@ impl Place {
 }
 
 /// A record with a body of `body_len` bytes; 97 bytes longer than its body.
-pub(super) fn unit(body_len: usize, queue_offset: i64) -> Pending {
+pub(in crate::store) fn unit(body_len: usize, queue_offset: i64) -> Pending {
     let body: Vec<u8> = (0..body_len)
         .map(|i| i as u8 ^ queue_offset as u8)
         .collect();
@@ -55,7 +55,7 @@ pub(super) fn unit(body_len: usize, queue_offset: i64) -> Pending {
     Pending::new(bytes, queue_offset)
 }
 
-pub(super) fn new_record(body: &[u8]) -> NewRecord<'_> {
+pub(in crate::store) fn new_record(body: &[u8]) -> NewRecord<'_> {
     NewRecord {
         topic: "T",
         queue_id: 0,
@@ -72,4 +72,4 @@ pub(super) fn new_record(body: &[u8]) -> NewRecord<'_> {
 }
 
 /// Length of the records that [`unit`] makes with an empty body.
-pub(super) const EMPTY_LEN: usize = 91 + 1 + 4;
+pub(in crate::store) const EMPTY_LEN: usize = 91 + 1 + 4;

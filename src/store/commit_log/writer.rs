@@ -2,6 +2,7 @@
 
 use std::{
     io::IoSlice,
+    path::PathBuf,
     sync::{Arc, atomic::Ordering},
 };
 
@@ -13,6 +14,7 @@ use super::{
     reader::CommitLogReader,
     segment::Segment,
     state::{LogState, find},
+    tail::{quarantine_rest, quarantine_segment},
 };
 use crate::{
     protocol::message::record::{self, Peek},
@@ -339,6 +341,39 @@ impl CommitLogWriter {
             .flushed
             .set(self.state.flushed.get().min(boundary));
         self.wipe()
+    }
+
+    /// Ends the log at `boundary`, where a record ends. What is behind is kept beside the log; yields
+    /// the files that it is in now. Nobody else may use the log meanwhile.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]; the log has then lost its last segments, or nothing.
+    pub fn truncate(&mut self, boundary: i64) -> Result<Vec<PathBuf>, StoreError> {
+        let segments = self.state.segments.load_full();
+        let mut kept_in = Vec::new();
+        // The last one first: a failure in between leaves a log without a gap.
+        for (number, segment) in segments.iter().enumerate().rev() {
+            if segment.end() <= boundary {
+                break;
+            }
+            if number > 0 && segment.start() >= boundary {
+                kept_in.push(quarantine_segment(&self.state.fs, segment)?);
+                self.state
+                    .segments
+                    .store(Arc::new(segments.iter().take(number).cloned().collect()));
+                continue;
+            }
+            let position = segment.position(boundary);
+            kept_in.push(quarantine_rest(&self.state.fs, segment, position)?);
+            let file = segment.file()?;
+            file.zero(position, segment.len() - position)
+                .and_then(|()| file.sync_data())
+                .map_err(|e| StoreError::io("wipe", segment.path(), e))?;
+        }
+        self.state.end.set(boundary);
+        self.state.flushed.set(boundary);
+        self.current = self.state.segments.load().last().cloned();
+        Ok(kept_in)
     }
 
     /// Tells the store time of the newest record among raw bytes, for the checkpoint's sake.
