@@ -1,5 +1,5 @@
 //! A commit log whose segments hold anything: it is recovered, and every record that the recovered
-//! log gives is whole.
+//! log gives is whole. The same bytes are what a slave may be sent: they are cut into records.
 #![no_main]
 
 use callboard::protocol::message::record::{CheckCrc, RecordView};
@@ -37,6 +37,14 @@ fuzz_target!(|input: (bool, &[u8])| {
     let reader = writer.reader();
     assert!(report.end >= report.min_offset);
     assert_eq!(reader.end(), report.end);
+    let mut cutter = reader.cutter(0);
+    let mut records = Vec::new();
+    for piece in bytes.chunks(97) {
+        if cutter.feed(piece, &mut records).is_err() {
+            break;
+        }
+        assert!(cutter.whole() <= cutter.position());
+    }
     for offset in (0..reader.end().min(SEGMENT_LEN as i64)).step_by(91) {
         if let Some(record) = reader.record_at(offset) {
             let _ = RecordView::parse(&record, CheckCrc::Body);
