@@ -21,7 +21,8 @@ fuzz_target!(|data: &[u8]| {
         }
     }
     let _ = mirror::decode::<MirrorRequest>(data);
-    let _ = mirror::decode::<MirrorAnswer>(data);
-    let _ = mirror::decode::<OffsetsRequest>(data);
-    let _ = mirror::decode::<OffsetsAnswer>(data);
+    let _ = mirror::decode_plain::<MirrorRequest>(data);
+    let _ = mirror::decode_plain::<MirrorAnswer>(data);
+    let _ = mirror::decode_plain::<OffsetsRequest>(data);
+    let _ = mirror::decode_plain::<OffsetsAnswer>(data);
 });
