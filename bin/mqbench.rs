@@ -10,6 +10,7 @@
 //! mqbench sparse --store DIR --segments 100   a store of 100 GiB that takes a few MiB
 //! mqbench evict DIR                           what is read from it next comes from the disk
 //! mqbench disk DIR                            records a second, each written and synced
+//! mqbench namesrv --brokers 1000 --topics 100000
 //! mqbench idle --server-pid 4711              what a server holds and spends
 //! mqbench echo --listen 127.0.0.1:10911       the floor
 //! ```
@@ -34,6 +35,8 @@ mod echo;
 mod evict;
 #[path = "mqbench/frames.rs"]
 mod frames;
+#[path = "mqbench/namesrv.rs"]
+mod namesrv;
 #[path = "mqbench/openloop.rs"]
 mod openloop;
 #[path = "mqbench/process.rs"]
@@ -81,6 +84,8 @@ enum Mode {
     Disk(Disk),
     /// Makes a store as if much had been stored: segments of few records and a hole.
     Sparse(sparse::Sparse),
+    /// Registers many brokers with a NameServer and asks it for routes.
+    Namesrv(namesrv::Namesrv),
     /// Makes a markdown table of medians out of a file of JSON lines.
     Table(Table),
 }
@@ -316,6 +321,7 @@ async fn run(mode: Mode) -> Result<(), String> {
             Ok(())
         }
         Mode::Sparse(args) => sparse::run(&args),
+        Mode::Namesrv(args) => namesrv::run(&args).await,
         Mode::Table(args) => {
             let text = std::fs::read_to_string(&args.file).map_err(|error| error.to_string())?;
             print!("{}", table::render(&text, &args.base)?);
