@@ -145,6 +145,25 @@ try_broker() {
 
 start_broker() { try_broker "$@" || die "broker did not start: $(tail -20 "$2/broker.out")"; }
 
+# start_model FOLDER NAMESRV: every broker of a folder of config/, masters first, on free ports with stores in
+# WORK. Waits until each slave is connected.
+start_model() {
+  local folder="$1" ns="$2" file name port
+  [ -d "$folder" ] || die "no such model: $folder"
+  for file in $(grep -LE '^brokerRole=SLAVE' "$folder"/broker*) $(grep -lE '^brokerRole=SLAVE' "$folder"/broker*); do
+    name="$(basename "$file" .properties)"; port="$(free_port)"
+    mkdir -p "$WORK/$name"
+    {
+      grep -vE '^(listenPort|haListenPort|debugListenAddr|namesrvAddr|storePathRootDir|storePathCommitLog)=' "$file"
+      printf '%s\n' "listenPort=$port" brokerIP1=127.0.0.1 brokerIP2=127.0.0.1 brokerFastFailureEnable=false \
+        "storePathRootDir=$WORK/$name/store" "storePathCommitLog=$WORK/$name/store/commitlog"
+    } > "$WORK/$name.conf"
+    start_broker "$SUT" "$WORK/$name" "$WORK/$name.conf" "$ns"
+    say "$name on 127.0.0.1:$port"
+  done
+  sleep "${MODEL_SETTLE:-3}"   # a Java slave reports five seconds after it connected, ours at once
+}
+
 # stop_server PIDFILE [SIGNAL]: ends exactly that process and waits; KILL for a crash.
 stop_server() {
   local pid; pid="$(cat "$1")"
