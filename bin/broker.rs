@@ -47,13 +47,17 @@ fn main() -> ExitCode {
         print!("{}", config.to_properties());
         return ExitCode::SUCCESS;
     }
+    if let Err(error) = program::end_with_parent() {
+        eprintln!("{error}");
+        return ExitCode::FAILURE;
+    }
     program::raise_file_limit();
     actix::System::new().block_on(run(config))
 }
 
 async fn run(config: BrokerConfig) -> ExitCode {
     let tree = Tree::new("broker");
-    let end = End::of(&tree);
+    let mut end = End::of(&tree);
     let name = config.broker.broker_name.clone();
     let broker = match Broker::start(tree, Live::new(config)).await {
         Ok(broker) => broker,
@@ -62,6 +66,9 @@ async fn run(config: BrokerConfig) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    if let Err(error) = end.listen() {
+        log::error!("signals cannot be received error={error}");
+    }
     println!(
         "The broker[{name}, {}] boot success. serializeType=JSON and name server is {}",
         broker.ctx.identity.broker_addr,

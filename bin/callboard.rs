@@ -1,7 +1,8 @@
 //! Everything in one process: a NameServer, a broker and its console. The quick start.
 //!
 //! `callboard [--data DIR] [-c FILE]` starts both on RocketMQ's ports, sends ten messages, consumes
-//! them, prints where everything is, and serves until it is stopped.
+//! them, prints where everything is, and serves until it is stopped. `callboard cluster DIR` runs the
+//! servers of a folder of configuration files instead, `callboard cluster-config` writes such a folder.
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
@@ -15,10 +16,11 @@ use callboard::{
         ClientConfig, ClientError, ConsumeFrom, ConsumeOutcome, Message, MessageExt, MqClient,
         Producer, PushConsumer,
     },
+    cluster::{ClusterError, Layout, Run},
     config::{Env, Live, NamesrvConfig, broker::BrokerConfig},
     program::{self, End},
 };
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use tokio::sync::mpsc;
 
 /// Topic of the quick start's messages.
@@ -30,9 +32,31 @@ const MESSAGES: usize = 10;
 /// How long they may take to come back.
 const ROUND_TRIP_MAX: Duration = Duration::from_secs(30);
 
-/// A NameServer and a broker in one process.
+/// A NameServer and a broker in one process, or a cluster of several.
 #[derive(Debug, Parser)]
-#[command(name = "callboard", version)]
+#[command(name = "callboard", version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(flatten)]
+    flags: Flags,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the servers of a folder of configuration files as child processes.
+    Cluster(Run),
+    /// Writes a folder of configuration files for so many masters and slaves.
+    ClusterConfig {
+        #[command(flatten)]
+        layout: Layout,
+        /// Folder to write; nothing in it is overwritten.
+        #[arg(value_name = "OUT_DIR")]
+        dir: PathBuf,
+    },
+}
+
+#[derive(Debug, clap::Args)]
 struct Flags {
     /// Directory of everything that is stored.
     #[arg(long, value_name = "DIR", default_value = "callboard-data")]
@@ -49,8 +73,34 @@ struct Flags {
 }
 
 fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let ended = match cli.command {
+        None => return serve(cli.flags),
+        Some(Command::Cluster(run)) => run_cluster(run),
+        Some(Command::ClusterConfig { layout, dir }) => layout.write(&dir).map(|files| {
+            for file in files {
+                println!("wrote {}", file.display());
+            }
+            println!("start it: callboard cluster {}", dir.display());
+            ExitCode::SUCCESS
+        }),
+    };
+    ended.unwrap_or_else(|error| {
+        eprintln!("{error}");
+        ExitCode::FAILURE
+    })
+}
+
+/// Not on an actix system: there is no actor in it, and the main thread is the children's parent.
+fn run_cluster(run: Run) -> Result<ExitCode, ClusterError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.map_err(ClusterError::Runtime)?.block_on(run.run())
+}
+
+fn serve(flags: Flags) -> ExitCode {
     program::init_logging();
-    let flags = Flags::parse();
     program::raise_file_limit();
     actix::System::new().block_on(async move {
         match run(&flags).await {

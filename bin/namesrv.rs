@@ -39,6 +39,10 @@ fn main() -> ExitCode {
         print!("{}", config.to_properties());
         return ExitCode::SUCCESS;
     }
+    if let Err(error) = program::end_with_parent() {
+        eprintln!("{error}");
+        return ExitCode::FAILURE;
+    }
     program::raise_file_limit();
     actix::System::new().block_on(run(config))
 }
@@ -46,7 +50,7 @@ fn main() -> ExitCode {
 /// Runs until a signal comes or an actor gives up.
 async fn run(config: NamesrvConfig) -> ExitCode {
     let tree = Tree::new("namesrv");
-    let end = End::of(&tree);
+    let mut end = End::of(&tree);
     let stuck_after = Duration::from_millis(config.own.actor_stuck_ms);
     let watch = WatchdogConfig {
         stuck_after,
@@ -66,6 +70,9 @@ async fn run(config: NamesrvConfig) -> ExitCode {
     let _watchdog =
         Watchdog::start(&tree, watch).inspect_err(|error| log::warn!("no watchdog error={error}"));
     let address = namesrv.address;
+    if let Err(error) = end.listen() {
+        log::error!("signals cannot be received error={error}");
+    }
     println!("The Name Server boot success. serializeType=JSON, address {address}");
     if let Ok(Some((_, debug))) = &console {
         log::info!("namesrv/console listens address={debug}");

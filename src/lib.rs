@@ -9,12 +9,13 @@
 //!
 //! [`client`] and [`admin`] are the other side of the wire and share [`protocol`];
 //! [`console`] shows the actor tree to people and to Prometheus; [`config`] reads RocketMQ's
-//! properties files. The programs in `bin/` only parse flags, load a configuration and start
-//! a root actor.
+//! properties files; [`cluster`] writes folders of them, and runs the servers of a folder as child
+//! processes. The programs in `bin/` only parse flags, load a configuration and start a root actor.
 
 pub mod actors;
 pub mod admin;
 pub mod client;
+pub mod cluster;
 pub mod config;
 pub mod console;
 mod hash;

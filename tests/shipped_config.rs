@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use callboard::cluster::{Folder, Layout, Role};
 use callboard::config::{
     BrokerConfig, BrokerRole, BrokerSection, Config, Env, NamesrvConfig, NamesrvSection,
     OwnBrokerSection, OwnNamesrvSection, OwnSection, ServerSection, StoreSection,
@@ -106,43 +107,90 @@ fn keys_do_something_or_say_that_they_do_not() {
     assert!(wrong.is_empty(), "{shown:?}");
 }
 
+/// The folders that the generator writes, and what was asked of it.
+fn generated() -> Vec<(&'static str, Layout)> {
+    let layout = |masters, slaves, sync| Layout {
+        masters,
+        slaves,
+        sync,
+        ..Layout::default()
+    };
+    vec![
+        ("1m-1s-async", layout(1, 1, false)),
+        ("1m-1s-sync", layout(1, 1, true)),
+        ("2m-noslave", layout(2, 0, false)),
+        ("2m-2s-async", layout(2, 1, false)),
+        ("2m-2s-sync", layout(2, 1, true)),
+    ]
+}
+
+/// A folder that people copy and one that they generate do not differ.
+#[test]
+fn the_folders_are_what_the_generator_writes() {
+    for (name, layout) in generated() {
+        let files = layout.files().expect("a layout");
+        for (file, text) in &files {
+            compare(&format!("{name}/{file}"), text);
+        }
+        let shipped = std::fs::read_dir(folder().join(name)).expect("a folder");
+        assert_eq!(shipped.count(), files.len(), "{name} has other files, too");
+    }
+}
+
+/// Every key of every file, and every folder as a cluster.
 #[test]
 fn every_folder_starts() {
-    let roles = [
-        ("standalone/broker.conf", BrokerRole::AsyncMaster, 0),
-        ("2m-noslave/broker-a.properties", BrokerRole::AsyncMaster, 0),
-        ("2m-noslave/broker-b.properties", BrokerRole::AsyncMaster, 0),
-        (
-            "2m-2s-async/broker-a.properties",
-            BrokerRole::AsyncMaster,
-            0,
-        ),
-        ("2m-2s-async/broker-a-s.properties", BrokerRole::Slave, 1),
-        (
-            "2m-2s-async/broker-b.properties",
-            BrokerRole::AsyncMaster,
-            0,
-        ),
-        ("2m-2s-async/broker-b-s.properties", BrokerRole::Slave, 1),
-        ("2m-2s-sync/broker-a.properties", BrokerRole::SyncMaster, 0),
-        ("2m-2s-sync/broker-a-s.properties", BrokerRole::Slave, 1),
-        ("2m-2s-sync/broker-b.properties", BrokerRole::SyncMaster, 0),
-        ("2m-2s-sync/broker-b-s.properties", BrokerRole::Slave, 1),
+    let mut folders: Vec<_> = generated()
+        .into_iter()
+        .map(|(name, layout)| (name, layout.masters, layout.slaves, layout.sync))
+        .collect();
+    folders.push(("standalone", 1, 0, false));
+    for (name, masters, slaves, sync) in folders {
+        let dir = folder().join(name);
+        let env = Env::of_process();
+        let cluster = Folder::read(&dir, Path::new("data"), &env);
+        let cluster = cluster.unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(cluster.warnings, Vec::<String>::new(), "{name}");
+        let count = |role| cluster.members.iter().filter(|m| m.role == role).count();
+        let counts = [Role::Namesrv, Role::Master, Role::Slave].map(count);
+        let slaves = usize::from(masters * slaves);
+        assert_eq!(counts, [1, usize::from(masters), slaves], "{name}");
+        for member in &cluster.members {
+            check_keys(&member.file);
+            if member.role == Role::Namesrv {
+                continue;
+            }
+            let config = BrokerConfig::load(Some(&member.file), &[], &env).expect("valid");
+            let (role, replicas) = match (member.role, sync) {
+                (Role::Slave, _) => (BrokerRole::Slave, 1),
+                (_, true) => (BrokerRole::SyncMaster, 2),
+                (_, false) => (BrokerRole::AsyncMaster, 1),
+            };
+            let file = member.file.display();
+            assert_eq!(config.store.broker_role, role, "{file}");
+            assert_eq!(config.store.in_sync_replicas, replicas, "{file}");
+            assert_eq!(config.broker.slave_read_enable, slaves > 0, "{file}");
+            assert_eq!(config.broker.broker_cluster_name, "DefaultCluster");
+            assert_eq!(config.namesrv_addrs(), ["127.0.0.1:9876"], "{file}");
+        }
+    }
+}
+
+/// A shipped file sets known keys only, each with a comment above it.
+fn check_keys(file: &Path) {
+    let text = std::fs::read_to_string(file).expect("shipped");
+    let sections = [
+        BrokerSection::KEYS,
+        StoreSection::KEYS,
+        NamesrvSection::KEYS,
     ];
-    for (file, role, id) in roles {
-        let config = BrokerConfig::load(Some(&folder().join(file)), &[], &Env::of_process());
-        let config = config.unwrap_or_else(|error| panic!("{error}"));
-        assert_eq!(
-            (config.store.broker_role, config.broker.broker_id),
-            (role, id),
-            "{file}"
-        );
-        assert_eq!(
-            config.broker.broker_cluster_name, "DefaultCluster",
-            "{file}"
-        );
-        let replicas = if role == BrokerRole::SyncMaster { 2 } else { 1 };
-        assert_eq!(config.store.in_sync_replicas, replicas, "{file}");
-        assert!(!config.namesrv_addrs().is_empty(), "{file}");
+    let mut before = "";
+    for line in text.lines() {
+        if let Some((key, _)) = line.split_once('=').filter(|_| !line.starts_with('#')) {
+            let known = sections.into_iter().flatten().any(|one| one.name == key);
+            assert!(known, "{}: {key} is not known", file.display());
+            assert!(before.starts_with("# "), "{}: {line}", file.display());
+        }
+        before = line;
     }
 }

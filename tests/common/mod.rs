@@ -14,6 +14,7 @@
 #![allow(dead_code)] // each test binary uses its own part
 
 pub mod check;
+pub mod cluster;
 pub mod console;
 pub mod load;
 pub mod many;

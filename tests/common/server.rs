@@ -17,7 +17,7 @@ pub fn is_java() -> bool {
 
 /// A port with its four neighbours free (fast, HA and debug ports live there), below the kernel's
 /// ephemeral range so that no outgoing connection takes it meanwhile.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     loop {
         let step = NEXT.fetch_add(1, Ordering::Relaxed) + std::process::id();
@@ -30,14 +30,14 @@ fn free_port() -> u16 {
     }
 }
 
-/// One server process, its folder and what it printed.
-struct Process {
+/// One process and what it printed.
+pub struct Process {
     child: Option<Child>,
     log: PathBuf,
 }
 
 impl Process {
-    fn spawn(mut command: Command, log: PathBuf) -> Process {
+    pub fn spawn(mut command: Command, log: PathBuf) -> Process {
         let out = File::create(&log).expect("log file");
         let child = command
             .stdin(Stdio::null())
@@ -51,29 +51,29 @@ impl Process {
         }
     }
 
-    fn pid(&self) -> u32 {
+    pub fn pid(&self) -> u32 {
         self.child.as_ref().expect("running").id()
     }
 
-    fn log_text(&self) -> String {
+    pub fn log_text(&self) -> String {
         let bytes = std::fs::read(&self.log).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
     /// The exit code, if it has ended (a signal gives -1).
-    fn exited(&mut self) -> Option<i32> {
+    pub fn exited(&mut self) -> Option<i32> {
         let child = self.child.as_mut()?;
         let status = child.try_wait().expect("wait for a child")?;
         Some(status.code().unwrap_or(-1))
     }
 
-    fn signal(&self, signal: rustix::process::Signal) {
+    pub fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_raw(self.pid() as i32).expect("a pid");
         // An error means that it ended by itself just now; waiting tells.
         let _ = rustix::process::kill_process(pid, signal);
     }
 
-    fn kill(&mut self) {
+    pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();
@@ -81,7 +81,7 @@ impl Process {
     }
 
     /// SIGTERM, then waits: the exit code.
-    fn stop(&mut self) -> i32 {
+    pub fn stop(&mut self) -> i32 {
         self.signal(rustix::process::Signal::TERM);
         let log = self.log.clone();
         let code = eventually(&format!("end after SIGTERM, see {}", log.display()), || {
