@@ -132,7 +132,7 @@ fn masters_come_and_go_and_no_message_is_lost() {
             &format!("updateTopic -c DefaultCluster -t {TOPIC} -r 4 -w 4"),
         );
         until("the consumer has the new queues", async || {
-            consumer.queues().len() == 8
+            queues(&consumer) == 8
         })
         .await;
         let mut number = 40;
@@ -165,7 +165,7 @@ fn masters_come_and_go_and_no_message_is_lost() {
         .await;
         a.stop();
         until("the consumer lets go of it", async || {
-            consumer.queues().len() == 4
+            queues(&consumer) == 4
         })
         .await;
         send(&producer, number..number + 16).await;

@@ -81,6 +81,11 @@ impl Shared {
         for queue in gone {
             self.release(&queue).await;
         }
+        if !new.is_empty() {
+            // A broker that is new to the topic knows nothing of this group, and would refuse its pulls
+            // until the next heartbeat in turn (RebalancePushImpl.messageQueueChanged).
+            self.client.heartbeat_all().await;
+        }
         for queue in new {
             self.offsets.forget(&queue);
             match self.first_offset(&queue).await {
