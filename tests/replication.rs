@@ -352,3 +352,45 @@ fn an_operator_truncates_a_slave_of_another_history() {
     pair.stop();
     assert_same_log(&pair.master, pair.slave.as_ref().expect("slave"));
 }
+
+#[test]
+fn a_slave_serves_reads_and_sends_its_readers_back() {
+    let mut pair = Pair::start(&[]);
+    let client = prepare(pair.master.address());
+    for number in 0..10_i32 {
+        assert_eq!(send(&client, 0, &number.to_be_bytes()).0, 0);
+    }
+    pair.wait_in_sync();
+    pair.wait_mirrored(TOPIC);
+    let slave = Client::connect(pair.slave().address()).expect("connect");
+    let pull = |offset: i64| {
+        let ext = pull_ext(TOPIC, 0, offset, 0);
+        let answer = slave.call(PULL_MESSAGE, &ext, b"", PATIENCE);
+        let answer = answer.expect("an answer");
+        let next = answer.ext_number("nextBeginOffset");
+        (answer.code, next, answer.ext_number("suggestWhichBrokerId"))
+    };
+    eventually("the slave has them all", || (pull(9).0 == 0).then_some(()));
+    assert_eq!(pull(0), (0, 10, 0), "messages, and back to the master");
+    // It may be the slave that is behind: nobody's offset is corrected, and none waits here.
+    assert_eq!(pull(10), (20, 10, 0));
+    assert_eq!(pull(500), (20, 500, 0));
+    assert_eq!(pull(-7), (20, -7, 0));
+    pair.master.kill9();
+    eventually("the slave knows that its master is gone", || {
+        (pull(10) == (19, 10, 0)).then_some(())
+    });
+    assert_eq!(pull(3), (0, 10, 0));
+    assert_eq!(pull(500), (20, 500, 0));
+    pair.slave().stop();
+    pair.slave().set("offsetCheckInSlave", "true");
+    pair.slave().restart();
+    let slave = Client::connect(pair.slave().address()).expect("connect");
+    let ext = pull_ext(TOPIC, 0, 500, 0);
+    let answer = slave.call(PULL_MESSAGE, &ext, b"", PATIENCE);
+    let answer = answer.expect("an answer");
+    assert_eq!(
+        (answer.code, answer.ext_number("nextBeginOffset")),
+        (21, 10)
+    );
+}
