@@ -182,6 +182,24 @@ server_gone() {
   [ -z "$state" ] || { [ "$state" = Z ] && [ ${#tasks[@]} -le 1 ]; }
 }
 
+# compile_java: the programs of java/, on the published client; then `keyed VERB...` runs Keyed against $ns.
+compile_java() {
+  mkdir -p "$WORK/classes"
+  CLASSPATH_ALL="$WORK/classes:$KIT/rocketmq/conf:${KIT_CACHE:-$HOME/.cache/callboard-kit}/rocketmq/lib/*"
+  javac -nowarn -cp "$CLASSPATH_ALL" -d "$WORK/classes" "$HERE"/java/*.java >"$WORK/javac.out" 2>&1 ||
+    { cat "$WORK/javac.out"; die "javac failed"; }
+}
+
+keyed() {
+  NAMESRV_ADDR="$ns" timeout -k 5 300 java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 \
+    -Duser.home="$WORK" -Drocketmq.client.logRoot="$WORK/clientlogs" \
+    -Drmq.logback.configurationFile="$KIT/rocketmq/conf/quiet.logback.xml" \
+    -cp "$CLASSPATH_ALL" Keyed "$@" 2>&1 | sed '/SLF4J/d; s/^/    /'
+}
+
+# who SIDE: which program plays "ours" or "java" in a scenario's name.
+who() { if [ "$1" = java ]; then echo java; else echo "$SUT"; fi; }
+
 PASSED=0 FAILED=0
 ok() { PASSED=$((PASSED + 1)); echo "ok $*"; }
 not_ok() { FAILED=$((FAILED + 1)); echo "not ok $*"; }

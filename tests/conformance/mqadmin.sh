@@ -7,10 +7,7 @@
 need_kit java javac mvn
 need_server
 
-mkdir -p "$WORK/classes"
-CLASSPATH_ALL="$WORK/classes:$KIT/rocketmq/conf:${KIT_CACHE:-$HOME/.cache/callboard-kit}/rocketmq/lib/*"
-javac -nowarn -cp "$CLASSPATH_ALL" -d "$WORK/classes" "$HERE"/java/*.java >"$WORK/javac.out" 2>&1 ||
-  { cat "$WORK/javac.out"; die "javac failed"; }
+compile_java
 JVM=(java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 "-Duser.home=$WORK" "-Drocketmq.client.logRoot=$WORK/clientlogs"
   "-Drmq.logback.configurationFile=$KIT/rocketmq/conf/quiet.logback.xml" -cp "$CLASSPATH_ALL")
 

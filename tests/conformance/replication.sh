@@ -16,19 +16,7 @@ TOPIC=KeyedTopic GROUP=keyed_group LOAD=LoadTopic
 ns_port="$(free_port)"; ns="127.0.0.1:$ns_port"
 start_namesrv "$SUT" "$WORK/ns" "$ns_port"
 
-mkdir -p "$WORK/classes"
-CLASSPATH_ALL="$WORK/classes:$KIT/rocketmq/conf:${KIT_CACHE:-$HOME/.cache/callboard-kit}/rocketmq/lib/*"
-javac -nowarn -cp "$CLASSPATH_ALL" -d "$WORK/classes" "$HERE/java/Keyed.java" >"$WORK/javac.out" 2>&1 ||
-  { cat "$WORK/javac.out"; die "javac failed"; }
-
-keyed() {
-  NAMESRV_ADDR="$ns" timeout -k 5 300 java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 \
-    -Duser.home="$WORK" -Drocketmq.client.logRoot="$WORK/clientlogs" \
-    -Drmq.logback.configurationFile="$KIT/rocketmq/conf/quiet.logback.xml" \
-    -cp "$CLASSPATH_ALL" Keyed "$@" 2>&1 | sed '/SLF4J/d; s/^/    /'
-}
-
-who() { if [ "$1" = java ]; then echo java; else echo "$SUT"; fi; }
+compile_java
 
 # ha ADDRESS FIELD: a figure of code 907.
 ha() { "$SERVER/mqadmin" haStatus -b "$1" --json 2>/dev/null | tr ',{}[]' '\n' | sed -n "s/^ *\"$2\": *\([0-9-]*\).*/\1/p" | head -1; }

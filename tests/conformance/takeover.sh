@@ -19,20 +19,7 @@ ns_port="$(free_port)"; ns="127.0.0.1:$ns_port"
 # The Java NameServer for all: what is under test here is the store.
 start_namesrv java "$WORK/ns" "$ns_port"
 
-mkdir -p "$WORK/classes"
-CLASSPATH_ALL="$WORK/classes:$KIT/rocketmq/conf:${KIT_CACHE:-$HOME/.cache/callboard-kit}/rocketmq/lib/*"
-javac -nowarn -cp "$CLASSPATH_ALL" -d "$WORK/classes" "$HERE/java/Keyed.java" >"$WORK/javac.out" 2>&1 ||
-  { cat "$WORK/javac.out"; die "javac failed"; }
-
-keyed() {
-  NAMESRV_ADDR="$ns" timeout -k 5 300 java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 \
-    -Duser.home="$WORK" -Drocketmq.client.logRoot="$WORK/clientlogs" \
-    -Drmq.logback.configurationFile="$KIT/rocketmq/conf/quiet.logback.xml" \
-    -cp "$CLASSPATH_ALL" Keyed "$@" 2>&1 | sed '/SLF4J/d; s/^/    /'
-}
-
-# who SIDE: which program plays "ours" or "java" in a scenario's name.
-who() { if [ "$1" = java ]; then echo java; else echo "$SUT"; fi; }
+compile_java
 
 # leg NAME NUMBER: in a running broker, all earlier messages are verified, more are sent, some consumed.
 leg() {

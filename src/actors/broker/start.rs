@@ -217,17 +217,18 @@ fn identity(config: &BrokerConfig) -> Result<Identity, StartError> {
     })
 }
 
+fn bind_ip(config: &BrokerConfig) -> IpAddr {
+    let given = config.server.bind_address.parse();
+    given.unwrap_or(IpAddr::from([0, 0, 0, 0]))
+}
+
 /// Listens on the broker's port and on the "VIP" port beside it, as RocketMQ does.
 fn listen(
     net: &Net,
     config: &BrokerConfig,
     ctx: &Arc<BrokerContext>,
 ) -> Result<SocketAddr, StartError> {
-    let ip: IpAddr = config
-        .server
-        .bind_address
-        .parse()
-        .unwrap_or(IpAddr::from([0, 0, 0, 0]));
+    let ip = bind_ip(config);
     let port = config.broker.listen_port;
     let address = SocketAddr::new(ip, port);
     let factory = BrokerService::factory(Arc::clone(ctx));
@@ -249,11 +250,7 @@ fn start_ha(
     config: &BrokerConfig,
     ctx: &Arc<BrokerContext>,
 ) -> Result<Ha, StartError> {
-    let ip: IpAddr = config
-        .server
-        .bind_address
-        .parse()
-        .unwrap_or(IpAddr::from([0, 0, 0, 0]));
+    let ip = bind_ip(config);
     let address = SocketAddr::new(ip, config.store.ha_listen_port);
     let parts = HaParts {
         watermarks: ctx.store.watermarks.clone(),
