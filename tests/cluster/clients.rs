@@ -214,7 +214,7 @@ fn read(reader: &Reader, shared: &Shared) -> Vec<Operation> {
             };
             let end = &mut next[id as usize];
             // At times something old, to see whether it is still the same.
-            let is_new = *end == 0 || rng.between(0, 10) > 0;
+            let is_new = *end == 0 || rng.between(0, 40) > 0;
             let from = if is_new {
                 *end
             } else {

@@ -74,9 +74,23 @@ pub fn schedule(seed: u64, lasting_ms: u64, hosts: usize) -> Vec<Event> {
     for lane in 0..2 {
         let mut at = 300 + lane * 700;
         loop {
-            let from_ms = at + rng.between(200, 1_000);
-            let to_ms = from_ms + rng.between(400, 3_000);
-            let host = rng.between(0, hosts as u64) as usize;
+            let from_ms = at + rng.between(100, 800);
+            let to_ms = from_ms + rng.between(300, 2_500);
+            if to_ms >= lasting_ms {
+                break;
+            }
+            at = to_ms;
+            // Some rest between two faults of one host: it is to come back at times.
+            let is_free = |host: usize| {
+                !events.iter().any(|other| {
+                    other.host == host && other.from_ms < to_ms + 300 && from_ms < other.to_ms + 300
+                })
+            };
+            let free: Vec<usize> = (0..hosts).filter(|host| is_free(*host)).collect();
+            if free.is_empty() {
+                continue;
+            }
+            let host = free[rng.between(0, free.len() as u64) as usize];
             if kinds.is_empty() {
                 kinds = ALL.to_vec();
             }
@@ -84,23 +98,12 @@ pub fn schedule(seed: u64, lasting_ms: u64, hosts: usize) -> Vec<Event> {
             if host == NAMESRV && fault == Fault::DiskFull {
                 fault = Fault::Kill;
             }
-            if to_ms >= lasting_ms {
-                break;
-            }
-            let event = Event {
+            events.push(Event {
                 from_ms,
                 to_ms,
                 host,
                 fault,
-            };
-            at = to_ms;
-            // Some rest between two faults of one host: it is to come back at times.
-            let meets = |other: &Event| {
-                other.host == host && other.from_ms < to_ms + 300 && from_ms < other.to_ms + 300
-            };
-            if !events.iter().any(meets) {
-                events.push(event);
-            }
+            });
         }
     }
     events.sort_by_key(|event| event.from_ms);

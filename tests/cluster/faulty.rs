@@ -18,7 +18,12 @@ const PACE: Duration = Duration::from_millis(4);
 fn a_history_under_faults_holds() {
     let seed = Rng::seed_for_test("faults");
     let seconds = env_number("CALLBOARD_CLUSTER_SECONDS", 12);
-    let mut cluster = Cluster::start(2, "SYNC_MASTER");
+    let flush = if seed.is_multiple_of(2) {
+        "ASYNC_FLUSH"
+    } else {
+        "SYNC_FLUSH"
+    };
+    let mut cluster = Cluster::start(2, "SYNC_MASTER", &[("flushDiskType", flush)]);
     let schedule = schedule(seed, seconds * 1_000, cluster.hosts());
     println!(
         "schedule of seed {seed}, {seconds} s (host 0: NameServer, 1 3: masters, 2 4: slaves):"

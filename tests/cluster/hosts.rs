@@ -347,9 +347,11 @@ fn is_left_over(name: &str) -> bool {
     if digits.is_empty() || !rest[digits.len()..].starts_with('-') {
         return false;
     }
-    // The id may be another program's by now; this one is called after its test target.
-    let running = std::fs::read_to_string(format!("/proc/{digits}/comm"));
-    !running.is_ok_and(|name| name.starts_with("cluster"))
+    // The id may be another program's by now; this one is called after its test target. One that
+    // ended and was not waited for has no program any more.
+    let program = std::fs::read_link(format!("/proc/{digits}/exe")).unwrap_or_default();
+    let name = program.file_name().unwrap_or_default();
+    !name.to_string_lossy().starts_with("cluster")
 }
 
 /// Removes what tests that were killed left behind: servers, namespaces, links, disks.
@@ -359,8 +361,11 @@ fn sweep() {
         if is_left_over(name) {
             println!("removing {name} of a test that is gone");
             let servers = ip(&format!("netns pids {name}")).unwrap_or_default();
-            for server in servers.lines() {
-                let _ = run("kill", &["-9", server]);
+            for pid in servers.lines().filter_map(|line| line.parse().ok()) {
+                if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+                    // It may have ended by itself just now.
+                    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+                }
             }
             remove_link(name);
         }
@@ -378,6 +383,14 @@ fn sweep() {
             && is_left_over(source)
         {
             unmount(at);
+            // The disk lay in the test's temporary folder.
+            let of_test = |dir: &&Path| {
+                let name = dir.file_name().unwrap_or_default().to_string_lossy();
+                name.starts_with("callboard-test-")
+            };
+            if let Some(dir) = Path::new(at).ancestors().find(of_test) {
+                let _ = std::fs::remove_dir_all(dir);
+            }
         }
     }
 }
