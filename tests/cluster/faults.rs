@@ -6,6 +6,16 @@ use std::fmt;
 /// The host of the NameServer; it has no disk of its own.
 pub const NAMESRV: usize = 0;
 
+/// Whom a host is parted from: see [`Fault::Part`].
+pub fn partner(host: usize) -> usize {
+    match host {
+        NAMESRV => 1,
+        // Masters have odd numbers, and their slaves follow them.
+        master if master % 2 == 1 => master + 1,
+        slave => slave - 1,
+    }
+}
+
 /// What befalls a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -15,6 +25,9 @@ pub enum Fault {
     CutIn,
     /// Nobody hears it.
     CutOut,
+    /// A master and its slave do not hear each other; clients reach both. (The NameServer's host and
+    /// the first master's.)
+    Part,
     /// Packets come late.
     Slow,
     /// Packets get lost.
@@ -27,10 +40,11 @@ pub enum Fault {
     DiskFull,
 }
 
-const ALL: [Fault; 8] = [
+const ALL: [Fault; 9] = [
     Fault::Cut,
     Fault::CutIn,
     Fault::CutOut,
+    Fault::Part,
     Fault::Slow,
     Fault::Lossy,
     Fault::Pause,

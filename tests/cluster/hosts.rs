@@ -17,6 +17,9 @@ const DISK_LEN: &str = "128m";
 /// Names of what is made here begin with this and the process id.
 const PREFIX: &str = "cb";
 
+/// A link-layer address for private use that no host has.
+const NOBODY: &str = "02:00:00:00:00:01";
+
 /// Slower than the load is, so that packets queue up.
 const SLOW: [&[&str]; 2] = [
     &["netem", "delay", "150ms", "50ms"],
@@ -305,6 +308,21 @@ impl Host {
             .must_impair(&LOSSY, &[Direction::In, Direction::Out]);
     }
 
+    /// What it sends to another goes nowhere: to an address that no host has.
+    pub fn lose_sight_of(&self, other: &Host) {
+        let (name, ip_of_other) = (&self.link().name, other.place.ip);
+        let done = ip(&format!(
+            "-n {name} neigh replace {ip_of_other} lladdr {NOBODY} nud permanent dev eth0"
+        ));
+        done.unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    pub fn find_again(&self, other: &Host) {
+        let (name, ip_of_other) = (&self.link().name, other.place.ip);
+        // Two faults may have parted them, and the first that ended brought them together.
+        let _ = ip(&format!("-n {name} neigh del {ip_of_other} dev eth0"));
+    }
+
     /// The link is as new.
     pub fn heal(&self) {
         if let Some(link) = &self.link {
@@ -404,5 +422,60 @@ fn only_what_the_dead_left_is_swept() {
     assert!(is_left_over("cb4999999-0h3"));
     for foreign in ["cb", "cb1", "cbr0", "eth0", "cb-1", "docker0"] {
         assert!(!is_left_over(foreign), "{foreign} is not ours");
+    }
+}
+
+/// A fault that does nothing would make every test of faults pass.
+#[test]
+fn faults_do_harm_and_are_healed() {
+    use crate::common::server::{Folder, Namesrv};
+    use std::net::TcpStream;
+    use std::time::Duration;
+
+    let dir = Folder::new();
+    let network = Network::new();
+    let at = dir.0.join("disk");
+    let (one, other) = (network.host(Some(&at)), network.host(None));
+    if one.has_disk() {
+        one.fill_disk();
+        let full = std::fs::write(at.join("file"), [1; 10_000]);
+        assert!(full.is_err(), "room on a full disk");
+        one.free_disk();
+        std::fs::write(at.join("file"), [1; 10_000]).expect("room again");
+    }
+    if !network.has_links() {
+        return;
+    }
+    let server = Namesrv::start_at(one.place.clone(), &dir.0.join("namesrv"));
+    let address = server.address();
+    let is_reached = || TcpStream::connect_timeout(&address, Duration::from_millis(400)).is_ok();
+    let must_be_reached = || crate::common::eventually("reached", || is_reached().then_some(()));
+    let cuts: [&dyn Fn(); 3] = [&|| one.cut(), &|| one.cut_one_way(Direction::In), &|| {
+        one.cut_one_way(Direction::Out)
+    }];
+    for cut in cuts {
+        must_be_reached();
+        cut();
+        assert!(!is_reached(), "reached over a link that is cut");
+        one.heal();
+    }
+    must_be_reached();
+    for impair in [Host::slow, Host::lose_packets] {
+        impair(&one);
+        must_be_reached();
+        one.heal();
+    }
+    let from_other = || {
+        let open = format!("exec 3<>/dev/tcp/{}/{}", one.place.ip, address.port());
+        let flag = other.link().enter_flag();
+        run("nsenter", &[&flag, "timeout", "1", "bash", "-c", &open]).is_ok()
+    };
+    assert!(from_other());
+    for (from, to) in [(&one, &other), (&other, &one)] {
+        from.lose_sight_of(to);
+        assert!(!from_other(), "hosts that are parted");
+        assert!(is_reached(), "only the other one is out of sight");
+        from.find_again(to);
+        assert!(from_other(), "together again");
     }
 }

@@ -6,7 +6,7 @@ use crate::common::remoting::Client;
 use crate::common::requests::{GET_TOPIC_CONFIG, create_topic};
 use crate::common::server::{Broker, Folder, Namesrv};
 use crate::common::{PATIENCE, eventually};
-use crate::faults::{Event, Fault, NAMESRV};
+use crate::faults::{Event, Fault, NAMESRV, partner};
 use crate::history::{Entry, Queue, Replica};
 use crate::hosts::{Direction, Host, Network};
 use std::collections::BTreeMap;
@@ -205,11 +205,27 @@ impl Cluster {
                     }
                 });
             }
+            if fault == Fault::Part {
+                self.part(event.host, partner(event.host), is_begin);
+                continue;
+            }
             let node = &mut self.nodes[event.host];
             if is_begin {
                 node.begin(fault);
             } else {
                 node.end(fault);
+            }
+        }
+    }
+
+    /// Parts two hosts, or brings them together again.
+    fn part(&self, one: usize, other: usize, is_begin: bool) {
+        let (one, other) = (&self.nodes[one].host, &self.nodes[other].host);
+        for (from, to) in [(one, other), (other, one)] {
+            if is_begin {
+                from.lose_sight_of(to);
+            } else {
+                from.find_again(to);
             }
         }
     }
@@ -290,6 +306,7 @@ impl Node {
             Fault::Cut => self.host.cut(),
             Fault::CutIn => self.host.cut_one_way(Direction::In),
             Fault::CutOut => self.host.cut_one_way(Direction::Out),
+            Fault::Part => unreachable!("two hosts are parted by the cluster"),
             Fault::Slow => self.host.slow(),
             Fault::Lossy => self.host.lose_packets(),
             Fault::Pause => self.pause(),
