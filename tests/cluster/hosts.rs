@@ -3,19 +3,20 @@
 //! start.
 
 use crate::common::server::Place;
+use crate::leftovers::sweep;
 use std::fs::File;
 use std::io::Write;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, Once};
 
 /// Bytes of a host's disk: memory is taken for what is written only.
 const DISK_LEN: &str = "128m";
 
 /// Names of what is made here begin with this and the process id.
-const PREFIX: &str = "cb";
+pub const PREFIX: &str = "cb";
 
 /// A link-layer address for private use that no host has.
 const NOBODY: &str = "02:00:00:00:00:01";
@@ -40,6 +41,16 @@ const DEAF: [&[&str]; 2] = [
     &["tbf", "rate", "8bit", "burst", "1", "limit", "1"],
 ];
 
+/// Once, and past the test's captured output: who reads that all tests passed is to know.
+fn say_aloud(what: &str) {
+    static SAID: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    let mut said = SAID.lock().expect("what was said");
+    if !said.iter().any(|before| before == what) {
+        said.push(what.to_owned());
+        let _ = writeln!(std::io::stderr(), "{what}");
+    }
+}
+
 fn run(program: &str, args: &[&str]) -> Result<String, String> {
     let output = Command::new(program)
         .args(args)
@@ -54,7 +65,7 @@ fn run(program: &str, args: &[&str]) -> Result<String, String> {
     }
 }
 
-fn ip(args: &str) -> Result<String, String> {
+pub fn ip(args: &str) -> Result<String, String> {
     run("ip", &args.split_whitespace().collect::<Vec<_>>())
 }
 
@@ -91,7 +102,9 @@ impl Network {
         if let Err(why) = made {
             network.subnet = None;
             remove_network(&network.name);
-            println!("NETWORK NAMESPACES NOT AVAILABLE: links are not cut ({why})");
+            say_aloud(&format!(
+                "NETWORK NAMESPACES NOT AVAILABLE: links are not cut ({why})"
+            ));
         }
         network
     }
@@ -248,7 +261,7 @@ impl Disk {
                 at: at.to_path_buf(),
             }),
             Err(why) => {
-                println!("NO DISKS OF THEIR OWN: none gets full ({why})");
+                say_aloud(&format!("NO DISKS OF THEIR OWN: none gets full ({why})"));
                 None
             }
         }
@@ -282,6 +295,12 @@ pub struct Host {
 impl Host {
     fn link(&self) -> &Link {
         self.link.as_ref().expect("a link of its own")
+    }
+
+    /// Whether a command ends well there.
+    pub fn runs(&self, command: &[&str]) -> bool {
+        let flag = self.link().enter_flag();
+        run("nsenter", &[&[&*flag, "--"], command].concat()).is_ok()
     }
 
     pub fn has_disk(&self) -> bool {
@@ -340,142 +359,18 @@ impl Host {
     }
 }
 
-fn unmount(at: &str) {
+pub fn unmount(at: &str) {
     if let Err(error) = run("umount", &["-l", at]) {
         eprintln!("{error}");
     }
 }
 
-fn remove_link(name: &str) {
+pub fn remove_link(name: &str) {
     // The link goes with its namespace, later; its name is to be free now.
     let _ = ip(&format!("link del {name}"));
     let _ = ip(&format!("netns del {name}"));
 }
 
-fn remove_network(name: &str) {
+pub fn remove_network(name: &str) {
     let _ = ip(&format!("link del {name}"));
-}
-
-/// The network that something is named after, if the process that made it is gone.
-fn is_left_over(name: &str) -> bool {
-    let Some(rest) = name.strip_prefix(PREFIX) else {
-        return false;
-    };
-    let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
-    if digits.is_empty() || !rest[digits.len()..].starts_with('-') {
-        return false;
-    }
-    // The id may be another program's by now; this one is called after its test target. One that
-    // ended and was not waited for has no program any more.
-    let program = std::fs::read_link(format!("/proc/{digits}/exe")).unwrap_or_default();
-    let name = program.file_name().unwrap_or_default();
-    !name.to_string_lossy().starts_with("cluster")
-}
-
-/// Removes what tests that were killed left behind: servers, namespaces, links, disks.
-fn sweep() {
-    let spaces = ip("netns list").unwrap_or_default();
-    for name in spaces.lines().filter_map(|l| l.split_whitespace().next()) {
-        if is_left_over(name) {
-            println!("removing {name} of a test that is gone");
-            let servers = ip(&format!("netns pids {name}")).unwrap_or_default();
-            for pid in servers.lines().filter_map(|line| line.parse().ok()) {
-                if let Some(pid) = rustix::process::Pid::from_raw(pid) {
-                    // It may have ended by itself just now.
-                    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-                }
-            }
-            remove_link(name);
-        }
-    }
-    let links = ip("-o link show type bridge").unwrap_or_default();
-    for name in links.lines().filter_map(|l| l.split(": ").nth(1)) {
-        if is_left_over(name) {
-            remove_network(name);
-        }
-    }
-    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-    for line in mounts.lines() {
-        let mut words = line.split(' ');
-        if let (Some(source), Some(at)) = (words.next(), words.next())
-            && is_left_over(source)
-        {
-            unmount(at);
-            // The disk lay in the test's temporary folder.
-            let of_test = |dir: &&Path| {
-                let name = dir.file_name().unwrap_or_default().to_string_lossy();
-                name.starts_with("callboard-test-")
-            };
-            if let Some(dir) = Path::new(at).ancestors().find(of_test) {
-                let _ = std::fs::remove_dir_all(dir);
-            }
-        }
-    }
-}
-
-#[test]
-fn only_what_the_dead_left_is_swept() {
-    let own = std::process::id();
-    assert!(!is_left_over(&format!("cb{own}-0")), "it lives");
-    assert!(!is_left_over(&format!("cb{own}-0h3")), "it lives");
-    // No process has a number this high (`PID_MAX_LIMIT`).
-    assert!(is_left_over("cb4999999-0h3"));
-    for foreign in ["cb", "cb1", "cbr0", "eth0", "cb-1", "docker0"] {
-        assert!(!is_left_over(foreign), "{foreign} is not ours");
-    }
-}
-
-/// A fault that does nothing would make every test of faults pass.
-#[test]
-fn faults_do_harm_and_are_healed() {
-    use crate::common::server::{Folder, Namesrv};
-    use std::net::TcpStream;
-    use std::time::Duration;
-
-    let dir = Folder::new();
-    let network = Network::new();
-    let at = dir.0.join("disk");
-    let (one, other) = (network.host(Some(&at)), network.host(None));
-    if one.has_disk() {
-        one.fill_disk();
-        let full = std::fs::write(at.join("file"), [1; 10_000]);
-        assert!(full.is_err(), "room on a full disk");
-        one.free_disk();
-        std::fs::write(at.join("file"), [1; 10_000]).expect("room again");
-    }
-    if !network.has_links() {
-        return;
-    }
-    let server = Namesrv::start_at(one.place.clone(), &dir.0.join("namesrv"));
-    let address = server.address();
-    let is_reached = || TcpStream::connect_timeout(&address, Duration::from_millis(400)).is_ok();
-    let must_be_reached = || crate::common::eventually("reached", || is_reached().then_some(()));
-    let cuts: [&dyn Fn(); 3] = [&|| one.cut(), &|| one.cut_one_way(Direction::In), &|| {
-        one.cut_one_way(Direction::Out)
-    }];
-    for cut in cuts {
-        must_be_reached();
-        cut();
-        assert!(!is_reached(), "reached over a link that is cut");
-        one.heal();
-    }
-    must_be_reached();
-    for impair in [Host::slow, Host::lose_packets] {
-        impair(&one);
-        must_be_reached();
-        one.heal();
-    }
-    let from_other = || {
-        let open = format!("exec 3<>/dev/tcp/{}/{}", one.place.ip, address.port());
-        let flag = other.link().enter_flag();
-        run("nsenter", &[&flag, "timeout", "1", "bash", "-c", &open]).is_ok()
-    };
-    assert!(from_other());
-    for (from, to) in [(&one, &other), (&other, &one)] {
-        from.lose_sight_of(to);
-        assert!(!from_other(), "hosts that are parted");
-        assert!(is_reached(), "only the other one is out of sight");
-        from.find_again(to);
-        assert!(from_other(), "together again");
-    }
 }

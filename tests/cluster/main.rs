@@ -19,10 +19,13 @@
 mod common;
 
 mod checker;
+mod checker_tests;
 mod clients;
 mod double_write;
 mod faults;
 mod faulty;
 mod history;
 mod hosts;
+mod hosts_tests;
+mod leftovers;
 mod nodes;
