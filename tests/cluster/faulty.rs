@@ -9,7 +9,7 @@ use crate::faults::schedule;
 use crate::history::{Clock, Figures, History, Replica};
 use crate::nodes::{Cluster, QUEUES};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Between two messages of a writer: the load is not the point, and two cores are to carry it.
 const PACE: Duration = Duration::from_millis(4);
@@ -59,7 +59,12 @@ fn a_history_under_faults_holds() {
         }
     }
     cluster.suffer(&schedule);
-    cluster.wait_healed();
+    let begun = Instant::now();
+    cluster.wait_followed_by_all();
+    println!(
+        "all slaves follow {:?} after the last fault",
+        begun.elapsed()
+    );
     for pair in 0..cluster.pairs {
         // Service is back without anybody's help.
         clients.wait_acked(pair, 20);

@@ -3,7 +3,7 @@
 use crate::hosts::{PREFIX, ip, remove_link, remove_network, unmount};
 use std::path::Path;
 
-/// The network that something is named after, if the process that made it is gone.
+/// Whether something is named after a test process that is gone.
 fn is_left_over(name: &str) -> bool {
     let Some(rest) = name.strip_prefix(PREFIX) else {
         return false;

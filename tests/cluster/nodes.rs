@@ -18,8 +18,9 @@ const KEYS: &[(&str, &str)] = &[
     ("inSyncReplicas", "2"),
     ("slaveTimeout", "1000"),
     ("slaveReadEnable", "true"),
-    ("mappedFileSizeCommitLog", "4194304"),
-    ("mappedFileSizeConsumeQueue", "200000"),
+    // So small that faults fall beside the birth of files.
+    ("mappedFileSizeCommitLog", "1048576"),
+    ("mappedFileSizeConsumeQueue", "20000"),
     ("maxHashSlotNum", "5000"),
     ("maxIndexNum", "20000"),
     // A lost link is to be found within a run.
@@ -244,13 +245,20 @@ impl Cluster {
         fault
     }
 
-    /// Waits until all servers answer and all slaves have caught up.
-    pub fn wait_healed(&mut self) {
+    /// Waits until all servers answer and all slaves follow their masters.
+    pub fn wait_followed_by_all(&mut self) {
         for node in &mut self.nodes {
             node.wait_ready();
         }
         for pair in 0..self.pairs {
             self.wait_followed(pair);
+        }
+    }
+
+    /// Waits until all slaves hold what their masters hold, too; nobody may write meanwhile.
+    pub fn wait_healed(&mut self) {
+        self.wait_followed_by_all();
+        for pair in 0..self.pairs {
             self.wait_in_sync(pair);
         }
     }
