@@ -6,6 +6,7 @@ use super::requests::{GET_BROKER_HA_STATUS, GET_TOPIC_CONFIG, must};
 use super::server::{Broker, Folder, Namesrv};
 use super::{PATIENCE, console};
 use serde_json::Value;
+use std::net::SocketAddr;
 use std::path::Path;
 
 /// Keys of every broker of a pair: small segments, so that a log has several.
@@ -78,14 +79,7 @@ impl Pair {
 
     /// Waits until the slave holds all that the master holds now.
     pub fn wait_in_sync(&self) {
-        let master = Client::connect(self.master.address()).expect("connect");
-        eventually("the slave holds the master's log", || {
-            let status = ha_status(&master);
-            let end = status["masterCommitLogMaxOffset"].as_i64().expect("end");
-            let slaves = status["haConnectionInfo"].as_array().expect("slaves");
-            let held = slaves.iter().filter_map(|s| s["slaveAckOffset"].as_i64());
-            held.max().filter(|&held| held >= end && end > 0)
-        });
+        wait_in_sync(self.master.address());
     }
 
     /// Stops both, the slave first unless the log is to be drained to it.
@@ -95,6 +89,18 @@ impl Pair {
             slave.stop();
         }
     }
+}
+
+/// Waits until a slave holds all that its master holds now.
+pub fn wait_in_sync(master: SocketAddr) {
+    let master = Client::connect(master).expect("connect");
+    eventually("the slave holds the master's log", || {
+        let status = ha_status(&master);
+        let end = status["masterCommitLogMaxOffset"].as_i64().expect("end");
+        let slaves = status["haConnectionInfo"].as_array().expect("slaves");
+        let held = slaves.iter().filter_map(|s| s["slaveAckOffset"].as_i64());
+        held.max().filter(|&held| held >= end && end > 0)
+    });
 }
 
 /// What code 907 answers.

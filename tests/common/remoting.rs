@@ -113,7 +113,11 @@ pub fn read_frame(stream: &mut TcpStream) -> std::io::Result<Frame> {
 
 impl Client {
     pub fn connect(to: SocketAddr) -> std::io::Result<Client> {
-        let stream = TcpStream::connect_timeout(&to, Duration::from_secs(5))?;
+        Client::connect_within(to, Duration::from_secs(5))
+    }
+
+    pub fn connect_within(to: SocketAddr, timeout: Duration) -> std::io::Result<Client> {
+        let stream = TcpStream::connect_timeout(&to, timeout)?;
         stream.set_nodelay(true)?;
         let shared = Arc::new(Shared {
             pending: Mutex::new(Pending::default()),

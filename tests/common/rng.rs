@@ -6,11 +6,20 @@ pub struct Rng(u64);
 impl Rng {
     /// Seeds from `CALLBOARD_SEED`, else from the clock; prints the seed with the test's name.
     pub fn for_test(name: &str) -> Rng {
+        Rng(Rng::seed_for_test(name))
+    }
+
+    /// The seed alone, for what is to follow from it and nothing else.
+    pub fn seed_for_test(name: &str) -> u64 {
         let clock = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
             .map_or(1, |d| d.as_nanos() as u64);
         let seed = super::env_number("CALLBOARD_SEED", clock & 0xFFFF_FFFF);
         println!("{name}: CALLBOARD_SEED={seed}");
+        seed
+    }
+
+    pub fn seeded(seed: u64) -> Rng {
         Rng(seed)
     }
 

@@ -1,10 +1,10 @@
 //! NameServer and broker as real processes: started in a temporary folder on free ports, waited
-//! for, killed, restarted and stopped. Every process is killed when its handle is dropped.
+//! for, paused, killed, restarted and stopped. Every process is killed when its handle is dropped.
 
 use super::{PATIENCE, console, eventually};
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -27,6 +27,47 @@ pub fn free_port() -> u16 {
         if (port - 2..=port + 2).all(free) {
             return port;
         }
+    }
+}
+
+/// Where a server runs.
+#[derive(Clone, Debug)]
+pub struct Place {
+    pub ip: Ipv4Addr,
+    /// What is put before its command so that it runs there; it must `exec` the command.
+    pub enter: Vec<String>,
+}
+
+impl Place {
+    /// This machine, on its loopback interface.
+    pub fn here() -> Place {
+        Place {
+            ip: Ipv4Addr::LOCALHOST,
+            enter: Vec::new(),
+        }
+    }
+
+    fn at(&self, port: u16) -> SocketAddr {
+        SocketAddr::from((self.ip, port))
+    }
+
+    fn enter(&self, inner: Command) -> Command {
+        let Some((first, rest)) = self.enter.split_first() else {
+            return inner;
+        };
+        let mut command = Command::new(first);
+        command.args(rest).arg(inner.get_program());
+        command.args(inner.get_args());
+        for (key, value) in inner.get_envs() {
+            match value {
+                Some(value) => command.env(key, value),
+                None => command.env_remove(key),
+            };
+        }
+        if let Some(dir) = inner.get_current_dir() {
+            command.current_dir(dir);
+        }
+        command
     }
 }
 
@@ -109,29 +150,42 @@ impl Drop for Process {
 /// A NameServer.
 pub struct Namesrv {
     process: Process,
+    place: Place,
     pub port: u16,
     pub dir: PathBuf,
 }
 
 impl Namesrv {
     pub fn start(dir: &Path) -> Namesrv {
+        Namesrv::start_at(Place::here(), &dir.join("namesrv"))
+    }
+
+    /// As [`Namesrv::start`], in a folder of its own at some other place.
+    pub fn start_at(place: Place, dir: &Path) -> Namesrv {
         let port = free_port();
-        let dir = dir.join("namesrv");
+        let dir = dir.to_path_buf();
         std::fs::create_dir_all(&dir).expect("folder");
         let conf = format!(
             "listenPort={port}\nkvConfigPath={d}/kvConfig.json\n\
-             configStorePath={d}/namesrv.properties\ndebugAllowCrash={}\n",
+             configStorePath={d}/namesrv.properties\ndebugAllowCrash={}\n\
+             debugListenAddr={}\n",
             !is_java(),
+            place.at(port + 1),
             d = dir.display()
         );
         std::fs::write(dir.join("namesrv.conf"), conf).expect("namesrv.conf");
-        let process = Self::spawn(&dir);
-        let mut namesrv = Namesrv { process, port, dir };
+        let process = Self::spawn(&place, &dir);
+        let mut namesrv = Namesrv {
+            process,
+            place,
+            port,
+            dir,
+        };
         namesrv.wait_ready();
         namesrv
     }
 
-    fn spawn(dir: &Path) -> Process {
+    fn spawn(place: &Place, dir: &Path) -> Process {
         let conf = dir.join("namesrv.conf");
         let mut command = if is_java() {
             java(dir, "org.apache.rocketmq.namesrv.NamesrvStartup", "128m")
@@ -143,10 +197,10 @@ impl Namesrv {
             .arg(conf)
             .current_dir(dir)
             .env("HOME", dir);
-        Process::spawn(command, dir.join("namesrv.out"))
+        Process::spawn(place.enter(command), dir.join("namesrv.out"))
     }
 
-    fn wait_ready(&mut self) {
+    pub fn wait_ready(&mut self) {
         let address = self.address();
         eventually("NameServer accepts", || {
             assert!(
@@ -159,11 +213,11 @@ impl Namesrv {
     }
 
     pub fn address(&self) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], self.port))
+        self.place.at(self.port)
     }
 
     pub fn console(&self) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], self.port + 1))
+        self.place.at(self.port + 1)
     }
 
     pub fn is_running(&mut self) -> bool {
@@ -175,14 +229,30 @@ impl Namesrv {
     }
 
     pub fn restart(&mut self) {
-        self.process = Self::spawn(&self.dir);
+        self.respawn();
         self.wait_ready();
+    }
+
+    /// Starts again and waits for nothing.
+    pub fn respawn(&mut self) {
+        self.process = Self::spawn(&self.place, &self.dir);
+    }
+
+    /// SIGSTOP: it holds its connections and does nothing.
+    pub fn pause(&self) {
+        self.process.signal(rustix::process::Signal::STOP);
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) {
+        self.process.signal(rustix::process::Signal::CONT);
     }
 }
 
 /// A broker, with its store in a folder of its own.
 pub struct Broker {
     process: Process,
+    place: Place,
     pub port: u16,
     pub dir: PathBuf,
     conf: PathBuf,
@@ -199,7 +269,18 @@ impl Broker {
 
     /// As [`Broker::start`], in a folder of its own: for tests with several brokers.
     pub fn start_in(dir: &Path, namesrv: SocketAddr, extra: &[(&str, &str)]) -> Broker {
+        Broker::start_at(Place::here(), dir, namesrv, extra)
+    }
+
+    /// As [`Broker::start_in`], at some other place.
+    pub fn start_at(
+        place: Place,
+        dir: &Path,
+        namesrv: SocketAddr,
+        extra: &[(&str, &str)],
+    ) -> Broker {
         let port = free_port();
+        let ip = place.ip.to_string();
         let dir = dir.to_path_buf();
         std::fs::create_dir_all(&dir).expect("folder");
         let store = dir.join("store");
@@ -208,8 +289,8 @@ impl Broker {
             ("brokerClusterName", "DefaultCluster"),
             ("brokerName", "broker-a"),
             ("brokerId", "0"),
-            ("brokerIP1", "127.0.0.1"),
-            ("brokerIP2", "127.0.0.1"),
+            ("brokerIP1", ip.as_str()),
+            ("brokerIP2", ip.as_str()),
             ("brokerFastFailureEnable", "false"),
             // Larger answers to one pull, so that the check of what is stored is quick.
             ("maxTransferCountOnMessageInMemory", "1024"),
@@ -227,6 +308,7 @@ impl Broker {
         );
         if !is_java() {
             keys.insert("debugAllowCrash", "true".to_string());
+            keys.insert("debugListenAddr", place.at(port + 2).to_string());
         }
         for (key, value) in extra {
             keys.insert(key, (*value).to_string());
@@ -236,18 +318,19 @@ impl Broker {
         std::fs::write(&conf, text).expect("broker.conf");
         let started = Instant::now();
         let mut broker = Broker {
-            process: Self::spawn(&dir, &conf, namesrv),
+            process: Self::spawn(&place, &dir, &conf, namesrv),
+            place,
             port,
             dir,
             conf,
             namesrv,
             ready_after: Duration::ZERO,
         };
-        broker.wait_ready(started);
+        broker.wait_ready_since(started);
         broker
     }
 
-    fn spawn(dir: &Path, conf: &Path, namesrv: SocketAddr) -> Process {
+    fn spawn(place: &Place, dir: &Path, conf: &Path, namesrv: SocketAddr) -> Process {
         let mut command = if is_java() {
             java(dir, "org.apache.rocketmq.broker.BrokerStartup", "512m")
         } else {
@@ -259,11 +342,16 @@ impl Broker {
             .args(["-n", &namesrv.to_string()])
             .current_dir(dir)
             .env("HOME", dir);
-        Process::spawn(command, dir.join("broker.out"))
+        Process::spawn(place.enter(command), dir.join("broker.out"))
+    }
+
+    /// Waits until it is ready, after [`Broker::respawn`].
+    pub fn wait_ready(&mut self) {
+        self.wait_ready_since(Instant::now());
     }
 
     /// Ready = it said so, and its debug endpoint says so too.
-    fn wait_ready(&mut self, started: Instant) {
+    fn wait_ready_since(&mut self, started: Instant) {
         let console = self.console();
         eventually("broker ready", || {
             if let Some(code) = self.process.exited() {
@@ -278,11 +366,11 @@ impl Broker {
     }
 
     pub fn address(&self) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], self.port))
+        self.place.at(self.port)
     }
 
     pub fn console(&self) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], self.port + 2))
+        self.place.at(self.port + 2)
     }
 
     pub fn store(&self) -> PathBuf {
@@ -330,12 +418,27 @@ impl Broker {
 
     /// Starts again on the same folder and port.
     pub fn restart(&mut self) {
+        let started = Instant::now();
+        self.respawn();
+        self.wait_ready_since(started);
+    }
+
+    /// Starts again and waits for nothing.
+    pub fn respawn(&mut self) {
         assert!(self.process.child.is_none(), "still running");
         let kept = self.dir.join("broker.out.before");
         let _ = std::fs::rename(self.dir.join("broker.out"), kept);
-        let started = Instant::now();
-        self.process = Self::spawn(&self.dir, &self.conf, self.namesrv);
-        self.wait_ready(started);
+        self.process = Self::spawn(&self.place, &self.dir, &self.conf, self.namesrv);
+    }
+
+    /// SIGSTOP: it holds its connections and does nothing.
+    pub fn pause(&self) {
+        self.process.signal(rustix::process::Signal::STOP);
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) {
+        self.process.signal(rustix::process::Signal::CONT);
     }
 
     /// Anonymous resident memory in bytes, from /proc.
