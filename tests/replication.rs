@@ -394,3 +394,41 @@ fn a_slave_serves_reads_and_sends_its_readers_back() {
         (21, 10)
     );
 }
+
+#[test]
+fn a_slave_that_was_away_for_too_long_says_so_and_can_begin_anew() {
+    let mut pair = Pair::start(&[("fileReservedTime", "0"), ("cleanResourceInterval", "100")]);
+    let client = prepare(pair.master.address());
+    assert_eq!(send(&client, 0, b"both have it").0, 0);
+    pair.wait_in_sync();
+    pair.slave().stop();
+    // Three segments later the master lets go of the first.
+    let load = Load::start(pair.master.address(), &options(0));
+    load.wait_acked(16_000);
+    let reports = load.stop();
+    assert!(reports.iter().all(|report| report.refused.is_empty()));
+    let log = pair.master.store().join("commitlog");
+    let first = log.join("00000000000000000000");
+    eventually("the master deletes its oldest segment", || {
+        must(client.call(329, &[], b"", PATIENCE), "delete expired");
+        (!first.exists()).then_some(())
+    });
+    pair.slave().restart();
+    eventually("the slave says what is wrong", || {
+        let state = follower_state(pair.slave.as_ref().expect("slave"));
+        state.contains("begin behind it").then_some(())
+    });
+    pair.slave().stop();
+    std::fs::remove_dir_all(pair.slave().store()).expect("an empty store");
+    pair.slave().restart();
+    pair.wait_in_sync();
+    assert!(
+        !pair
+            .slave()
+            .store()
+            .join("commitlog/00000000000000000000")
+            .exists()
+    );
+    pair.stop();
+    assert_same_log(&pair.master, pair.slave.as_ref().expect("slave"));
+}

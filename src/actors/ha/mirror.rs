@@ -37,6 +37,7 @@ use crate::{
             topic_config::TopicConfigSerializeWrapper,
         },
         fastjson,
+        header::offset::UpdateConsumerOffsetRequestHeader,
     },
     store::epoch::EpochFile,
 };
@@ -277,8 +278,9 @@ async fn copy(parts: &MirrorParts, master: &str) -> Result<(), String> {
     if topics.data_version != source.topics.version() {
         take_topics(source, topics).await?;
     }
-    let offsets: ConsumerOffsetTable =
+    let mut offsets: ConsumerOffsetTable =
         table(parts, master, RequestCode::GetAllConsumerOffset).await?;
+    hand_back(parts, master, &mut offsets).await?;
     for (key, queues) in offsets.offset_table {
         let Some((topic, group)) = key.split_once('@') else {
             continue;
@@ -302,6 +304,39 @@ async fn copy(parts: &MirrorParts, master: &str) -> Result<(), String> {
     let modes = table(parts, master, RequestCode::GetAllMessageRequestMode).await?;
     let taken = source.subscriptions.mirror_modes(modes).await;
     taken.map_err(|error| error.to_string())
+}
+
+/// Commits at a Java master what clients committed here while it was away, unless they committed there
+/// since; in its table as well, which was asked for before. What it does not take, as it does not know
+/// the group yet, is tried again with the next copy.
+async fn hand_back(
+    parts: &MirrorParts,
+    master: &str,
+    theirs: &mut ConsumerOffsetTable,
+) -> Result<(), String> {
+    let table = parts.source.offsets.table();
+    let mut taken = Vec::new();
+    for commit in table.own_commits(COMMITS_PER_REQUEST_MAX) {
+        let offset = &commit.offset;
+        let key = format!("{}@{}", offset.topic, offset.group);
+        let queues = theirs.offset_table.entry(key).or_default();
+        if queues.get(&offset.queue_id).copied().unwrap_or(-1) == commit.base {
+            let header = UpdateConsumerOffsetRequestHeader {
+                consumer_group: offset.group.as_str().into(),
+                topic: offset.topic.as_str().into(),
+                queue_id: offset.queue_id,
+                commit_offset: offset.offset,
+            };
+            let request = RemotingCommand::request(RequestCode::UpdateConsumerOffset, &header);
+            if checked(call(parts, master, request).await?).is_err() {
+                continue;
+            }
+            queues.insert(offset.queue_id, offset.offset);
+        }
+        taken.push(commit);
+    }
+    table.commits_taken(&taken);
+    Ok(())
 }
 
 async fn table<T: DeserializeOwned>(

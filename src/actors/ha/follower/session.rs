@@ -167,7 +167,9 @@ impl Session {
         let mut buf = BytesMut::new();
         loop {
             if buf.capacity() - buf.len() < READ_LEN / 4 {
-                buf.reserve(READ_LEN);
+                // No more than it had at first: then its memory is used again, what came before being
+                // written and dropped by now.
+                buf.reserve(READ_LEN.saturating_sub(buf.len()).max(READ_LEN / 4));
             }
             let policy = *self.parts.ha.policy.load_full();
             let read = tokio::select! {
