@@ -40,6 +40,7 @@ import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
  *   verify  TOPIC LEDGER                     every message by pull (content, place), key, unique key and offset id
  *   consume TOPIC GROUP MAX CONSUMED         from the committed offsets, at most MAX, commits, appends the numbers
  *   slave   TOPIC LEDGER                     every message by pull from a slave whose master is gone, and by key
+ *   commit  TOPIC GROUP BROKER QUEUE OFFSET  commits one offset, at the slave when there is no master
  *   account LEDGER CONSUMED                  every sent number was consumed, none twice
  *   hold    TOPIC PGROUP CGROUP              a producer and a push consumer that stay until standard input ends
  * </pre>
@@ -57,6 +58,7 @@ public class Keyed {
         case "verify": verify(a[1], a[2]); break;
         case "consume": consume(a[1], a[2], Integer.parseInt(a[3]), a[4]); break;
         case "slave": slave(a[1], a[2]); break;
+        case "commit": commit(a[1], a[2], new MessageQueue(a[1], a[3], Integer.parseInt(a[4])), Long.parseLong(a[5])); break;
         case "account": account(a[1], a[2]); break;
         case "hold": hold(a[1], a[2], a[3]); break;
         default: throw new IllegalArgumentException(a[0]);
@@ -308,6 +310,17 @@ public class Keyed {
       }
     }
     System.out.println("consumed " + taken + " from " + begin + " to " + end);
+  }
+
+  static void commit(String topic, String group, MessageQueue queue, long offset) throws Exception {
+    DefaultMQPullConsumer c = puller(group);
+    eventually("route of " + topic, () -> c.fetchSubscribeMessageQueues(topic).isEmpty() ? null : topic);
+    eventually("commit of " + offset, () -> {
+      c.updateConsumeOffset(queue, offset);
+      c.getOffsetStore().persist(queue);
+      return c.fetchConsumeOffset(queue, true) == offset ? offset : null;
+    });
+    System.out.println("committed " + offset);
   }
 
   static void account(String ledger, String consumed) throws Exception {
