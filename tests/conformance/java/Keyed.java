@@ -41,6 +41,8 @@ import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
  *   consume TOPIC GROUP MAX CONSUMED         from the committed offsets, at most MAX, commits, appends the numbers
  *   slave   TOPIC LEDGER                     every message by pull from a slave whose master is gone, and by key
  *   commit  TOPIC GROUP BROKER QUEUE OFFSET  commits one offset, at the slave when there is no master
+ *   ticks   TOPIC GROUP BROKER SECONDS       commits the ms since 1970 again and again for so long
+ *   offset  TOPIC GROUP BROKER               prints what is committed, of a master or a slave
  *   account LEDGER CONSUMED                  every sent number was consumed, none twice
  *   hold    TOPIC PGROUP CGROUP              a producer and a push consumer that stay until standard input ends
  * </pre>
@@ -59,6 +61,8 @@ public class Keyed {
         case "consume": consume(a[1], a[2], Integer.parseInt(a[3]), a[4]); break;
         case "slave": slave(a[1], a[2]); break;
         case "commit": commit(a[1], a[2], new MessageQueue(a[1], a[3], Integer.parseInt(a[4])), Long.parseLong(a[5])); break;
+        case "ticks": ticks(a[1], a[2], new MessageQueue(a[1], a[3], 0), Integer.parseInt(a[4])); break;
+        case "offset": offset(a[1], a[2], new MessageQueue(a[1], a[3], 0)); break;
         case "account": account(a[1], a[2]); break;
         case "hold": hold(a[1], a[2], a[3]); break;
         default: throw new IllegalArgumentException(a[0]);
@@ -321,6 +325,24 @@ public class Keyed {
       return c.fetchConsumeOffset(queue, true) == offset ? offset : null;
     });
     System.out.println("committed " + offset);
+  }
+
+  static void ticks(String topic, String group, MessageQueue queue, int seconds) throws Exception {
+    DefaultMQPullConsumer c = puller(group);
+    eventually("route of " + topic, () -> c.fetchSubscribeMessageQueues(topic).isEmpty() ? null : topic);
+    long last = 0;
+    for (long end = System.currentTimeMillis() + seconds * 1000L; System.currentTimeMillis() < end; Thread.sleep(100)) {
+      last = System.currentTimeMillis();
+      c.updateConsumeOffset(queue, last);
+      c.getOffsetStore().persist(queue);
+    }
+    System.out.println("ticked " + last);
+  }
+
+  static void offset(String topic, String group, MessageQueue queue) throws Exception {
+    DefaultMQPullConsumer c = puller(group);
+    eventually("route of " + topic, () -> c.fetchSubscribeMessageQueues(topic).isEmpty() ? null : topic);
+    System.out.println("offset " + c.fetchConsumeOffset(queue, true));
   }
 
   static void account(String ledger, String consumed) throws Exception {
