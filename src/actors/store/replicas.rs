@@ -14,15 +14,11 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
-use crate::actors::kernel::now_ms;
-
 /// One connection of a slave.
 #[derive(Debug)]
 pub struct Replica {
     /// Where it comes from.
     pub peer: SocketAddr,
-    /// When it came, ms.
-    pub since_ms: u64,
     /// What it holds for certain: bytes below this were sent on this connection and acknowledged.
     acked: AtomicI64,
     /// What it says that it holds.
@@ -41,7 +37,6 @@ impl Replica {
     fn new(peer: SocketAddr) -> Self {
         Self {
             peer,
-            since_ms: now_ms(),
             acked: AtomicI64::new(0),
             reported: AtomicI64::new(-1),
             next: AtomicI64::new(-1),

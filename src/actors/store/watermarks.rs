@@ -74,11 +74,6 @@ impl Watermarks {
         self.replicas.held_by(slaves)
     }
 
-    /// Slaves that have to hold a record before it is visible.
-    pub fn slaves_needed(&self) -> usize {
-        self.when.slaves
-    }
-
     /// On a slave: behind the last whole record; the log may end inside the next one.
     pub fn whole(&self) -> i64 {
         self.whole.load(Ordering::Acquire).min(self.appended())
