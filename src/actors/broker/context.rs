@@ -173,9 +173,10 @@ pub struct BrokerContext {
 }
 
 impl BrokerContext {
-    /// Whether this broker is a master.
+    /// Whether this broker is a master: its number tells, for the configuration forces a master's to 0
+    /// and a slave's above it.
     pub fn is_master(&self) -> bool {
-        self.config.load().is_master()
+        self.identity.broker_id == 0
     }
 
     /// How replication is.

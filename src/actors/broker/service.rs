@@ -36,6 +36,9 @@ impl BrokerService {
 
     /// Whether a slave refuses the request before anything else (`rejectRequest` of the processors).
     fn is_for_master(&self, code: RequestCode) -> bool {
+        if self.ctx.is_master() {
+            return false;
+        }
         let is_send = matches!(
             code,
             RequestCode::SendMessage
@@ -47,11 +50,7 @@ impl BrokerService {
             code,
             RequestCode::PullMessage | RequestCode::LitePullMessage
         );
-        if !is_send && !is_pull {
-            return false;
-        }
-        let config = self.ctx.config.load();
-        !config.is_master() && (is_send || !config.broker.slave_read_enable)
+        is_send || (is_pull && !self.ctx.config.load().broker.slave_read_enable)
     }
 
     fn control(&self, code: RequestCode, request: RemotingCommand, conn: &Arc<ConnectionHandle>) {

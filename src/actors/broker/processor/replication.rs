@@ -38,8 +38,7 @@ pub async fn mirror(
     request: &RemotingCommand,
 ) -> Result<RemotingCommand, Refusal> {
     let question: MirrorRequest = mirror::decode(&request.body).map_err(wrong)?;
-    let config = ctx.config.load_full();
-    if !config.is_master() {
+    if !ctx.is_master() {
         return Err(wrong("this broker is a slave itself".to_owned()));
     }
     for commit in question.commits.iter().take(COMMITS_PER_REQUEST_MAX) {
