@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use callboard::{
     client::{RemotingClient, RemotingConfig},
     protocol::{
-        RemotingCommand, RequestCode, ResponseCode,
+        RemotingCommand, RequestCode,
         body::{
             DataVersion,
             register_broker::{RegisterBrokerBody, body_crc32},
@@ -99,21 +99,13 @@ impl Broker {
     }
 
     async fn register(&self, namesrv: &str) -> Result<(), String> {
-        let answer = self.client.call(namesrv, self.request.clone(), PATIENCE);
-        checked(answer.await.map_err(|error| error.to_string())?).map(drop)
+        let answer = self.client.ask(namesrv, self.request.clone(), PATIENCE);
+        answer.await.map(drop).map_err(|error| error.to_string())
     }
 }
 
 fn topic_name(number: usize) -> String {
     format!("Topic-of-a-usual-name-{number}")
-}
-
-fn checked(answer: RemotingCommand) -> Result<RemotingCommand, String> {
-    if answer.code == ResponseCode::Success.code() {
-        return Ok(answer);
-    }
-    let remark = answer.remark.as_deref().unwrap_or_default();
-    Err(format!("answered {} {remark}", answer.code))
 }
 
 /// All brokers once; the bytes of their bodies.
@@ -157,8 +149,8 @@ pub(super) async fn run(args: &Namesrv) -> Result<(), String> {
         };
         let request = RemotingCommand::request(RequestCode::GetRouteinfoByTopic, &header);
         let asked = Instant::now();
-        let answer = client.call(&args.namesrv, request, PATIENCE).await;
-        let answer = checked(answer.map_err(|error| error.to_string())?)?;
+        let answer = client.ask(&args.namesrv, request, PATIENCE).await;
+        let answer = answer.map_err(|error| error.to_string())?;
         answer_us.saturating_record(asked.elapsed().as_micros() as u64);
         route_bytes += answer.body.len() as u64;
         routes += 1;

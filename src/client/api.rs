@@ -35,6 +35,18 @@ pub(crate) fn success(addr: &str, answer: RemotingCommand) -> Result<RemotingCom
     ))
 }
 
+impl RemotingClient {
+    /// As [`call`](Self::call), and an answer whose code is not SUCCESS is an error.
+    pub async fn ask(
+        &self,
+        addr: &str,
+        request: RemotingCommand,
+        timeout: Duration,
+    ) -> Result<RemotingCommand, ClientError> {
+        success(addr, self.call(addr, request, timeout).await?)
+    }
+}
+
 /// A number in an answer's header.
 pub(crate) fn number(
     addr: &str,

@@ -38,9 +38,16 @@ pub enum Fault {
     Kill,
     /// The disk has no more room.
     DiskFull,
+    /// The clock is set forward, and right again at the end: it then goes back.
+    ClockAhead,
+    /// The clock is set back.
+    ClockBack,
 }
 
-const ALL: [Fault; 9] = [
+/// Seconds that a wrong clock is off: more than any interval of brokers and NameServers.
+pub const CLOCK_OFF: i64 = 300;
+
+const ALL: [Fault; 11] = [
     Fault::Cut,
     Fault::CutIn,
     Fault::CutOut,
@@ -50,11 +57,17 @@ const ALL: [Fault; 9] = [
     Fault::Pause,
     Fault::Kill,
     Fault::DiskFull,
+    Fault::ClockAhead,
+    Fault::ClockBack,
 ];
 
 impl Fault {
     pub fn needs_link(self) -> bool {
-        !matches!(self, Fault::Pause | Fault::Kill | Fault::DiskFull)
+        !matches!(self, Fault::Pause | Fault::Kill | Fault::DiskFull) && !self.needs_clock()
+    }
+
+    pub fn needs_clock(self) -> bool {
+        matches!(self, Fault::ClockAhead | Fault::ClockBack)
     }
 }
 

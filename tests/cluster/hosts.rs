@@ -2,7 +2,8 @@
 //! can be filled. All of it is gone with its handles; what a killed test left is removed at the next
 //! start.
 
-use crate::common::server::Place;
+use crate::clocks::FakeClock;
+use crate::common::server::{Folder, Place};
 use crate::leftovers::sweep;
 use std::fs::File;
 use std::io::Write;
@@ -76,6 +77,8 @@ pub struct Network {
     /// The first three bytes of its addresses; none on loopback.
     subnet: Option<[u8; 3]>,
     hosts: AtomicU32,
+    /// What the hosts' clocks show.
+    clocks: Folder,
 }
 
 impl Network {
@@ -89,6 +92,7 @@ impl Network {
             name,
             subnet: None,
             hosts: AtomicU32::new(0),
+            clocks: Folder::new(),
         };
         let forbidden = std::env::var_os("CALLBOARD_CLUSTER_LOOPBACK").is_some();
         let made = if forbidden {
@@ -129,14 +133,20 @@ impl Network {
             let ip = Ipv4Addr::from([a, b, c, number as u8 + 1]);
             Link::new(&self.name, number, ip).unwrap_or_else(|error| panic!("{error}"))
         });
-        let place = link.as_ref().map_or_else(Place::here, |link| Place {
+        let mut place = link.as_ref().map_or_else(Place::here, |link| Place {
             ip: link.ip,
             enter: vec!["nsenter".into(), link.enter_flag(), "--".into()],
         });
+        let clock = FakeClock::new(self.clocks.0.join(number.to_string()));
+        match &clock {
+            Some(clock) => place.enter.extend(clock.enter()),
+            None => say_aloud("NO CLOCKS OF THEIR OWN: none goes wrong (libfaketime is not here)"),
+        }
         Host {
             place,
             link,
             disk: disk.and_then(|at| Disk::mount(&self.name, at)),
+            clock,
         }
     }
 }
@@ -290,6 +300,7 @@ pub struct Host {
     pub place: Place,
     link: Option<Link>,
     disk: Option<Disk>,
+    clock: Option<FakeClock>,
 }
 
 impl Host {
@@ -305,6 +316,16 @@ impl Host {
 
     pub fn has_disk(&self) -> bool {
         self.disk.is_some()
+    }
+
+    pub fn has_clock(&self) -> bool {
+        self.clock.is_some()
+    }
+
+    /// Its clock shows so many seconds more than the true time; 0 sets it right.
+    pub fn set_clock(&self, offset_seconds: i64) {
+        let clock = self.clock.as_ref().expect("a clock of its own");
+        clock.set(offset_seconds);
     }
 
     /// Nothing comes in or goes out any more.

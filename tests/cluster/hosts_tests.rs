@@ -2,8 +2,10 @@
 
 use crate::common::eventually;
 use crate::common::server::{Folder, Namesrv};
+use crate::faults::CLOCK_OFF;
 use crate::hosts::{Direction, Host, Network};
 use std::net::TcpStream;
+use std::process::Command;
 use std::time::Duration;
 
 /// A fault that does nothing would make every test of faults pass.
@@ -19,6 +21,27 @@ fn faults_do_harm_and_are_healed() {
         assert!(full.is_err(), "room on a full disk");
         one.free_disk();
         std::fs::write(at.join("file"), [1; 10_000]).expect("room again");
+    }
+    if one.has_clock() {
+        let shows = || {
+            let (first, rest) = one.place.enter.split_first().expect("a command");
+            let mut date = Command::new(first);
+            let said = date
+                .args(rest)
+                .args(["date", "+%s"])
+                .output()
+                .expect("date");
+            let text = String::from_utf8(said.stdout).expect("text");
+            text.trim().parse::<i64>().expect("seconds")
+        };
+        let is_off_by = |seconds: i64| {
+            let now = std::time::UNIX_EPOCH.elapsed().expect("a time").as_secs() as i64;
+            (shows() - now - seconds).abs() < 100
+        };
+        for off in [0, CLOCK_OFF, -CLOCK_OFF, 0] {
+            one.set_clock(off);
+            assert!(is_off_by(off), "a clock that was set by {off} s");
+        }
     }
     if !network.has_links() {
         return;

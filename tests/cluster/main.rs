@@ -4,7 +4,8 @@
 //! Each host is a network namespace of its own, joined to the others and to the test by a bridge.
 //! Where those cannot be made (it takes root, `ip`, `tc` and `nsenter`) all run on loopback; then
 //! `NETWORK NAMESPACES NOT AVAILABLE: links are not cut` is said, and hosts are only paused and
-//! killed.
+//! killed. Where libfaketime is installed their clocks go wrong, too; else `NO CLOCKS OF THEIR OWN` is
+//! said.
 //!
 //! Environment, beside that of `tests/common`:
 //!
@@ -14,6 +15,7 @@
 //! | `CALLBOARD_ROUNDS` | how often a master is lost in each double-write test; 1 without it |
 //! | `CALLBOARD_CLUSTER_SECONDS` | how long the schedule of faults goes on; 12 without it |
 //! | `CALLBOARD_CLUSTER_LOOPBACK` | no namespaces although they could be made |
+//! | `LIBFAKETIME` | the library, where it is in no usual place |
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -21,6 +23,7 @@ mod common;
 mod checker;
 mod checker_tests;
 mod clients;
+mod clocks;
 mod double_write;
 mod faults;
 mod faulty;

@@ -6,7 +6,7 @@ use crate::common::remoting::Client;
 use crate::common::requests::{GET_TOPIC_CONFIG, create_topic};
 use crate::common::server::{Broker, Folder, Namesrv};
 use crate::common::{PATIENCE, eventually};
-use crate::faults::{Event, Fault, NAMESRV, partner};
+use crate::faults::{CLOCK_OFF, Event, Fault, NAMESRV, partner};
 use crate::history::{Entry, Queue, Replica};
 use crate::hosts::{Direction, Host, Network};
 use std::collections::BTreeMap;
@@ -234,8 +234,11 @@ impl Cluster {
     /// What can be done of a fault here.
     fn possible(&self, event: Event) -> Fault {
         let fault = event.fault;
-        let has_no_disk = fault == Fault::DiskFull && !self.nodes[event.host].host.has_disk();
-        if has_no_disk || (fault.needs_link() && !self.has_links()) {
+        let host = &self.nodes[event.host].host;
+        let is_impossible = (fault == Fault::DiskFull && !host.has_disk())
+            || (fault.needs_clock() && !host.has_clock())
+            || (fault.needs_link() && !self.has_links());
+        if is_impossible {
             return if event.from_ms.is_multiple_of(2) {
                 Fault::Pause
             } else {
@@ -320,6 +323,8 @@ impl Node {
             Fault::Pause => self.pause(),
             Fault::Kill => self.kill9(),
             Fault::DiskFull => self.host.fill_disk(),
+            Fault::ClockAhead => self.host.set_clock(CLOCK_OFF),
+            Fault::ClockBack => self.host.set_clock(-CLOCK_OFF),
         }
     }
 
@@ -328,6 +333,7 @@ impl Node {
             Fault::Pause => self.resume(),
             Fault::Kill => self.respawn(),
             Fault::DiskFull => self.host.free_disk(),
+            Fault::ClockAhead | Fault::ClockBack => self.host.set_clock(0),
             _ => self.host.heal(),
         }
     }

@@ -144,9 +144,9 @@ impl Broker {
             threads.net(),
             NetConfig::of(&loaded.server, &loaded.own),
         );
-        let address = listen(&net, &loaded, &ctx)?;
         let ha = start_ha(&tree, &threads, &loaded, &ctx)?;
         let _ = ctx.ha.set(ha);
+        let address = listen(&net, &loaded, &ctx)?;
         let console = console::start(&tree, &threads, &ctx, &net);
         let console = console.map_err(io("start the debug endpoint"))?;
         ctx.registrars.start();

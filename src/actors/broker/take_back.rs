@@ -8,7 +8,7 @@ use super::context::BrokerContext;
 use crate::{
     client::RemotingClient,
     protocol::{
-        RemotingCommand, RequestCode, ResponseCode,
+        RemotingCommand, RequestCode,
         body::{
             mirror::{self, OffsetsAnswer, OffsetsRequest},
             route::ClusterInfo,
@@ -61,14 +61,17 @@ async fn ask_slaves(ctx: &BrokerContext, was_killed: bool, last_epoch: u64) {
 async fn ask(client: &RemotingClient, addr: &str, since: u64) -> Option<OffsetsAnswer> {
     let question = mirror::encode(&OffsetsRequest { since }).ok()?;
     let request = RemotingCommand::request_without_header(RequestCode::CallboardOffsets);
-    let answer = call(client, addr, request.with_body(question)).await?;
+    let answer = client
+        .ask(addr, request.with_body(question), PATIENCE)
+        .await
+        .ok()?;
     mirror::decode(&answer.body).ok()
 }
 
 async fn slaves(ctx: &BrokerContext, client: &RemotingClient) -> Vec<String> {
     for namesrv in ctx.config.load_full().namesrv_addrs() {
         let question = RemotingCommand::request_without_header(RequestCode::GetBrokerClusterInfo);
-        let Some(answer) = call(client, &namesrv, question).await else {
+        let Ok(answer) = client.ask(&namesrv, question, PATIENCE).await else {
             continue;
         };
         let Ok(cluster) = fastjson::from_slice::<ClusterInfo>(&answer.body) else {
@@ -85,14 +88,4 @@ async fn slaves(ctx: &BrokerContext, client: &RemotingClient) -> Vec<String> {
             .collect();
     }
     Vec::new()
-}
-
-/// The answer, if there is one and it is a success.
-async fn call(
-    client: &RemotingClient,
-    addr: &str,
-    question: RemotingCommand,
-) -> Option<RemotingCommand> {
-    let answer = client.call(addr, question, PATIENCE).await.ok()?;
-    (answer.code == ResponseCode::Success.code()).then_some(answer)
 }

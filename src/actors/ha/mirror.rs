@@ -26,7 +26,7 @@ use crate::{
         delivery::schedule::DelayOffsets,
         kernel::{ActorCell, Shutdown, lock},
     },
-    client::{RemotingClient, RemotingConfig},
+    client::{ClientError, RemotingClient, RemotingConfig},
     crashable,
     protocol::{
         RemotingCommand, RequestCode, ResponseCode,
@@ -191,12 +191,14 @@ async fn ask(parts: &MirrorParts, master: &str, position: Position) -> Result<Ro
     };
     let request = RemotingCommand::request_without_header(RequestCode::CallboardMirror)
         .with_body(mirror::encode(&question)?);
-    let answer = call(parts, master, request).await?;
-    if answer.code == ResponseCode::RequestCodeNotSupported.code() {
-        copy(parts, master).await?;
-        return Ok(Round::Copied);
-    }
-    let answer: MirrorAnswer = mirror::decode(&checked(answer)?.body)?;
+    let answer = match call(parts, master, request).await {
+        Err(error) if error.is(ResponseCode::RequestCodeNotSupported) => {
+            copy(parts, master).await?;
+            return Ok(Round::Copied);
+        }
+        answer => answer.map_err(text)?,
+    };
+    let answer: MirrorAnswer = mirror::decode(&answer.body)?;
     source.offsets.table().commits_taken(&question.commits);
     take(source, &answer).await?;
     Ok(Round::Mirrored(Position {
@@ -328,8 +330,10 @@ async fn hand_back(
                 commit_offset: offset.offset,
             };
             let request = RemotingCommand::request(RequestCode::UpdateConsumerOffset, &header);
-            if checked(call(parts, master, request).await?).is_err() {
-                continue;
+            match call(parts, master, request).await {
+                Ok(_) => {}
+                Err(ClientError::Refused { .. }) => continue,
+                Err(error) => return Err(text(error)),
             }
             queues.insert(offset.queue_id, offset.offset);
         }
@@ -344,25 +348,21 @@ async fn table<T: DeserializeOwned>(
     master: &str,
     code: RequestCode,
 ) -> Result<T, String> {
-    let answer = call(parts, master, RemotingCommand::request_without_header(code)).await?;
-    json(&checked(answer)?.body)
+    let request = RemotingCommand::request_without_header(code);
+    let answer = call(parts, master, request).await.map_err(text)?;
+    json(&answer.body)
 }
 
 async fn call(
     parts: &MirrorParts,
     master: &str,
     request: RemotingCommand,
-) -> Result<RemotingCommand, String> {
-    let answer = parts.client.call(master, request, ANSWER_MAX).await;
-    answer.map_err(|error| error.to_string())
+) -> Result<RemotingCommand, ClientError> {
+    parts.client.ask(master, request, ANSWER_MAX).await
 }
 
-fn checked(answer: RemotingCommand) -> Result<RemotingCommand, String> {
-    if answer.code == ResponseCode::Success.code() {
-        return Ok(answer);
-    }
-    let remark = answer.remark.as_deref().unwrap_or_default();
-    Err(format!("code {} {remark}", answer.code))
+fn text(error: ClientError) -> String {
+    error.to_string()
 }
 
 fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {

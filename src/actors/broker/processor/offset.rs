@@ -10,6 +10,7 @@ use crate::{
     actors::{
         broker::{context::BrokerContext, refusal::Refusal},
         groups::Member,
+        store::cold_reader::HOT_DISTANCE,
     },
     protocol::{
         LanguageCode, RemotingCommand, RequestCode, ResponseCode,
@@ -67,6 +68,8 @@ pub async fn query_offset(
     Ok(answer(request).with_header(&OffsetResponseHeader { offset }))
 }
 
+/// What is near the log's end counts as in memory without asking the kernel (RocketMQ asks it always):
+/// whether a new group sees a topic's first messages is not to hang on what else the machine does.
 async fn first_message_in_memory(ctx: &BrokerContext, topic: &str, queue_id: i32) -> bool {
     let Some(slot) = ctx.store.table.get(topic, queue_id) else {
         return false;
@@ -79,7 +82,8 @@ async fn first_message_in_memory(ctx: &BrokerContext, topic: &str, queue_id: i32
         let entries = view.entries(0, 1).unwrap_or_default();
         entries.first().is_some_and(|entry| {
             let len = usize::try_from(entry.size).unwrap_or(0);
-            log.resident(entry.physical_offset, len)
+            log.end() - entry.physical_offset <= HOT_DISTANCE
+                || log.resident(entry.physical_offset, len)
         })
     });
     looked.await.unwrap_or(false)

@@ -208,13 +208,9 @@ impl Shared {
         let timeout = Duration::from_millis(u64::try_from(timeout).unwrap_or(0).max(1));
         let answer = self
             .client
-            .call(addr, request, timeout)
+            .ask(addr, request, timeout)
             .await
             .map_err(|e| e.to_string())?;
-        if answer.code != ResponseCode::Success.code() {
-            let remark = answer.remark.as_deref().unwrap_or_default();
-            return Err(format!("code {} {remark}", answer.code));
-        }
         let header = RegisterBrokerResponseHeader::decode_lenient(&answer.ext_fields);
         self.learn_master(&header);
         if !answer.body.is_empty()
