@@ -88,6 +88,15 @@ impl SendMarks {
             stored_properties: text.into_boxed_slice(),
         }
     }
+
+    /// The header fields that every answer to a send has, also a refusal.
+    pub fn fields(&self) -> [(&'static str, &str); 2] {
+        let trace_on = if self.trace_on { "true" } else { "false" };
+        [
+            (properties::MSG_REGION, &self.region),
+            (properties::TRACE_ON, trace_on),
+        ]
+    }
 }
 
 /// The store's actors and published positions.

@@ -25,7 +25,7 @@ use crate::{
     protocol::{
         CommandHeader, RemotingCommand, RequestCode, ResponseCode,
         body::{heartbeat::SubscriptionData, subscription_group::SubscriptionGroupConfig},
-        header::pull::{PullMessageRequestHeader, PullMessageResponseHeader},
+        header::pull::PullMessageRequestHeader,
         message::{
             perm,
             sys_flag::pull::{COMMIT_OFFSET, SUBSCRIPTION, SUSPEND},
@@ -110,12 +110,10 @@ fn check_and_serve(
     match check(ctx, request, &header, &responder) {
         Ok(checked) => serve(ctx, header, checked, responder),
         Err(Refused { refusal, forbidden }) => {
-            let header = forbidden.map(|who| PullMessageResponseHeader {
-                forbidden_type: Some(who as i32),
-                ..PullMessageResponseHeader::default()
-            });
-            let header = header.as_ref().map(|header| header as _);
-            responder.answer(refusal.code, Some(&refusal.remark), header, &[], []);
+            let who = forbidden.map(|who| (who as i32).to_string());
+            let field = who.as_deref().map(|who| [("forbiddenType", who)]);
+            let fields = field.as_ref().map_or(&[][..], |field| &field[..]);
+            responder.answer(refusal.code, Some(&refusal.remark), None, fields, []);
         }
     }
 }
@@ -165,7 +163,7 @@ fn check(
     }
     if header.queue_id < 0 || header.queue_id >= topic.read_queue_nums {
         let remark = format!(
-            "queueId[{}] is illegal, topic:[{topic_name}] topicConfig.readQueueNums:[{}] consumer:[{}]",
+            "queueId[{}] is illegal, topic:[{topic_name}] topicConfig.readQueueNums:[{}] consumer:[/{}]",
             header.queue_id,
             topic.read_queue_nums,
             responder.conn().peer
@@ -282,6 +280,7 @@ fn serve(
         topic_sys_flag: checked.topic_sys_flag,
         group_sys_flag: checked.group.group_sys_flag,
         warmed: false,
+        offsets: Arc::clone(ctx.offsets.table()),
         responder,
         group: header.consumer_group.clone(),
     };

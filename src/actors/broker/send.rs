@@ -11,6 +11,7 @@ use bytes::BytesMut;
 use super::{
     context::{BrokerContext, SendMarks},
     inner::{InnerMessage, batch_request, message_illegal},
+    processor::send_back::DLQ_QUEUES,
     refusal::{Refusal, SEE_FAQ},
     tables::topics::CreateForSend,
 };
@@ -22,7 +23,7 @@ use crate::{
     },
     protocol::{
         RemotingCommand, RequestCode, ResponseCode, Str,
-        body::topic_config::TopicConfig,
+        body::{subscription_group::SubscriptionGroupConfig, topic_config::TopicConfig},
         header::send::SendMessageRequestHeader,
         language::version,
         message::{keys::KeyProperties, names, perm, properties, sys_flag},
@@ -99,8 +100,8 @@ impl SendBatch {
             Ok(header) => header,
             Err(refusal) => return responder.fail(refusal.code, &refusal.remark),
         };
-        if ctx.topics.get(&header.topic).is_none() {
-            return create_topic_and_send(ctx, request, header, responder);
+        if needs_making(ctx, &header) {
+            return make_and_send(ctx, request, header, responder);
         }
         self.add(ctx, &request, header, responder);
     }
@@ -143,7 +144,8 @@ impl SendBatch {
             Err(refusal) => {
                 // What was encoded before the refusal is no part of the next request.
                 self.buf.clear();
-                return responder.fail(refusal.code, &refusal.remark);
+                let marks = Arc::clone(marks);
+                return refuse(responder, &marks, refusal.code, &refusal.remark);
             }
         };
         if prepared.wait_store_ok != self.wait_store_ok && !self.items.is_empty() {
@@ -191,8 +193,26 @@ fn expected_len(frame: &RemotingCommand) -> usize {
     body + frame.ext_fields.byte_len() + RECORD_EXTRA_LEN
 }
 
-/// The rare road: the topic does not exist yet.
-fn create_topic_and_send(
+/// Refuses a send; as all answers to sends, this one tells the broker's region, too.
+fn refuse(responder: Responder, marks: &SendMarks, code: ResponseCode, remark: &str) {
+    responder.answer(code, Some(remark), None, &marks.fields(), []);
+}
+
+/// Whether topic, group or dead letter topic of a send have to be made first.
+fn needs_making(ctx: &BrokerContext, header: &SendMessageRequestHeader) -> bool {
+    if ctx.topics.get(&header.topic).is_none() {
+        return true;
+    }
+    let Some(group) = header.topic.strip_prefix(names::RETRY_PREFIX) else {
+        return false;
+    };
+    let was_consumed = header.reconsume_times.unwrap_or(0) > 0;
+    ctx.subscriptions.get(group).is_none()
+        || (was_consumed && !ctx.topics.contains(&names::dlq_topic(group)))
+}
+
+/// The rare road: something does not exist yet.
+fn make_and_send(
     ctx: &Arc<BrokerContext>,
     request: RemotingCommand,
     header: SendMessageRequestHeader,
@@ -200,21 +220,61 @@ fn create_topic_and_send(
 ) {
     let ctx = Arc::clone(ctx);
     actix_rt::spawn(async move {
+        match make(&ctx, request.version, &header).await {
+            Ok(()) => {
+                let mut batch = SendBatch::default();
+                batch.add(&ctx, &request, header, responder);
+                batch.submit(&ctx);
+            }
+            Err((code, remark)) => refuse(responder, &ctx.marks.load_full(), code, &remark),
+        }
+    });
+}
+
+async fn make(
+    ctx: &BrokerContext,
+    version: i32,
+    header: &SendMessageRequestHeader,
+) -> Result<(), (ResponseCode, String)> {
+    if ctx.topics.get(&header.topic).is_none() {
         let made = ctx.topics.create_for_send(CreateForSend {
             topic: &header.topic,
             default_topic: &header.default_topic,
             queue_nums: header.default_topic_queue_nums,
             unit_mode: header.unit_mode == Some(true),
         });
-        match made.await {
-            Ok(_) => {
-                let mut batch = SendBatch::default();
-                batch.add(&ctx, &request, header, responder);
-                batch.submit(&ctx);
-            }
-            Err(error) => responder.fail(error.code(), &error.to_string()),
-        }
-    });
+        made.await
+            .map_err(|error| (error.code(), error.to_string()))?;
+    }
+    let Some(group) = header.topic.strip_prefix(names::RETRY_PREFIX) else {
+        return Ok(());
+    };
+    // A group that cannot be made is refused where its absence is found.
+    if let Some(config) = ctx.subscriptions.find(group).await
+        && is_dead(ctx, group, &config, version, header)
+    {
+        let dlq = names::dlq_topic(group);
+        let made = ctx.topics.create_retry(&dlq, DLQ_QUEUES, false, 0);
+        made.await
+            .map_err(|error| (error.code(), error.to_string()))?;
+    }
+    Ok(())
+}
+
+/// Whether a message that a client sends to a retry topic by itself belongs into the dead letter queue
+/// (`handleRetryAndDLQ`).
+fn is_dead(
+    ctx: &BrokerContext,
+    group: &str,
+    config: &SubscriptionGroupConfig,
+    client_version: i32,
+    header: &SendMessageRequestHeader,
+) -> bool {
+    let requested = (client_version >= version::V3_4_9)
+        .then_some(header.max_reconsume_times)
+        .flatten();
+    let max = requested.unwrap_or(config.retry_max_times);
+    header.reconsume_times.unwrap_or(0) > max || ctx.consumers.holds_locks(group)
 }
 
 /// Reads the header of any of the send codes: Java's short names, Go's and old clients' long ones.
@@ -241,6 +301,8 @@ struct Wishes<'a> {
     half_message: bool,
     timer: bool,
     inner_batch: bool,
+    /// The delay level is no number.
+    delay_illegal: bool,
     /// One of the properties that the broker sets or removes is there already.
     needs_editing: bool,
 }
@@ -259,8 +321,9 @@ impl<'a> Wishes<'a> {
             match std::str::from_utf8(name).unwrap_or_default() {
                 properties::WAIT => wishes.wait_store_ok = !is(value, "false"),
                 properties::DELAY => {
-                    let level = std::str::from_utf8(value).unwrap_or_default();
-                    wishes.delay_level = level.parse().unwrap_or(0);
+                    let level = std::str::from_utf8(value).unwrap_or_default().parse();
+                    wishes.delay_illegal = level.is_err();
+                    wishes.delay_level = level.unwrap_or(0);
                 }
                 properties::TRAN_MSG => wishes.half_message = is(value, "true"),
                 properties::TIMER_DELAY_SEC
@@ -400,7 +463,21 @@ impl Sender<'_> {
             let remark = "accurate timer message is not enabled, timerWheelEnable is false";
             return Err(Refusal::new(ResponseCode::SystemError, remark));
         }
-        let refused_in_batch = wishes.delay_level > 0 || names::is_retry_topic(&header.topic);
+        let illegal = |what: &str| Err(Refusal::new(ResponseCode::MessageIllegal, what));
+        // RocketMQ stumbles over both of these.
+        if self.request.body.is_empty() {
+            return illegal("the message body is empty");
+        }
+        if wishes.delay_illegal {
+            return illegal("the delay level is not a number");
+        }
+        if is_batch && names::is_retry_topic(&header.topic) {
+            let topic = &header.topic;
+            return illegal(&format!(
+                "batch request does not support retry group {topic}"
+            ));
+        }
+        let refused_in_batch = wishes.delay_level > 0;
         let is_inner_batch = wishes.inner_batch || header.sys_flag & sys_flag::INNER_BATCH != 0;
         if (is_batch && refused_in_batch) || is_inner_batch {
             return Err(message_illegal(self.ctx.store.max_message_size()));
@@ -408,8 +485,7 @@ impl Sender<'_> {
         Ok(())
     }
 
-    /// Topic, queue and delay level that the message is stored with: a message that a client sends
-    /// to a retry topic by itself may belong into the dead letter queue (`handleRetryAndDLQ`).
+    /// Topic, queue and delay level that the message is stored with: see [`is_dead`].
     fn place(
         &self,
         header: &SendMessageRequestHeader,
@@ -426,12 +502,7 @@ impl Sender<'_> {
                 remark,
             ));
         };
-        let requested = (self.request.version >= version::V3_4_9)
-            .then_some(header.max_reconsume_times)
-            .flatten();
-        let max = requested.unwrap_or(config.retry_max_times);
-        let ordered = self.ctx.consumers.holds_locks(group);
-        if header.reconsume_times.unwrap_or(0) > max || ordered {
+        if is_dead(self.ctx, group, &config, self.request.version, header) {
             return Ok((names::dlq_topic(group).into(), 0, 0));
         }
         Ok((header.topic.clone(), queue_id, delay_level))

@@ -43,6 +43,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long a level rests after an append that failed (`DELAY_FOR_A_PERIOD` is 10 s).
 const REST_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
+/// The offset of a level that never had a message.
+const UNUSED: i64 = -1;
+
 /// Messages of one level that are delivered with one append.
 const BATCH_MAX: usize = 64;
 
@@ -57,9 +60,9 @@ pub struct DelayOffsets {
 }
 
 impl DelayOffsets {
-    /// Offsets from the file's table, 0 for levels it does not know.
+    /// Offsets from the file's table; levels it does not know never delivered anything.
     pub fn new(levels: i32, table: &DelayOffsetTable, version_step: u64) -> Self {
-        let offset = |level| table.offset_table.get(&level).copied().unwrap_or(0);
+        let offset = |level| table.offset_table.get(&level).copied().unwrap_or(UNUSED);
         Self {
             levels: (1..=levels)
                 .map(|level| AtomicI64::new(offset(level)))
@@ -78,6 +81,7 @@ impl DelayOffsets {
     pub fn get(&self, level: i32) -> i64 {
         self.of(level)
             .map_or(0, |offset| offset.load(Ordering::Acquire))
+            .max(0)
     }
 
     fn set(&self, level: i32, offset: i64) {
@@ -102,13 +106,13 @@ impl DelayOffsets {
         *lock(&self.version) = table.data_version;
     }
 
-    /// Levels with their offsets; those that never delivered anything are left out.
+    /// Levels with their offsets; those that never had a message are left out.
     pub fn table(&self) -> DelayOffsetTable {
         let levels = (1..).zip(&self.levels);
         let offsets = levels.map(|(level, offset)| (level, offset.load(Ordering::Acquire)));
         DelayOffsetTable {
             data_version: *lock(&self.version),
-            offset_table: offsets.filter(|&(_, offset)| offset > 0).collect(),
+            offset_table: offsets.filter(|&(_, offset)| offset != UNUSED).collect(),
         }
     }
 }

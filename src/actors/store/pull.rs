@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Instant};
 
 use crate::{
-    actors::{broker::stats::Stats, net::Responder},
+    actors::{
+        broker::{stats::Stats, tables::offset_table::OffsetTable},
+        net::Responder,
+    },
     protocol::{ResponseCode, Str, header::pull::PullMessageResponseHeader},
     store::{
         get_message::{GetRequest, GetResult, GetStatus},
@@ -53,6 +56,8 @@ pub struct Pull {
     pub group_sys_flag: i32,
     /// The cold reader has brought its bytes into memory already.
     pub warmed: bool,
+    /// Where it is kept how far the group has pulled.
+    pub offsets: Arc<OffsetTable>,
     /// Who asked.
     pub responder: Responder,
 }
@@ -72,7 +77,14 @@ impl Pull {
             forbidden_type: None,
         };
         if result.status == GetStatus::Found {
-            stats.pulled(&self.group, &self.slot.key, result.messages, result.bytes);
+            let key = &self.slot.key;
+            stats.pulled(&self.group, key, result.messages, result.bytes);
+            self.offsets.set_pulled(
+                &key.topic,
+                &self.group,
+                key.queue_id,
+                header.next_begin_offset,
+            );
         } else {
             stats.missed();
         }

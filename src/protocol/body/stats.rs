@@ -45,6 +45,14 @@ impl ConsumeStats {
             .map(|offset| offset.broker_offset - offset.consumer_offset)
             .sum()
     }
+
+    /// Messages that were pulled and are not consumed yet.
+    pub fn inflight_diff(&self) -> i64 {
+        let pulled = self.offset_table.values();
+        pulled
+            .map(|offset| offset.pull_offset - offset.consumer_offset)
+            .sum()
+    }
 }
 
 body! {

@@ -102,6 +102,10 @@ impl Beat<'_> {
         if is_pull && ctx.config.load().broker.reject_pull_consumer_enable {
             return Ok(false);
         }
+        if data.group_name.is_empty() {
+            let remark = "a consumer without a group";
+            return Err(Refusal::new(ResponseCode::SystemError, remark));
+        }
         let Some(group) = ctx.subscriptions.find(&data.group_name).await else {
             return Ok(false);
         };

@@ -82,6 +82,7 @@ async fn store(
         RequestCode::GetTopicStatsInfo => progress::topic_stats(ctx, request).await,
         RequestCode::GetConsumeStats => progress::consume_stats(ctx, request).await,
         RequestCode::GetBrokerConsumeStats => progress::all_consume_stats(ctx, request).await,
+        RequestCode::QueryCorrectionOffset => progress::correction_offsets(ctx, request),
         RequestCode::QueryConsumeTimeSpan => progress::time_span(ctx, request).await,
         RequestCode::QueryConsumeQueue => progress::consume_queue(ctx, request).await,
         RequestCode::GetBrokerConfig => admin::get_config(ctx, request),

@@ -2,20 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{decode, json, query};
+use super::{answer, decode, json, query};
 use crate::{
     actors::broker::{context::BrokerContext, refusal::Refusal},
     protocol::{
         RemotingCommand, ResponseCode,
         body::{
             MessageQueue,
+            offset::QueryCorrectionOffsetBody,
             query::{ConsumeQueueData, QueryConsumeQueueResponseBody, QueueTimeSpan},
             stats::{ConsumeStats, ConsumeStatsList, OffsetWrapper, TopicOffset, TopicStatsTable},
         },
         header::{
             group::{
                 GetConsumeStatsInBrokerHeader, GetConsumeStatsRequestHeader,
-                QueryConsumeTimeSpanRequestHeader,
+                QueryConsumeTimeSpanRequestHeader, QueryCorrectionOffsetHeader,
             },
             query::QueryConsumeQueueRequestHeader,
             topic::GetTopicStatsInfoRequestHeader,
@@ -80,7 +81,7 @@ pub async fn consume_stats(
     };
     let mut stats = ConsumeStats::default();
     for topic in &topics {
-        let one = group_progress(ctx, group, topic, true).await;
+        let one = group_progress(ctx, group, topic).await;
         stats.consume_tps += one.consume_tps;
         stats.offset_table.extend(one.offset_table);
     }
@@ -95,12 +96,7 @@ fn topics_of(ctx: &BrokerContext, group: &str) -> BTreeSet<String> {
 
 /// How far a group is in one topic; nothing for a topic that does not exist, or that an online
 /// group no longer subscribes to.
-async fn group_progress(
-    ctx: &BrokerContext,
-    group: &str,
-    topic: &str,
-    with_pulled: bool,
-) -> ConsumeStats {
+async fn group_progress(ctx: &BrokerContext, group: &str, topic: &str) -> ConsumeStats {
     let mut stats = ConsumeStats::default();
     let Some(config) = ctx.topics.get(topic) else {
         return stats;
@@ -114,10 +110,7 @@ async fn group_progress(
     for queue_id in 0..config.read_queue_nums {
         let (_, max) = query::queue_range(ctx, topic, queue_id).await;
         let committed = ctx.offsets.query(group, topic, queue_id).unwrap_or(-1);
-        let pulled = ctx
-            .offsets
-            .pulled(group, topic, queue_id)
-            .filter(|_| with_pulled);
+        let pulled = ctx.offsets.pulled(group, topic, queue_id);
         let last = match committed > 0 {
             true => query::store_time(ctx, topic, queue_id, committed - 1).await,
             false => None,
@@ -152,14 +145,52 @@ pub async fn all_consume_stats(
             if header.is_order && !ctx.topics.is_order(&topic) {
                 continue;
             }
-            let stats = group_progress(ctx, group, &topic, false).await;
+            let stats = group_progress(ctx, group, &topic).await;
             list.total_diff += stats.total_diff();
+            list.total_inflight_diff += stats.inflight_diff();
             of_group.push(stats);
         }
         list.consume_stats_list
             .push(BTreeMap::from([(group.to_string(), of_group)]));
     }
     json(request, &list)
+}
+
+/// QUERY_CORRECTION_OFFSET (308): by queue of a topic the smallest offset of all groups but some; the
+/// largest number there is where the compared group is behind all of them.
+pub fn correction_offsets(
+    ctx: &BrokerContext,
+    request: &RemotingCommand,
+) -> Result<RemotingCommand, Refusal> {
+    let header: QueryCorrectionOffsetHeader = decode(request)?;
+    let left_out = header.filter_groups.as_deref().unwrap_or_default();
+    let min_offset = |queue_id| {
+        let slot = ctx.store.table.get(&header.topic, queue_id);
+        slot.map_or(0, |slot| slot.min_offset())
+    };
+    let mut smallest = BTreeMap::new();
+    for group in ctx.offsets.table().groups_of(&header.topic) {
+        if left_out.split(',').any(|name| name == &*group) {
+            continue;
+        }
+        let committed = ctx.offsets.of_group(&group, &header.topic);
+        for (queue_id, offset) in committed.unwrap_or_default() {
+            if offset >= min_offset(queue_id) {
+                let known = smallest.entry(queue_id).or_insert(offset);
+                *known = offset.min(*known);
+            }
+        }
+    }
+    let compared = ctx.offsets.of_group(&header.compare_group, &header.topic);
+    for (queue_id, offset) in compared.unwrap_or_default() {
+        if let Some(known) = smallest.get_mut(&queue_id)
+            && *known > offset
+        {
+            *known = i64::MAX;
+        }
+    }
+    let correction_offsets = smallest;
+    json(request, &QueryCorrectionOffsetBody { correction_offsets })
 }
 
 /// QUERY_CONSUME_TIME_SPAN (303): the store times that a group is at.
@@ -218,6 +249,10 @@ pub async fn consume_queue(
         let remark = "the queue's files cannot be read";
         return Err(Refusal::new(ResponseCode::SystemError, remark));
     };
+    if entries.is_empty() && count > 0 {
+        let remark = format!("Index {from} of {}@{topic} is not exist!", header.queue_id);
+        return Ok(answer(request).with_remark(remark));
+    }
     let group = header.consumer_group.as_deref().unwrap_or_default();
     let subscription = ctx.consumers.subscription(group, &topic);
     let data = entries.iter().map(|entry| ConsumeQueueData {

@@ -70,17 +70,22 @@ pub async fn query_message(
             body.extend_from_slice(&record);
         }
     }
+    if body.is_empty() {
+        // Only what was found tells how far the index is.
+        let nothing = QueryMessageResponseHeader {
+            index_last_update_timestamp: 0,
+            index_last_update_phy_offset: 0,
+        };
+        return Ok(
+            RemotingCommand::response(request, ResponseCode::QueryNotFound)
+                .with_header(&nothing)
+                .with_remark("can not find message, maybe time range not correct"),
+        );
+    }
     let answered = QueryMessageResponseHeader {
         index_last_update_timestamp: found.last_timestamp,
         index_last_update_phy_offset: found.last_physical,
     };
-    if body.is_empty() {
-        return Ok(
-            RemotingCommand::response(request, ResponseCode::QueryNotFound)
-                .with_header(&answered)
-                .with_remark("can not find message, maybe time range not correct"),
-        );
-    }
     Ok(answer(request)
         .with_header(&answered)
         .with_body(body.freeze()))

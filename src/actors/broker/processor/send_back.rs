@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Queues of a dead letter topic (`DLQ_NUMS_PER_GROUP`).
-const DLQ_QUEUES: i32 = 1;
+pub const DLQ_QUEUES: i32 = 1;
 
 /// The level of the first retry without a wish of the consumer: 10 s by default.
 const FIRST_RETRY_LEVEL: i32 = 3;

@@ -10,11 +10,7 @@ use crate::{
         net::Responder,
         store::append::{AppendReply, AppendRequest, Appended, PutStatus},
     },
-    protocol::{
-        ResponseCode, Str,
-        header::send::SendMessageResponseHeader,
-        message::{id, properties},
-    },
+    protocol::{ResponseCode, Str, header::send::SendMessageResponseHeader, message::id},
 };
 
 /// A send that waits for its answer.
@@ -40,11 +36,7 @@ impl AppendReply for SendReplies {
             store_host,
             marks,
         } = *self;
-        let trace_on = if marks.trace_on { "true" } else { "false" };
-        let extra = [
-            (properties::MSG_REGION, marks.region.as_str()),
-            (properties::TRACE_ON, trace_on),
-        ];
+        let extra = marks.fields();
         let ids = MessageIds::of(&outcome.requests, store_host);
         for (at, (item, request)) in items.into_iter().zip(&outcome.requests).enumerate() {
             let (code, remark) = response_of(request.status, outcome.error.as_deref());

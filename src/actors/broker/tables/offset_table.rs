@@ -326,7 +326,8 @@ impl OffsetTable {
         let mine = self
             .groups
             .iter()
-            .filter(|entry| *entry.key().group == *group);
+            .filter(|entry| *entry.key().group == *group)
+            .filter(|entry| entry.committed().next().is_some());
         mine.map(|entry| entry.key().topic.clone()).collect()
     }
 
@@ -334,6 +335,7 @@ impl OffsetTable {
     pub fn groups_of(&self, topic: &str) -> BTreeSet<Str> {
         let plain = self.groups.iter().filter(|entry| entry.key().is_plain());
         let mine = plain.filter(|entry| *entry.key().topic == *topic);
+        let mine = mine.filter(|entry| entry.committed().next().is_some());
         mine.map(|entry| entry.key().group.clone()).collect()
     }
 

@@ -28,7 +28,7 @@ use crate::{
 };
 
 struct Shared {
-    table: OffsetTable,
+    table: Arc<OffsetTable>,
     version: Mutex<DataVersion>,
     /// The version counts one for so many commits.
     version_step: u64,
@@ -144,7 +144,7 @@ impl Offsets {
     }
 
     /// The table itself, for whoever lists groups or topics, removes or mirrors.
-    pub fn table(&self) -> &OffsetTable {
+    pub fn table(&self) -> &Arc<OffsetTable> {
         &self.shared.table
     }
 
@@ -187,7 +187,7 @@ impl Shared {
         let step = config.load().broker.consumer_offset_update_version_step;
         let now = i64::try_from(now_ms()).unwrap_or(i64::MAX);
         let shared = Self {
-            table: OffsetTable::new(),
+            table: Arc::default(),
             version: Mutex::new(DataVersion::at(now)),
             version_step: u64::try_from(step).unwrap_or(0).max(1),
             config,
