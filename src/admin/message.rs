@@ -32,9 +32,9 @@ pub(super) struct SendMessage {
     /// Queue id; needs a broker.
     #[arg(short = 'i', long, requires = "broker")]
     qid: Option<i32>,
-    /// Accepted for RocketMQ's sake: this tool sends no traces.
+    /// Sends a trace of it, too.
     #[arg(short = 'm', long = "msgTraceEnable")]
-    msg_trace_enable: Option<bool>,
+    pub(super) msg_trace_enable: Option<bool>,
 }
 
 impl SendMessage {

@@ -26,12 +26,14 @@ mod stats;
 mod store;
 mod time;
 mod topic;
+mod trace;
 
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
 use crate::client::{AdminClient, ClientConfig, ClientError, MqClient};
+use crate::protocol::message::names;
 
 pub(crate) use output::Output;
 
@@ -143,6 +145,8 @@ commands! {
     QueryMsgByKey(message::QueryMsgByKey) = "queryMsgByKey",
     /// Finds a message by its unique key.
     QueryMsgByUniqueKey(message::QueryMsgByUniqueKey) = "queryMsgByUniqueKey",
+    /// Shows what clients told about a message.
+    QueryMsgTraceById(trace::QueryMsgTraceById) = "queryMsgTraceById",
     /// Finds a message by queue and offset.
     QueryMsgByOffset(message::QueryMsgByOffset) = "queryMsgByOffset",
     /// Prints the messages of a topic.
@@ -192,6 +196,11 @@ pub async fn run(cli: Cli) -> Result<(), ClientError> {
         config.namesrv_addrs.push("127.0.0.1:9876".to_owned());
     }
     config.api_timeout = TIMEOUT;
+    if let Command::SendMessage(args) = &cli.command
+        && args.msg_trace_enable == Some(true)
+    {
+        config.trace_topic = Some(names::TRACE_TOPIC.into());
+    }
     let client = MqClient::start(config)?;
     let admin = AdminClient::new(&client);
     let ctx = Context {

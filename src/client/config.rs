@@ -6,6 +6,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::client::error::ClientError;
 use crate::client::remoting::RemotingConfig;
+use crate::protocol::Str;
+#[allow(unused_imports, reason = "documentation")]
+use crate::protocol::message::names;
 
 /// Environment variable with the NameServer addresses, as in RocketMQ's tools.
 pub const NAMESRV_ADDR_VARIABLE: &str = "NAMESRV_ADDR";
@@ -27,6 +30,9 @@ pub struct ClientConfig {
     pub rebalance_interval: Duration,
     /// Time allowed for requests that are neither sends nor pulls.
     pub api_timeout: Duration,
+    /// Topic that gets traces of what is sent and consumed, as a rule [`names::TRACE_TOPIC`]; none
+    /// without it.
+    pub trace_topic: Option<Str>,
     /// Limits of the connections.
     pub remoting: RemotingConfig,
 }
@@ -42,6 +48,7 @@ impl ClientConfig {
             persist_offsets_interval: Duration::from_secs(5),
             rebalance_interval: Duration::from_secs(20),
             api_timeout: Duration::from_secs(3),
+            trace_topic: None,
             remoting: RemotingConfig::default(),
         }
     }

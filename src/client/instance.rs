@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
 use dashmap::DashMap;
@@ -20,6 +20,7 @@ use crate::client::lock;
 use crate::client::message::MessageExt;
 use crate::client::remoting::RemotingClient;
 use crate::client::route::{MASTER_ID, TopicRoute};
+use crate::client::trace::Tracer;
 use crate::protocol::FieldValue::{Bool, Str as Text};
 use crate::protocol::body::MessageQueue;
 use crate::protocol::body::heartbeat::{ConsumerData, HeartbeatData, ProducerData};
@@ -79,6 +80,7 @@ pub(crate) struct Inner {
     pub(crate) replies: DashMap<String, tokio::sync::oneshot::Sender<MessageExt>>,
     rebalance_now: Arc<Notify>,
     pub(crate) closed: CancellationToken,
+    tracer: OnceLock<Tracer>,
 }
 
 impl Drop for Inner {
@@ -110,7 +112,13 @@ impl MqClient {
             replies: DashMap::new(),
             rebalance_now: Arc::new(Notify::new()),
             closed: CancellationToken::new(),
+            tracer: OnceLock::new(),
         });
+        if let Some(topic) = &inner.config.trace_topic {
+            let _ = inner
+                .tracer
+                .set(Tracer::start(Arc::downgrade(&inner), topic));
+        }
         remoting.set_push_handler(Arc::new(FromServer::new(Arc::downgrade(&inner))));
         inner.start_tasks();
         Ok(MqClient { inner })
@@ -134,6 +142,9 @@ impl MqClient {
     /// Tells the brokers that this client is gone and closes all connections. Consumers are shut
     /// down first, by their own `shut_down`, so that their last offsets are not lost.
     pub async fn shut_down(&self) {
+        if let Some(tracer) = self.inner.tracer() {
+            tracer.flush().await;
+        }
         self.inner.closed.cancel();
         self.inner.api.remoting.drain(Duration::from_secs(1)).await;
         self.inner.api.remoting.shut_down();
@@ -141,6 +152,11 @@ impl MqClient {
 }
 
 impl Inner {
+    /// Who is told of sends and consumption, if anybody is.
+    pub(crate) fn tracer(&self) -> Option<&Tracer> {
+        self.tracer.get()
+    }
+
     fn start_tasks(self: &Arc<Self>) {
         let config = &self.config;
         self.every(FIRST_TICK, config.heartbeat_interval, |inner| async move {

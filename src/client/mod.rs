@@ -25,6 +25,7 @@ pub mod producer;
 pub mod remoting;
 pub mod route;
 pub mod rpc;
+mod trace;
 pub mod transaction;
 pub mod unique_id;
 

@@ -330,6 +330,11 @@ impl Shared {
             self.faults
                 .report(&queue.broker_name, outcome, Instant::now());
         }
+        if let Some(tracer) = self.client.tracer() {
+            for message in &encoded.traced {
+                tracer.sent(&self.group, message, &addr, begin.elapsed(), &result);
+            }
+        }
         result
     }
 

@@ -54,7 +54,7 @@ scenario() {
   RAW="$WORK/$side"; mkdir -p "$RAW"
   ns_port="$(free_port)"; port="$(free_port)"; ns="127.0.0.1:$ns_port"; b="127.0.0.1:$port"
   start_namesrv "$sut" "$WORK/$side-ns" "$ns_port"
-  broker_conf "$WORK/$side.conf" "$port" "$WORK/$side-broker/store" brokerName=broker-a
+  broker_conf "$WORK/$side.conf" "$port" "$WORK/$side-broker/store" brokerName=broker-a traceTopicEnable=true
   start_broker "$sut" "$WORK/$side-broker" "$WORK/$side.conf" "$ns"
   printf 's#%s#NAMESRV#g\ns#%s#BROKER#g\ns#127.0.0.1:%s#BROKER_FAST#g\ns#%s#DIR#g\n' \
     "$ns" "$b" $((port - 2)) "$WORK/$side-broker" > "$RAW/own.sed"
@@ -123,6 +123,10 @@ scenario() {
   admin getBrokerConfig-updated getBrokerConfig -n "$ns" -c DefaultCluster
   grep -h fileReservedTime "$RAW/getBrokerConfig-updated" > "$RAW/updateBrokerConfig-effect" || true
   admin updateBrokerConfig-unknown updateBrokerConfig -n "$ns" -b "$b" -k noSuchKey -v 1
+  admin sendMessage-traced sendMessage -n "$ns" -t AdminTopic -p traced -b broker-a -i 0 -m true
+  unique="$(awk '/SEND_OK/ {print $NF; exit}' "$RAW/sendMessage-traced")"
+  until_holds '^Pub' queryMsgTraceById queryMsgTraceById -n "$ns" -i "$unique"
+  admin queryMsgTraceById-missing queryMsgTraceById -n "$ns" -i 00
   admin wipeWritePerm wipeWritePerm -n "$ns" -b broker-a
   admin topicRoute-wiped topicRoute -n "$ns" -t AdminTopic
   admin addWritePerm addWritePerm -n "$ns" -b broker-a
@@ -171,6 +175,7 @@ normalise() {
         else { gsub(/[0-9]/, "9", value); gsub(/9+/, "9", value); gsub(/9\.9/, "9", value); gsub(/9E-9/, "9", value)
           if (key ~ /Tps$/) value = "RATES"; print key, value } }' |
         sed 's#DIR[^ ]*#DIR#; s#/[a-z][^ ]*##';;
+    queryMsgTraceById*) sed -E 's/\b[0-9]+ms/COST/; s/([0-9]{1,3}\.){3}[0-9]{1,3}/IP/; s/ +/ /g';;
     sendMessage-free|sendMessage-auto) sed -E 's/^(broker-a +)[0-9]+/\1ANY/';;
     getBrokerConfig*) grep -E '=|^=' | grep -vE "^ *(${OWN_KEYS}) *=" | sort;;
     topicList|topicList-after) sort;;

@@ -6,6 +6,7 @@ use super::Shared;
 use crate::client::api::request;
 use crate::client::error::ClientError;
 use crate::client::message::Message;
+use crate::client::trace::SentMessage;
 use crate::client::{compression, now_ms};
 use crate::protocol::FieldValue::{Bool, Int, Str as Text};
 use crate::protocol::body::MessageQueue;
@@ -23,6 +24,8 @@ pub(super) struct Encoded {
     pub(super) message_id: Str,
     pub(super) reconsume_times: i64,
     pub(super) reconsume_times_max: Option<i64>,
+    /// What a trace tells of it: of each message of a batch.
+    pub(super) traced: Vec<SentMessage>,
 }
 
 impl Shared {
@@ -33,6 +36,10 @@ impl Shared {
     ) -> Result<Encoded, ClientError> {
         message.check(self.config.body_len_max)?;
         let message_id = message.ensure_unique_key();
+        let mut traced = Vec::new();
+        if self.client.tracer().is_some() {
+            traced.push(SentMessage::of(&message, message_id.clone()));
+        }
         let mut sys_flag = sys_flag;
         let mut body = message.body.clone();
         if body.len() >= self.config.compress_from
@@ -64,6 +71,7 @@ impl Shared {
             message_id,
             reconsume_times: reconsume_times.unwrap_or(0),
             reconsume_times_max,
+            traced,
             topic: message.topic,
         })
     }
@@ -77,6 +85,7 @@ impl Shared {
         }
         let mut body = BytesMut::new();
         let mut ids = Vec::with_capacity(messages.len());
+        let mut traced = Vec::new();
         for mut message in messages {
             message.check(self.config.body_len_max)?;
             if message.topic != topic {
@@ -85,7 +94,11 @@ impl Shared {
             if message.property(properties::DELAY).is_some() {
                 return Err(invalid("a batch cannot be delayed"));
             }
-            ids.push(message.ensure_unique_key());
+            let id = message.ensure_unique_key();
+            if self.client.tracer().is_some() {
+                traced.push(SentMessage::of(&message, id.clone()));
+            }
+            ids.push(id);
             let properties = message.encode_properties();
             let entry = batch::BatchMessage {
                 flag: message.flag,
@@ -114,6 +127,7 @@ impl Shared {
             message_id: ids.join(",").into(),
             reconsume_times: 0,
             reconsume_times_max: None,
+            traced,
         })
     }
 

@@ -4,6 +4,7 @@ use super::Encoded;
 use crate::client::api;
 use crate::client::error::ClientError;
 use crate::protocol::body::MessageQueue;
+use crate::protocol::message::properties;
 use crate::protocol::{RemotingCommand, ResponseCode, Str};
 
 /// How safe a stored message is.
@@ -58,6 +59,10 @@ pub struct SendResult {
     pub transaction_id: Option<Str>,
     /// Handle to recall a timed message.
     pub recall_handle: Option<Str>,
+    /// The broker's region.
+    pub region_id: Str,
+    /// Whether the broker wants the message to be traced.
+    pub trace_on: bool,
 }
 
 /// The result of a send from its answer.
@@ -88,5 +93,7 @@ pub(super) fn read_answer(
         queue_offset: api::number(addr, fields, "queueOffset")?,
         transaction_id: text("transactionId"),
         recall_handle: text("recallHandle"),
+        region_id: text(properties::MSG_REGION).unwrap_or_default(),
+        trace_on: fields.get(properties::TRACE_ON) != Some("false"),
     })
 }

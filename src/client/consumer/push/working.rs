@@ -49,7 +49,7 @@ impl Shared {
         for message in &mut messages {
             restore_topic(message);
         }
-        let outcome = self.call_listener(messages.clone()).await;
+        let outcome = self.call_traced(messages.clone()).await;
         let mut done: Vec<i64> = Vec::with_capacity(messages.len());
         let mut again = Vec::new();
         for message in messages {
@@ -90,6 +90,24 @@ impl Shared {
                 let _ = jobs.send(job);
             });
         }
+    }
+
+    async fn call_traced(&self, messages: Vec<MessageExt>) -> ConsumeOutcome {
+        let Some(tracer) = self.client.tracer() else {
+            return self.call_listener(messages).await;
+        };
+        let begin = Instant::now();
+        let request_id = tracer.begins(&self.group, &messages);
+        let outcome = self.call_listener(messages.clone()).await;
+        let success = outcome == ConsumeOutcome::Success;
+        tracer.ends(
+            &self.group,
+            &messages,
+            &request_id,
+            begin.elapsed(),
+            success,
+        );
+        outcome
     }
 
     /// A listener that panics asks for the messages again, as one that throws does in Java.
