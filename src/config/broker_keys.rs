@@ -119,13 +119,16 @@ section! {
         /// Pull consumers may be refused.
         reject_pull_consumer_enable: bool = "rejectPullConsumerEnable", Is("false"), Hot;
         /// Milliseconds before a half message is first asked about.
-        transaction_timeout_ms: i64 = "transactionTimeOut", Is("6000"), Kept;
+        transaction_timeout_ms: i64 = "transactionTimeOut", Is("6000"), Hot;
         /// Checks after which a half message is given up.
-        transaction_check_max: i32 = "transactionCheckMax", Is("15"), Kept;
+        transaction_check_max: i32 = "transactionCheckMax", Is("15"), Hot;
         /// Milliseconds between rounds of checks.
-        transaction_check_interval_ms: i64 = "transactionCheckInterval", Is("30000"), Kept;
+        transaction_check_interval_ms: i64 = "transactionCheckInterval", Is("30000"), Hot;
         /// Bytes of finished offsets in one op message.
-        transaction_op_msg_size_max: i32 = "transactionOpMsgMaxSize", Is("4096"), Kept;
+        transaction_op_msg_size_max: i32 = "transactionOpMsgMaxSize", Is("4096"), Hot;
+        /// Milliseconds between writes of transactionMetrics.
+        transaction_metric_flush_interval_ms: i64 =
+            "transactionMetricFlushInterval", Is("10000"), Hot;
         /// Milliseconds after which an op message is written though it is not full.
         transaction_op_batch_interval_ms: i64 = "transactionOpBatchInterval", Is("3000"), Kept;
         /// SQL92 filters are allowed.
@@ -137,7 +140,7 @@ section! {
         /// Sends are refused before this time (milliseconds since 1970).
         start_accept_send_request_timestamp_ms: i64 = "startAcceptSendRequestTimeStamp", Is("0"), Hot;
         /// Replies of request and reply are stored.
-        store_reply_message_enable: bool = "storeReplyMessageEnable", Is("true"), Kept;
+        store_reply_message_enable: bool = "storeReplyMessageEnable", Is("true"), Hot;
         /// The broker assigns queues to consumers that ask for it.
         server_load_balancer_enable: bool = "serverLoadBalancerEnable", Is("true"), Start;
         /// How assigned consumers fetch: PULL or POP.

@@ -341,7 +341,6 @@ pub static BROKER: &[Key] = &[
     kept("topicQueueLockNum", INT, Is("32")),
     kept("transRocksDBEnable", FLAG, Is("false")),
     kept("transWriteOriginTransHalfEnable", FLAG, Is("true")),
-    kept("transactionMetricFlushInterval", LONG, Is("10000")),
     kept("transferMsgByHeap", FLAG, Is("true")),
     kept("transientStorePoolEnable", FLAG, Is("false")),
     kept("transientStorePoolSize", INT, Is("5")),

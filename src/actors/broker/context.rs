@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     actors::{
-        delivery::schedule::Schedule,
+        delivery::{schedule::Schedule, transactions::Transactions},
         groups::{ConsumerGroups, ProducerGroups},
         ha::Ha,
         kernel::{ActorRef, Permits, Tree},
@@ -177,6 +177,8 @@ pub struct BrokerContext {
     pub ha: OnceLock<Ha>,
     /// Delay levels.
     pub schedule: Schedule,
+    /// Transactions.
+    pub transactions: Transactions,
     /// Statistics.
     pub stats: Stats,
 }

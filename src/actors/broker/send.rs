@@ -26,7 +26,7 @@ use crate::{
         body::{subscription_group::SubscriptionGroupConfig, topic_config::TopicConfig},
         header::send::SendMessageRequestHeader,
         language::version,
-        message::{keys::KeyProperties, names, perm, properties, sys_flag},
+        message::{keys::KeyProperties, names, perm, properties, sys_flag, transaction},
     },
     store::now_ms,
 };
@@ -158,6 +158,7 @@ impl SendBatch {
             responder,
             queue_id: prepared.queue_id,
             unique_key: prepared.unique_key,
+            half_of: prepared.half_of,
         });
     }
 
@@ -172,6 +173,7 @@ impl SendBatch {
             items: std::mem::take(&mut self.items),
             store_host: ctx.identity.store_host,
             marks,
+            transactions: Arc::clone(&ctx.transactions.counts),
         };
         ctx.store.writer.tell(AppendBatch {
             requests: std::mem::take(&mut self.requests),
@@ -278,7 +280,7 @@ fn is_dead(
 }
 
 /// Reads the header of any of the send codes: Java's short names, Go's and old clients' long ones.
-fn decode(request: &RemotingCommand) -> Result<SendMessageRequestHeader, Refusal> {
+pub fn decode(request: &RemotingCommand) -> Result<SendMessageRequestHeader, Refusal> {
     let code = request.request_code().unwrap_or(RequestCode::SendMessage);
     SendMessageRequestHeader::of_request(code, &request.ext_fields)
         .map_err(|error| Refusal::new(ResponseCode::SystemError, error.to_string()))
@@ -290,6 +292,8 @@ struct Prepared {
     queue_id: i32,
     unique_key: Option<Str>,
     wait_store_ok: bool,
+    /// Topic of a half message.
+    half_of: Option<Str>,
 }
 
 /// What the properties of a sent message decide, and whether they have to be edited.
@@ -341,6 +345,11 @@ impl<'a> Wishes<'a> {
     }
 }
 
+/// Old clients send a message back with all of its properties, TRAN_MSG included.
+fn is_retried(header: &SendMessageRequestHeader, wishes: &Wishes<'_>) -> bool {
+    header.reconsume_times.unwrap_or(0) > 0 && wishes.delay_level > 0
+}
+
 struct Sender<'a> {
     ctx: &'a BrokerContext,
     marks: &'a SendMarks,
@@ -356,7 +365,7 @@ impl Sender<'_> {
         text: &mut Vec<u8>,
         buf: &mut BytesMut,
     ) -> Result<Prepared, Refusal> {
-        let topic = self.check(&header)?;
+        let topic = check_topic(self.ctx, &header, self.peer)?;
         let mut queue_id = header.queue_id;
         if queue_id < 0 {
             queue_id = rand::random_range(0..topic.write_queue_nums.max(1));
@@ -369,11 +378,21 @@ impl Sender<'_> {
         let is_batch = self.request.request_code() == Some(RequestCode::SendBatchMessage)
             || header.batch == Some(true);
         self.check_kind(&header, &wishes, is_batch)?;
-        let (stored_topic, stored_queue, delay_level) =
+        let (mut stored_topic, mut stored_queue, mut delay_level) =
             self.place(&header, queue_id, wishes.delay_level)?;
         let unique_key = self.stored_properties(&header, &wishes, is_batch, text);
+        let is_half = wishes.half_message && !is_retried(&header, &wishes);
+        let half_of = is_half.then(|| stored_topic.clone());
+        if let Some(topic) = &half_of {
+            // A delay begins when the transaction is committed.
+            *text = transaction::half_properties(text, topic, stored_queue);
+            (stored_topic, stored_queue, delay_level) = (names::TRANS_HALF_TOPIC.into(), 0, 0);
+        }
         wishes.keys.unique_key = unique_key.as_deref();
         let mut sys_flag = header.sys_flag;
+        if is_half {
+            sys_flag = sys_flag::with_transaction_type(sys_flag, sys_flag::TRANSACTION_NONE);
+        }
         if topic.topic_filter_type == MULTI_TAG {
             sys_flag |= sys_flag::MULTI_TAGS;
         }
@@ -409,40 +428,8 @@ impl Sender<'_> {
             queue_id,
             unique_key,
             wait_store_ok,
+            half_of,
         })
-    }
-
-    /// `AbstractSendMessageProcessor.msgCheck`, for a topic that exists.
-    fn check(&self, header: &SendMessageRequestHeader) -> Result<Arc<TopicConfig>, Refusal> {
-        let config = self.ctx.config.load();
-        let name = &header.topic;
-        let opens_at = config.broker.start_accept_send_request_timestamp_ms;
-        if opens_at > 0 && now_ms() < opens_at {
-            let remark = format!("broker unable to service, until {opens_at}");
-            return Err(Refusal::new(ResponseCode::SystemError, remark));
-        }
-        let Some(topic) = self.ctx.topics.get(name) else {
-            return Err(topic_not_exist(name));
-        };
-        if !perm::is_writable(config.broker.broker_permission) && topic.order {
-            let ip = &config.broker.broker_ip1;
-            let remark = format!("the broker[{ip}] sending message is forbidden");
-            return Err(Refusal::new(ResponseCode::NoPermission, remark));
-        }
-        if names::is_forbidden_to_send(name) {
-            let remark = format!("Sending message to topic[{name}] is forbidden.");
-            return Err(Refusal::new(ResponseCode::NoPermission, remark));
-        }
-        if header.queue_id >= topic.write_queue_nums.max(topic.read_queue_nums) {
-            let remark = format!(
-                "request queueId[{}] is illegal, {} Producer: {}",
-                header.queue_id,
-                topic.describe(),
-                self.peer
-            );
-            return Err(Refusal::new(ResponseCode::InvalidParameter, remark));
-        }
-        Ok(topic)
     }
 
     /// Refuses what a plain broker cannot do with a message, rather than storing it as something else.
@@ -452,9 +439,9 @@ impl Sender<'_> {
         wishes: &Wishes<'_>,
         is_batch: bool,
     ) -> Result<(), Refusal> {
-        let retried = header.reconsume_times.unwrap_or(0) > 0 && wishes.delay_level > 0;
-        if wishes.half_message && !retried {
-            let config = self.ctx.config.load();
+        let config = self.ctx.config.load();
+        let is_half = wishes.half_message && !is_retried(header, wishes);
+        if is_half && config.broker.reject_transaction_message {
             let ip = &config.broker.broker_ip1;
             let remark = format!("the broker[{ip}] sending transaction message is forbidden");
             return Err(Refusal::new(ResponseCode::NoPermission, remark));
@@ -479,7 +466,7 @@ impl Sender<'_> {
         }
         let refused_in_batch = wishes.delay_level > 0;
         let is_inner_batch = wishes.inner_batch || header.sys_flag & sys_flag::INNER_BATCH != 0;
-        if (is_batch && refused_in_batch) || is_inner_batch {
+        if (is_batch && (refused_in_batch || is_half)) || is_inner_batch {
             return Err(message_illegal(self.ctx.store.max_message_size()));
         }
         Ok(())
@@ -550,6 +537,42 @@ impl Sender<'_> {
         properties::append(text, properties::UNIQ_KEY, &key);
         Some(key.into())
     }
+}
+
+/// `AbstractSendMessageProcessor.msgCheck`, for a topic that exists.
+pub fn check_topic(
+    ctx: &BrokerContext,
+    header: &SendMessageRequestHeader,
+    peer: SocketAddr,
+) -> Result<Arc<TopicConfig>, Refusal> {
+    let config = ctx.config.load();
+    let name = &header.topic;
+    let opens_at = config.broker.start_accept_send_request_timestamp_ms;
+    if opens_at > 0 && now_ms() < opens_at {
+        let remark = format!("broker unable to service, until {opens_at}");
+        return Err(Refusal::new(ResponseCode::SystemError, remark));
+    }
+    let Some(topic) = ctx.topics.get(name) else {
+        return Err(topic_not_exist(name));
+    };
+    if !perm::is_writable(config.broker.broker_permission) && topic.order {
+        let ip = &config.broker.broker_ip1;
+        let remark = format!("the broker[{ip}] sending message is forbidden");
+        return Err(Refusal::new(ResponseCode::NoPermission, remark));
+    }
+    if names::is_forbidden_to_send(name) {
+        let remark = format!("Sending message to topic[{name}] is forbidden.");
+        return Err(Refusal::new(ResponseCode::NoPermission, remark));
+    }
+    if header.queue_id >= topic.write_queue_nums.max(topic.read_queue_nums) {
+        let remark = format!(
+            "request queueId[{}] is illegal, {} Producer: {peer}",
+            header.queue_id,
+            topic.describe(),
+        );
+        return Err(Refusal::new(ResponseCode::InvalidParameter, remark));
+    }
+    Ok(topic)
 }
 
 /// RocketMQ's answer where a topic is missing and may not be made.

@@ -45,6 +45,8 @@ impl BrokerService {
                 | RequestCode::SendMessageV2
                 | RequestCode::SendBatchMessage
                 | RequestCode::ConsumerSendMsgBack
+                | RequestCode::SendReplyMessage
+                | RequestCode::SendReplyMessageV2
         );
         let is_pull = matches!(
             code,

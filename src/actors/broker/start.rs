@@ -23,7 +23,10 @@ use super::{
 };
 use crate::{
     actors::{
-        delivery::schedule::{DelayOffsets, Schedule, Scheduler, SchedulerParts},
+        delivery::{
+            schedule::{DelayOffsets, Schedule, Scheduler, SchedulerParts},
+            transactions::{TransactionCounts, TransactionParts, Transactions, TransactionsActor},
+        },
         groups::{ConsumerGroups, ProducerGroups},
         ha::{self, Ha, HaParts, HaPolicy, MirrorSource},
         kernel::{
@@ -171,7 +174,10 @@ impl Broker {
         let deadline = Duration::from_millis(self.ctx.config.load().own.shutdown_ms);
         self.ctx.registrars.unregister().await;
         self.net.stop_listening().await;
-        let deliveries = [self.ctx.schedule.actor.narrow::<Shutdown>()];
+        let deliveries = [
+            self.ctx.schedule.actor.narrow::<Shutdown>(),
+            self.ctx.transactions.actor.narrow::<Shutdown>(),
+        ];
         let mut clean = shutdown_in_order(&deliveries, deadline).await.is_empty();
         self.net.close_all();
         if let Some(ha) = self.ctx.ha.get() {
@@ -341,6 +347,17 @@ impl Builder<'_> {
         let consumers = ConsumerGroups::new(tree, "broker", misc.clone(), Arc::clone(config));
         consumers.start(producers.clone());
         let schedule = self.schedule(&store, &tables, levels)?;
+        let (file, counts) = tables.transaction_metrics().map_err(StartError::Table)?;
+        let transactions = self.transactions(TransactionParts {
+            store: store.clone(),
+            permits: self.permits.clone(),
+            config: Arc::clone(config),
+            offsets: offsets.clone(),
+            topics: topics.clone(),
+            producers: producers.clone(),
+            counts: Arc::new(TransactionCounts::new(file, counts)),
+            delivers: config.load().is_master(),
+        });
         let registrars = Registrars::new(tree, "broker", &misc, Arc::clone(config), topics.clone());
         let ctx = BrokerContext {
             config: Arc::clone(config),
@@ -359,9 +376,21 @@ impl Builder<'_> {
             epoch: Arc::new(Mutex::new(epoch)),
             ha: OnceLock::new(),
             schedule,
+            transactions,
             stats,
         };
         Ok((Arc::new(ctx), actors))
+    }
+
+    fn transactions(&self, parts: TransactionParts) -> Transactions {
+        let counts = Arc::clone(&parts.counts);
+        let (tree, arbiter) = (self.tree, self.threads.get(Role::Misc));
+        let (parent, name) = ("broker/delivery", "transactions");
+        let policy = tree.restart_policy();
+        let actor = spawn(tree, parent, name, name, &arbiter, policy, move |cell| {
+            TransactionsActor::recover(cell, parts)
+        });
+        Transactions { counts, actor }
     }
 
     fn schedule(

@@ -8,5 +8,6 @@ pub mod perm;
 pub mod properties;
 pub mod record;
 pub mod sys_flag;
+pub mod transaction;
 
 pub use super::java::tags_code;

@@ -19,9 +19,11 @@ pub mod offset;
 pub mod progress;
 pub mod query;
 pub mod replication;
+pub mod reply;
 pub mod send_back;
 pub mod subscription;
 pub mod topic;
+pub mod transaction;
 
 /// Answers a control request.
 pub async fn process(
@@ -76,6 +78,8 @@ async fn store(
         RequestCode::GetMaxOffset => query::max_offset(ctx, request).await,
         RequestCode::GetMinOffset => query::min_offset(ctx, request).await,
         RequestCode::GetEarliestMsgStoretime => query::earliest_store_time(ctx, request).await,
+        RequestCode::EndTransaction => transaction::end(ctx, request).await,
+        RequestCode::ResumeCheckHalfMessage => transaction::resume_check(ctx, request).await,
         RequestCode::ConsumerSendMsgBack => send_back::send_back(ctx, request).await,
         RequestCode::GetConsumerRunningInfo => connection::running_info(ctx, request).await,
         RequestCode::ConsumeMessageDirectly => connection::consume_directly(ctx, request).await,
@@ -125,6 +129,9 @@ async fn groups(
         RequestCode::QueryAssignment => assignment::query(ctx, request).await,
         RequestCode::SetMessageRequestMode => assignment::set_mode(ctx, request).await,
         RequestCode::GetAllMessageRequestMode => assignment::modes(ctx, request).await,
+        RequestCode::SendReplyMessage | RequestCode::SendReplyMessageV2 => {
+            reply::reply(ctx, request, conn).await
+        }
         RequestCode::HeartBeat => client::heartbeat(ctx, request, conn).await,
         RequestCode::UnregisterClient => client::unregister(ctx, request, conn).await,
         RequestCode::CheckClientConfig => client::check_config(ctx, request).await,

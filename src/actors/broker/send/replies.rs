@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 use crate::{
     actors::{
         broker::{context::SendMarks, refusal::SEE_FAQ},
+        delivery::transactions::TransactionCounts,
         net::Responder,
         store::append::{AppendReply, AppendRequest, Appended, PutStatus},
     },
@@ -19,6 +20,8 @@ pub(super) struct SendItem {
     pub(super) responder: Responder,
     pub(super) queue_id: i32,
     pub(super) unique_key: Option<Str>,
+    /// Topic of a half message.
+    pub(super) half_of: Option<Str>,
 }
 
 /// Answers the sends of one batch. Responders that are dropped answer by themselves.
@@ -27,6 +30,7 @@ pub(super) struct SendReplies {
     pub(super) items: Vec<SendItem>,
     pub(super) store_host: SocketAddr,
     pub(super) marks: Arc<SendMarks>,
+    pub(super) transactions: Arc<TransactionCounts>,
 }
 
 impl AppendReply for SendReplies {
@@ -35,6 +39,7 @@ impl AppendReply for SendReplies {
             items,
             store_host,
             marks,
+            transactions,
         } = *self;
         let extra = marks.fields();
         let ids = MessageIds::of(&outcome.requests, store_host);
@@ -44,6 +49,9 @@ impl AppendReply for SendReplies {
                 item.responder
                     .answer(code, remark.as_deref(), None, &extra, []);
                 continue;
+            }
+            if let Some(topic) = &item.half_of {
+                transactions.add(topic, 1);
             }
             let header = SendMessageResponseHeader {
                 msg_id: ids.get(at),
