@@ -59,6 +59,7 @@ struct Shared {
     pending: Mutex<Pending>,
     closed: AtomicBool,
     pushed: AtomicUsize,
+    pushes: Mutex<Option<Sender<Frame>>>,
 }
 
 /// One connection: any thread may write requests, a reader thread hands answers out.
@@ -123,6 +124,7 @@ impl Client {
             pending: Mutex::new(Pending::default()),
             closed: AtomicBool::new(false),
             pushed: AtomicUsize::new(0),
+            pushes: Mutex::default(),
         });
         let reader = (stream.try_clone()?, shared.clone());
         std::thread::spawn(move || read_loop(reader.0, &reader.1));
@@ -141,6 +143,19 @@ impl Client {
     /// Requests that the server sent to us (change notices); they are read and not answered.
     pub fn pushed(&self) -> usize {
         self.shared.pushed.load(Ordering::Relaxed)
+    }
+
+    /// What the server asks of us from now on.
+    pub fn pushes(&self) -> Receiver<Frame> {
+        let (to, from) = mpsc::channel();
+        *self.shared.pushes.lock().expect("pushes") = Some(to);
+        from
+    }
+
+    /// Answers a request of the server.
+    pub fn answer(&self, request: &Frame, code: i32) {
+        // A connection that has ended says so elsewhere.
+        let _ = self.write_raw(&encode(code, request.opaque, 1, &[], b""));
     }
 
     /// Writes a request; its answer goes to `to`. Gives the opaque number, or none when closed.
@@ -206,6 +221,9 @@ fn read_loop(mut stream: TcpStream, shared: &Shared) {
     while let Ok(frame) = read_frame(&mut stream) {
         if frame.flag & 1 == 0 {
             shared.pushed.fetch_add(1, Ordering::Relaxed);
+            if let Some(to) = &*shared.pushes.lock().expect("pushes") {
+                let _ = to.send(frame);
+            }
             continue;
         }
         let waiting = shared

@@ -15,14 +15,18 @@ const SETTLED_MAX: usize = 1 << 20;
 /// and it is asked again.
 const MOVES_MAX: usize = 1 << 17;
 
+/// Ended half messages that are remembered at most, so that a word that comes twice is one word.
+const RECENT_MAX: usize = 1 << 16;
+
 /// What is known of a half message that its producer ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
     /// It is open; its newest copy is at this offset.
     Open(i64),
-    /// It was ended before.
+    /// It was ended before, in this life.
     Ended,
-    /// It lies before everything that is remembered, or was given up.
+    /// It may have been ended in an earlier life, or moved or given up then; or it was given up in
+    /// this one.
     Unknown,
 }
 
@@ -35,6 +39,8 @@ pub(super) struct Ledger {
     next_op: i64,
     /// Settled ones at and behind `half`.
     settled: BTreeSet<i64>,
+    /// Those that producers ended in this life.
+    recent: BTreeSet<i64>,
     /// Marks that were read and are needed, each with the largest offset that it names.
     marks: VecDeque<(i64, i64)>,
     /// Where a half message was moved to; nowhere if it was given up.
@@ -91,6 +97,10 @@ impl Ledger {
 
     /// A half message was ended here. Past the bound it is read from its mark instead.
     pub(super) fn end(&mut self, half: i64) {
+        self.recent.insert(half);
+        if self.recent.len() > RECENT_MAX {
+            self.recent.pop_first();
+        }
         if self.settled.len() < SETTLED_MAX {
             self.note(half);
             self.settle();
@@ -149,10 +159,13 @@ impl Ledger {
                 _ => return Fate::Unknown,
             }
         }
-        if newest >= self.half && !self.settled.contains(&newest) {
+        if self.recent.contains(&newest) {
+            return Fate::Ended;
+        }
+        if !self.is_settled(newest) {
             return Fate::Open(newest);
         }
-        if newest >= self.half || newest != half {
+        if newest != half {
             return Fate::Ended;
         }
         Fate::Unknown
@@ -188,7 +201,9 @@ mod tests {
         (1..9).for_each(|half| ledger.end(half));
         assert_eq!((ledger.half(), ledger.settled.len()), (10, 0));
         assert_eq!(ledger.fate(0), Fate::Ended);
-        assert_eq!(ledger.fate(3), Fate::Unknown);
+        assert_eq!(ledger.fate(3), Fate::Ended);
+        ledger.pass(10);
+        assert_eq!(ledger.fate(10), Fate::Unknown);
     }
 
     #[test]
