@@ -275,3 +275,27 @@ fn a_wish_for_time_is_heard() {
     });
     assert!(last.queue_offset >= max);
 }
+
+#[test]
+fn a_deleted_topic_takes_its_open_transactions_along() {
+    let (cluster, client) = cluster(&SOON);
+    let producer = producer(&cluster, "tx_group");
+    let wish = "CHECK_IMMUNITY_TIME_IN_SECONDS\u{1}3600\u{2}";
+    let (one, two) = (
+        producer.half_with("one", wish),
+        producer.half_with("two", wish),
+    );
+    let delete = [("topic", TOPIC.to_owned())];
+    let code = requests::DELETE_TOPIC_IN_BROKER;
+    must(client.call(code, &delete, b"", PATIENCE), "delete");
+    let refused = producer.end(&one, Outcome::Commit).expect("an answer");
+    assert_eq!(refused.code, 17);
+    must(producer.end(&one, Outcome::Rollback), "rollback");
+    create_topic(&client, TOPIC, 4);
+    let refused = producer.end(&two, Outcome::Commit).expect("an answer");
+    assert_eq!(refused.code, 17);
+    assert!(bodies(&client, TOPIC, 4).is_empty());
+    let three = producer.half("three");
+    must(producer.end(&three, Outcome::Commit), "commit");
+    assert_eq!(bodies(&client, TOPIC, 4), ["three"]);
+}

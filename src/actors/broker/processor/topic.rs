@@ -202,6 +202,7 @@ pub async fn delete_one(ctx: &BrokerContext, topic: String) -> Result<(), Refusa
     let log_end = removed
         .await
         .map_err(|_| failed("the store did not answer"))?;
+    ctx.transactions.counts.forget(&topic);
     if ctx.offsets.table().remove_topic(&topic) > 0 {
         // A new topic's consumers would skip what lies below the old one's offsets.
         let persisted = ctx.offsets.persist().await;

@@ -8,7 +8,7 @@ use std::{
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 
 use super::{
-    BATCH_BYTES_MAX, QUEUE_ID, Stored, TransactionsActor, append,
+    BATCH_BYTES_MAX, QUEUE_ID, Stored, TransactionsActor, acquire, append,
     half::{self, Question, Rules, Verdict},
     positive_ms,
 };
@@ -294,7 +294,8 @@ impl TransactionsActor {
                 make_given_up_topic(&parts.topics).await;
             }
             // The copies have to be as safe as what they stand for: the answer waits for the disk.
-            append(&parts, requests, true)?.await.ok()
+            let permit = acquire(&parts, requests.len())?;
+            append(&parts, requests, true, permit).await.ok()
         };
         ctx.spawn(stored.into_actor(self).map(move |stored, actor, ctx| {
             let went_well = stored.is_some_and(|stored| actor.moved(moves.items, &stored));
