@@ -38,6 +38,7 @@ const BROKER_KINDS: &[&str] = &[
     "queue",
     "cold_reader",
     "retention",
+    "transactions",
     "listener",
     "connection",
 ];

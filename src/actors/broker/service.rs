@@ -57,10 +57,13 @@ impl BrokerService {
 
     fn control(&self, code: RequestCode, request: RemotingCommand, conn: &Arc<ConnectionHandle>) {
         let mut responder = conn.responder(&request);
-        let permit = self
-            .ctx
-            .permits
-            .try_acquire(PermitClass::Control, 1, request.body.len());
+        let class = match code {
+            // They are sends, and wait for a client that may be slow.
+            RequestCode::SendReplyMessage | RequestCode::SendReplyMessageV2 => PermitClass::Sends,
+            _ => PermitClass::Control,
+        };
+        let permits = &self.ctx.permits;
+        let permit = permits.try_acquire(class, 1, request.body.len());
         let Some(permit) = permit else {
             let remark = "[OVERLOAD]system busy, start flow control for a while";
             return responder.fail(ResponseCode::SystemBusy, remark);
