@@ -138,6 +138,7 @@ pub fn steps() -> Vec<Step> {
     let mut all = Vec::new();
     all.extend(topics_and_groups());
     all.extend(sends());
+    all.extend(transactions_and_replies());
     all.extend(pulls_and_queries());
     all.extend(offsets());
     all.extend(clients());
@@ -286,6 +287,58 @@ fn sends() -> Vec<Step> {
         ),
         Step::new("back of no such group", 36, "offset=0 group=no_group delayLevel=0"),
         Step::new("back of what is not there", 36, "offset=99999999 group=referee_g delayLevel=0"),
+    ]
+}
+
+fn transactions_and_replies() -> Vec<Step> {
+    let half = |name: &str, fields: &str, more: &[(&str, &str)]| {
+        let own = [
+            ("TRAN_MSG", "true"),
+            ("PGROUP", "referee_p"),
+            ("UNIQ_KEY", "half"),
+        ];
+        let all: Vec<_> = own.iter().chain(more).copied().collect();
+        send(name, fields, &all, "half")
+    };
+    let end = |name: &str, fields: &str| {
+        let all = format!("producerGroup=referee_p tranStateTableOffset=0 msgId=x {fields}");
+        Step::new(name, 37, &all)
+    };
+    let reply = |name: &str, fields: &str, pairs: &[(&str, &str)]| {
+        let fields = format!("b=DefaultCluster_REPLY_TOPIC {fields}");
+        let mut step = send(name, &fields, pairs, "reply");
+        (step.code, step.name) = (325, format!("325 {name}"));
+        step
+    };
+    let to_nobody = [("REPLY_TO_CLIENT", "nobody"), ("CORRELATION_ID", "c")];
+    vec![
+        half("half message", "", &[]),
+        half("half message in queue 2", "e=2", &[]),
+        half("half message with a sysFlag", "f=4", &[]),
+        half("half message that was retried", "j=1", &[("DELAY", "1")]),
+        end(
+            "commits nothing",
+            "commitLogOffset=999999999 commitOrRollback=8",
+        ),
+        end(
+            "rolls nothing back",
+            "commitLogOffset=-1 commitOrRollback=12",
+        ),
+        Step::new(
+            "resumes nothing",
+            323,
+            "msgId=7F00000100002A9F00000000FFFFFFFF",
+        ),
+        Step::new("resumes no id", 323, "msgId=x"),
+        reply("reply to nobody", "", &to_nobody),
+        reply("reply in a queue that is not", "e=9", &to_nobody),
+        reply("reply without an asker", "", &[]),
+        reply(
+            "reply to a system topic",
+            "b=SCHEDULE_TOPIC_XXXX",
+            &to_nobody,
+        ),
+        reply("reply to an ordinary topic", "b=Ref e=3", &to_nobody),
     ]
 }
 

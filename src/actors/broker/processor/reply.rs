@@ -6,7 +6,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 
-use super::answer;
+use super::{answer, refused};
 use crate::{
     actors::{
         broker::{
@@ -36,13 +36,31 @@ const PUSH_TIMEOUT: Duration = Duration::from_secs(10);
 /// What RocketMQ answers where a stored reply has no id.
 const NO_ID: &str = "0";
 
-/// Answers SEND_REPLY_MESSAGE, in either form.
+/// Answers SEND_REPLY_MESSAGE, in either form. Refusals, too, tell region and tracing.
 pub async fn reply(
     ctx: &BrokerContext,
     request: &RemotingCommand,
     conn: &Arc<ConnectionHandle>,
 ) -> Result<RemotingCommand, Refusal> {
     let header = decode(request)?;
+    let mut response = match push_and_store(ctx, request, header, conn).await {
+        Ok(response) => response,
+        Err(refusal) => refused(request, &refusal),
+    };
+    let marks = ctx.marks.load();
+    let trace_on = if marks.trace_on { "true" } else { "false" };
+    let fields = &mut response.ext_fields;
+    fields.insert(properties::MSG_REGION, &marks.region);
+    fields.insert(properties::TRACE_ON, trace_on);
+    Ok(response)
+}
+
+async fn push_and_store(
+    ctx: &BrokerContext,
+    request: &RemotingCommand,
+    header: SendMessageRequestHeader,
+    conn: &Arc<ConnectionHandle>,
+) -> Result<RemotingCommand, Refusal> {
     if ctx.topics.get(&header.topic).is_none() {
         let made = ctx.topics.create_for_send(CreateForSend {
             topic: &header.topic,
@@ -88,11 +106,6 @@ pub async fn reply(
             recall_handle: None,
         });
     }
-    let marks = ctx.marks.load();
-    let trace_on = if marks.trace_on { "true" } else { "false" };
-    let fields = &mut response.ext_fields;
-    fields.insert(properties::MSG_REGION, &marks.region);
-    fields.insert(properties::TRACE_ON, trace_on);
     Ok(response)
 }
 
