@@ -12,6 +12,7 @@
 //! # Ok::<(), callboard::filter::FilterError>(())
 //! ```
 
+pub mod bloom;
 mod expression;
 mod number;
 mod parser;

@@ -16,7 +16,7 @@ start_namesrv "$SUT" "$WORK/ns" "$ns_port"
 if [ -n "${MODEL:-}" ]; then
   start_model "$ROOT/config/$MODEL" "127.0.0.1:$ns_port"
 else
-  broker_conf "$WORK/broker.conf" "$(free_port)" "$WORK/broker/store"
+  broker_conf "$WORK/broker.conf" "$(free_port)" "$WORK/broker/store" enablePropertyFilter=true
   start_broker "$SUT" "$WORK/broker" "$WORK/broker.conf" "127.0.0.1:$ns_port"
 fi
 

@@ -55,6 +55,8 @@ const QUEUE_OFFSET_AT: usize = 20;
 const PHYSICAL_OFFSET_AT: usize = 28;
 /// Where the flag is that tells the width of the hosts.
 const SYS_FLAG_AT: usize = 36;
+/// Where the producer's address is.
+const BORN_HOST_AT: usize = 48;
 /// Where the store timestamp is behind an IPv4 born host.
 const STORE_TIMESTAMP_AT: usize = 56;
 /// How much longer an IPv6 host is.
@@ -270,6 +272,26 @@ pub fn peek_queue_offset(record: &[u8]) -> Option<i64> {
 /// The physical offset of a record, without reading the rest of it.
 pub fn peek_physical_offset(record: &[u8]) -> Option<i64> {
     long_at(record, PHYSICAL_OFFSET_AT)
+}
+
+/// The properties of a whole record, without reading the rest of it; `None` where its lengths lead
+/// out of it.
+pub fn peek_properties(record: &[u8]) -> Option<&[u8]> {
+    let sys_flag = int_at(record, SYS_FLAG_AT)?;
+    let host_len = |v6| if sys_flag & v6 != 0 { 20 } else { 8 };
+    // Behind the hosts and the store timestamp: reconsume times and prepared offset.
+    let hosts_len = host_len(BORN_HOST_V6) + 8 + host_len(STORE_HOST_V6);
+    let body_at = BORN_HOST_AT + hosts_len + 4 + 8;
+    let body_len = usize::try_from(int_at(record, body_at)?).ok()?;
+    let rest = record.get(body_at + 4..)?.get(body_len..)?;
+    let mut cursor = Cursor { rest };
+    let topic_len = match int_at(record, 4)? {
+        MAGIC_V2 => cursor.short(),
+        _ => cursor.byte(),
+    };
+    cursor.bytes(topic_len.ok()?, "topic").ok()?;
+    let len = cursor.short().ok()?;
+    cursor.bytes(len, "properties").ok()
 }
 
 /// What begins at some place of the log.
