@@ -1,5 +1,5 @@
 //! A consumer that calls a function with messages as they come: RocketMQ's DefaultMQPushConsumer,
-//! concurrent.
+//! concurrent or orderly.
 //!
 //! Each queue has a task that pulls, with long polling, into its cache; a fixed number of workers
 //! call the function. An offset is committed up to the oldest message that is not consumed yet,
@@ -17,6 +17,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use self::ordered::{LockTimes, Order, Turns};
 use crate::client::consumer::allocate::{AllocateStrategy, Averagely};
 use crate::client::consumer::offset_store::OffsetStore;
 use crate::client::consumer::process_queue::{ProcessQueue, Thresholds};
@@ -32,6 +33,7 @@ use crate::protocol::body::heartbeat::SubscriptionData;
 use crate::protocol::message::names;
 
 mod handle;
+pub(super) mod ordered;
 mod pulling;
 mod working;
 
@@ -42,6 +44,7 @@ pub enum ConsumeOutcome {
     Success,
     /// Again later: the broker delivers them once more after a while, and after the group's
     /// maximum of tries puts them into the dead-letter topic. When broadcasting they are dropped.
+    /// An orderly consumer tries them again itself, and nothing behind them meanwhile.
     Later,
 }
 
@@ -61,6 +64,9 @@ pub(crate) struct Config {
     thresholds: Thresholds,
     reconsume_times_max: i32,
     offsets_directory: PathBuf,
+    pub(crate) orderly: bool,
+    suspend: Duration,
+    locks: LockTimes,
 }
 
 /// Builds a [`PushConsumer`].
@@ -93,6 +99,9 @@ impl PushConsumerBuilder {
                 },
                 reconsume_times_max: -1,
                 offsets_directory: home.join(".rocketmq_offsets"),
+                orderly: false,
+                suspend: Duration::from_secs(1),
+                locks: LockTimes::renewed_every(Duration::from_secs(20)),
             },
             topics: Vec::new(),
         }
@@ -157,8 +166,29 @@ impl PushConsumerBuilder {
         self
     }
 
+    /// Consumes each queue in its order: one call at a time, and by one client of the group, which
+    /// locks the queue at its broker. Messages of one key have to be sent to one queue for that.
+    pub fn orderly(mut self) -> Self {
+        self.config.orderly = true;
+        self
+    }
+
+    /// The pause of an orderly consumer's queue after [`ConsumeOutcome::Later`]: one second without
+    /// this, 10 ms to 30 s.
+    pub fn suspend(mut self, pause: Duration) -> Self {
+        self.config.suspend = pause.clamp(ordered::SUSPEND_MIN, ordered::SUSPEND_MAX);
+        self
+    }
+
+    /// How often an orderly consumer renews its locks: every 20 s without this, for brokers that keep
+    /// them a minute. All members of a group have to agree.
+    pub fn lock_renewal(mut self, every: Duration) -> Self {
+        self.config.locks = LockTimes::renewed_every(every);
+        self
+    }
+
     /// How often a message is tried before it goes to the dead-letter topic; the broker's
-    /// setting of the group holds without this.
+    /// setting of the group holds without this. An orderly consumer tries for ever without it.
     pub fn reconsume_times_max(mut self, times: u16) -> Self {
         self.config.reconsume_times_max = times.into();
         self
@@ -238,7 +268,9 @@ impl PushConsumer {
         let _no_more_queues = shared.rebalancing.lock().await;
         let queues: Vec<_> = lock(&shared.queues).keys().cloned().collect();
         for queue in queues {
-            shared.release(&queue).await;
+            if let Some(state) = shared.give_up(&queue).await {
+                let _ = tokio::time::timeout(timeout, shared.unlock(&state)).await;
+            }
         }
         shared.client.unregister(None, Some(&shared.group)).await;
     }
@@ -258,15 +290,17 @@ pub(crate) struct QueueState {
     pub(super) queue: MessageQueue,
     pub(super) process: ProcessQueue,
     next_offset: AtomicI64,
+    order: Order,
 }
 
 impl QueueState {
-    pub(super) fn new(queue: MessageQueue, offset: i64) -> Self {
+    pub(super) fn new(queue: MessageQueue, offset: i64, order: Order) -> Self {
         let next_offset = AtomicI64::new(offset);
         QueueState {
             queue,
             process: ProcessQueue::default(),
             next_offset,
+            order,
         }
     }
 }
@@ -288,6 +322,7 @@ pub(crate) struct Shared {
     pub(super) rebalancing: tokio::sync::Mutex<()>,
     listener: Arc<Listener>,
     places: Semaphore,
+    turns: Turns,
     jobs: mpsc::UnboundedSender<Job>,
     /// Until the workers are started.
     waiting: Mutex<Option<mpsc::UnboundedReceiver<Job>>>,
@@ -325,6 +360,7 @@ impl Shared {
             offsets,
             rebalancing: tokio::sync::Mutex::new(()),
             listener,
+            turns: Turns::default(),
             jobs,
             waiting: Mutex::new(Some(waiting)),
             started_ms: now_ms(),
@@ -364,6 +400,9 @@ impl Shared {
         }
         if let Some(jobs) = lock(&self.waiting).take() {
             tokio::spawn(self.clone().work_loop(jobs));
+        }
+        if self.needs_locks() {
+            tokio::spawn(self.clone().renew_loop());
         }
         self.client.heartbeat_all().await;
         self.rebalance_all().await;
