@@ -5,7 +5,10 @@
 
 use std::path::Path;
 
-use callboard::{filter::SqlFilter, protocol::message::properties};
+use callboard::{
+    filter::{SqlFilter, bloom::Bloom},
+    protocol::message::properties,
+};
 
 fn read(name: &str) -> String {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sql92");
@@ -64,4 +67,21 @@ fn every_answer_is_rocketmqs() {
         wrong.len(),
         wrong.join("\n")
     );
+}
+
+#[test]
+fn every_bloom_filter_is_rocketmqs() {
+    let text = read("bloom.txt");
+    assert!(text.lines().count() >= 25);
+    for line in text.lines() {
+        let [error, count, entry, bits, positions] = line.split('\t').collect::<Vec<_>>()[..]
+        else {
+            panic!("{line}");
+        };
+        let bloom = Bloom::new(error.parse().unwrap(), count.parse().unwrap());
+        let ours = bloom.generate(entry);
+        let theirs: Vec<i64> = positions.split(',').map(|p| p.parse().unwrap()).collect();
+        assert_eq!(ours.bit_num.to_string(), bits, "{line}");
+        assert_eq!(ours.bit_pos.0, theirs, "{line}");
+    }
 }

@@ -16,6 +16,7 @@ pub mod bloom;
 mod expression;
 mod number;
 mod parser;
+mod token;
 mod value;
 
 use smallvec::SmallVec;

@@ -17,49 +17,20 @@
 //! Nothing is tried twice: once an operator is read, what follows has to fit.
 
 use winnow::{
-    ModalResult, Parser,
-    ascii::{Caseless, digit1},
-    combinator::{alt, cut_err, eof, opt, peek, preceded, repeat, separated, terminated},
-    error::{ContextError, ErrMode},
-    stream::Stateful,
-    token::{one_of, take_till, take_until, take_while},
+    Parser,
+    ascii::digit1,
+    combinator::{alt, cut_err, eof, not, opt, peek, separated, terminated},
+    token::one_of,
 };
 
 use super::{
     DEPTH_MAX, FilterError,
     expression::{Constant, Expr, List, Order, Within},
+    token::{
+        Failure, Input, Parsed, State, keyword, number, property, refusal, space, symbol, text,
+        word,
+    },
 };
-
-/// Words that are no names of properties.
-const KEYWORDS: [&str; 12] = [
-    "NOT",
-    "AND",
-    "OR",
-    "BETWEEN",
-    "IN",
-    "TRUE",
-    "FALSE",
-    "NULL",
-    "IS",
-    "CONTAINS",
-    "STARTSWITH",
-    "ENDSWITH",
-];
-
-type Failure = ErrMode<ContextError<&'static str>>;
-type Parsed<T> = ModalResult<T, ContextError<&'static str>>;
-type Input<'a> = Stateful<&'a str, State>;
-
-/// What the parser collects and counts beside its place in the text.
-#[derive(Debug, Clone, Default)]
-struct State {
-    /// Properties, in the order of their first use.
-    names: Vec<Box<str>>,
-    /// Parentheses and signs around this place.
-    depth: usize,
-    /// Comparisons whose left side is a comparison, in the whole text: each makes the tree deeper.
-    chained: usize,
-}
 
 /// Parses a whole expression, which yields a condition and the names of its properties.
 pub(super) fn parse(text: &str) -> Result<(Expr, Box<[Box<str>]>), FilterError> {
@@ -81,13 +52,6 @@ pub(super) fn parse(text: &str) -> Result<(Expr, Box<[Box<str>]>), FilterError> 
             })
         }
     }
-}
-
-/// A failure that ends the whole parsing.
-fn refusal(what: &'static str) -> Failure {
-    let mut error = ContextError::new();
-    error.push(what);
-    ErrMode::Cut(error)
 }
 
 /// What comes after the expression: nothing, or any token that does not carry it on.
@@ -192,7 +156,7 @@ fn comparison_operator(input: &mut Input<'_>) -> Parsed<Comparison> {
 
 /// `<` is not the start of `<>`.
 fn not_greater(input: &mut Input<'_>) -> Parsed<()> {
-    winnow::combinator::not('>').parse_next(input)
+    not('>').parse_next(input)
 }
 
 fn text_operator(input: &mut Input<'_>) -> Parsed<Comparison> {
@@ -389,101 +353,4 @@ fn is_less(left: &Constant, right: &Constant) -> bool {
         (Constant::Long(left), Constant::Long(right)) => left < right,
         _ => as_double(left) < as_double(right),
     }
-}
-
-/// Blanks and comments. A comment to the end of the line needs that end; two signs without one are
-/// signs.
-fn space(input: &mut Input<'_>) -> Parsed<()> {
-    let line = ("--", take_till(0.., ['\n', '\r']), one_of(['\n', '\r']));
-    let block = ("/*", take_until(0.., "*/"), "*/");
-    let blank = take_while(1.., [' ', '\t', '\n', '\r', '\x0c']);
-    repeat(0.., alt((blank.void(), line.void(), block.void()))).parse_next(input)
-}
-
-fn symbol<'a>(text: &'static str) -> impl Parser<Input<'a>, &'a str, Failure> {
-    preceded(space, text)
-}
-
-/// A word that is one of the language's, in any case, and not the start of a longer one.
-fn keyword<'a>(text: &'static str) -> impl Parser<Input<'a>, &'a str, Failure> {
-    preceded(
-        space,
-        terminated(
-            Caseless(text),
-            winnow::combinator::not(one_of(is_name_part)),
-        ),
-    )
-}
-
-fn is_name_part(c: char) -> bool {
-    c.is_ascii_alphanumeric() || c == '_' || c == '$'
-}
-
-/// A name or a keyword.
-fn word<'a>(input: &mut Input<'a>) -> Parsed<&'a str> {
-    preceded(
-        space,
-        (
-            one_of(|c: char| is_name_part(c) && !c.is_ascii_digit()),
-            take_while(0.., is_name_part),
-        )
-            .take(),
-    )
-    .parse_next(input)
-}
-
-fn property(input: &mut Input<'_>) -> Parsed<Expr> {
-    let is_free = |word: &&str| !KEYWORDS.iter().any(|own| own.eq_ignore_ascii_case(word));
-    let name = word.verify(is_free).parse_next(input)?;
-    let names = &mut input.state.names;
-    let known = names.iter().position(|known| **known == *name);
-    Ok(Expr::Property(known.unwrap_or_else(|| {
-        names.push(name.into());
-        names.len() - 1
-    })))
-}
-
-/// A text in single quotes; two of them inside are one.
-fn text(input: &mut Input<'_>) -> Parsed<Box<str>> {
-    let piece = alt((take_till(1.., '\''), "''".value("'")));
-    let inner = repeat(0.., piece).fold(String::new, |mut text, piece: &str| {
-        text.push_str(piece);
-        text
-    });
-    let quoted = (space, '\'', inner, '\'').map(|(_, _, text, _)| text.into_boxed_str());
-    { quoted }.parse_next(input)
-}
-
-fn number(input: &mut Input<'_>) -> Parsed<Constant> {
-    space(input)?;
-    alt((float, decimal)).parse_next(input)
-}
-
-/// `5.5`, `5.`, `.5`, each with or without an exponent, and `5E10`: not 0, and within a double.
-fn float(input: &mut Input<'_>) -> Parsed<Constant> {
-    let exponent = || (one_of(['e', 'E']), opt(one_of(['+', '-'])), digit1).void();
-    let form = alt((
-        (digit1, '.', opt(digit1), opt(exponent())).void(),
-        ('.', digit1, opt(exponent())).void(),
-        (digit1, exponent()).void(),
-    ));
-    let text = form.take().parse_next(input)?;
-    match text.parse::<f64>() {
-        Ok(number) if number.is_finite() && number > 0.0 => Ok(Constant::Double(number)),
-        _ => Err(refusal(
-            "a number is beyond the range of a double, or is 0.0",
-        )),
-    }
-}
-
-/// `0`, or digits without a leading 0 and perhaps an L behind: within a long.
-fn decimal(input: &mut Input<'_>) -> Parsed<Constant> {
-    if opt('0').parse_next(input)?.is_some() {
-        return Ok(Constant::Int(0));
-    }
-    let digits = terminated(digit1, opt(one_of(['l', 'L']))).parse_next(input)?;
-    let number: i64 = digits
-        .parse()
-        .map_err(|_| refusal("a number is beyond the range of a long"))?;
-    Ok(i32::try_from(number).map_or(Constant::Long(number), Constant::Int))
 }

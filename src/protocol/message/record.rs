@@ -663,8 +663,27 @@ mod tests {
             let magic = if v2 { MAGIC_V2 } else { MAGIC_V1 };
             let size = (bytes.len() + 8) as i32;
             bytes.splice(0..0, [size.to_be_bytes(), magic.to_be_bytes()].concat());
-            let _ = RecordView::parse(&bytes, CheckCrc::Body);
+            if let Ok(view) = RecordView::parse(&bytes, CheckCrc::No) {
+                prop_assert_eq!(peek_properties(&bytes), Some(view.properties));
+            }
             patch_record(&mut bytes, 1, 2, 3);
+            let _ = peek_properties(&bytes);
+        }
+
+        #[test]
+        fn properties_are_found_without_the_rest(
+            body: Vec<u8>,
+            topic in "[a-z]{1,140}",
+            properties in "[a-z]{0,40}",
+            v6: (bool, bool),
+        ) {
+            let host = |v6| if v6 { "[::1]:6" } else { "1.2.3.4:5" };
+            let mut record = sample(&topic, host(v6.0), host(v6.1));
+            record.body = &body;
+            record.properties = properties.as_bytes();
+            let mut out = BytesMut::new();
+            encode_record(&record, &mut out).unwrap();
+            prop_assert_eq!(peek_properties(&out), Some(properties.as_bytes()));
         }
 
         #[test]

@@ -9,6 +9,8 @@ import org.apache.rocketmq.filter.SqlFilter;
 import org.apache.rocketmq.filter.expression.EvaluationContext;
 import org.apache.rocketmq.filter.expression.Expression;
 import org.apache.rocketmq.filter.expression.MQFilterException;
+import org.apache.rocketmq.filter.util.BloomFilter;
+import org.apache.rocketmq.filter.util.BloomFilterData;
 
 /**
  * What RocketMQ's own filter answers: one line for each expression of expressions.txt, and for so many
@@ -16,6 +18,7 @@ import org.apache.rocketmq.filter.expression.MQFilterException;
  * A line with a lone "E" instead is an expression that is refused.
  *
  *   java SqlAnswers DIR SEED COUNT > DIR/answers.txt
+ *   java SqlAnswers bloom > DIR/bloom.txt    "error count entry: bits, positions" of its bloom filters
  */
 public class SqlAnswers {
     private static final String[] OPERANDS = {
@@ -29,6 +32,10 @@ public class SqlAnswers {
     private static final String[] MATCHES = {"CONTAINS", "STARTSWITH", "ENDSWITH", "NOT CONTAINS", "NOT STARTSWITH", "NOT ENDSWITH"};
 
     public static void main(String[] args) throws Exception {
+        if (args[0].equals("bloom")) {
+            blooms();
+            return;
+        }
         Path dir = Path.of(args[0]);
         List<Map<String, String>> messages = new ArrayList<>();
         for (String line : Files.readAllLines(dir.resolve("messages.txt"))) {
@@ -53,6 +60,17 @@ public class SqlAnswers {
         }
         System.out.write(out.toString().getBytes("UTF-8"));
         System.out.flush();
+    }
+
+    private static void blooms() {
+        for (int[] dimensions : new int[][] {{20, 32}, {1, 1}, {10, 64}, {50, 7}, {99, 3}}) {
+            BloomFilter filter = BloomFilter.createByFn(dimensions[0], dimensions[1]);
+            for (String entry : new String[] {"G#T", "", "group_a#topic_b", "a group with a longer name#and a topic with one", "g\u00e9#\u6f22"}) {
+                BloomFilterData data = filter.generate(entry);
+                System.out.println(dimensions[0] + "\t" + dimensions[1] + "\t" + entry + "\t" + data.getBitNum() + "\t"
+                    + java.util.Arrays.toString(data.getBitPos()).replaceAll("[\\[\\] ]", ""));
+            }
+        }
     }
 
     private static String unescape(String text) {
