@@ -279,3 +279,46 @@ fn a_message_that_fails_holds_its_queue_and_becomes_a_dead_letter() {
         client.shut_down().await;
     });
 }
+
+#[test]
+fn producers_keep_to_the_order_configuration() {
+    let cluster = Cluster::start(&[]);
+    let namesrv = cluster.namesrv.address().to_string();
+    let broker = cluster.broker.address().to_string();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let mqadmin = |args: &str| {
+        let run = std::process::Command::new(env!("CARGO_BIN_EXE_mqadmin"))
+            .args(args.split(' '))
+            .args(["-n", &namesrv])
+            .output()
+            .unwrap();
+        assert!(run.status.success(), "{args}: {run:?}");
+        String::from_utf8_lossy(&run.stdout).into_owned()
+    };
+    runtime.block_on(async {
+        let topic = "orderly_configured";
+        let first = client(&namesrv);
+        make_topic(&first, &broker, topic).await;
+        let admin = AdminClient::new(&first);
+        let switch = admin.update_namesrv_config("orderMessageEnable", "true");
+        switch.await.unwrap();
+        mqadmin("updateOrderConf -t orderly_configured -m put -v broker-a:2");
+        let told = mqadmin("updateOrderConf -t orderly_configured -m get");
+        assert!(told.contains("broker-a:2"), "{told}");
+        let queues_of_a_new_client = async || {
+            let client = client(&namesrv);
+            let route = client.route(topic).await.unwrap();
+            client.shut_down().await;
+            route.write_queues.clone()
+        };
+        let queues = queues_of_a_new_client().await;
+        assert_eq!(queues.len(), 2);
+        assert!(queues.iter().all(|queue| queue.queue_id < 2));
+        mqadmin("updateOrderConf -t orderly_configured -m delete");
+        assert_eq!(queues_of_a_new_client().await.len(), QUEUES as usize);
+        first.shut_down().await;
+    });
+}

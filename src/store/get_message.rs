@@ -85,11 +85,15 @@ pub enum EntryFilter {
 }
 
 impl EntryFilter {
-    /// Whether an entry with this tags code passes, as far as entries tell.
+    /// Whether an entry with this tags code passes, as far as entries tell. One that a Java broker
+    /// wrote with `enableConsumeQueueExt` has an address in another file there, below all tags codes:
+    /// it passes, as in RocketMQ without that file, for clients compare tags themselves.
     pub fn matches(&self, tags_code: i64) -> bool {
         match self {
             Self::All | Self::Sql(_) | Self::SqlOfOrigin(_) => true,
-            Self::Tags(codes) => codes.contains(&(tags_code as i32)),
+            Self::Tags(codes) => {
+                tags_code < i64::from(i32::MIN) || codes.contains(&(tags_code as i32))
+            }
         }
     }
 
@@ -386,6 +390,61 @@ fn take_run(result: &mut GetResult, log: &CommitLogReader, run: Option<Run>) {
             result.bytes -= run.len;
             result.messages -= run.messages;
             result.removed += run.messages;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::message::record::{NewRecord, encode_record};
+
+    fn record(properties: &[u8]) -> bytes::BytesMut {
+        let host = "10.0.0.1:10911".parse().unwrap();
+        let record = NewRecord {
+            topic: "T",
+            queue_id: 0,
+            flag: 0,
+            sys_flag: 0,
+            born_timestamp: 0,
+            born_host: host,
+            store_host: host,
+            reconsume_times: 0,
+            prepared_transaction_offset: 0,
+            body: b"body",
+            properties,
+        };
+        let mut out = bytes::BytesMut::new();
+        encode_record(&record, &mut out).unwrap();
+        out
+    }
+
+    #[test]
+    fn tags_match_by_their_lower_half_and_addresses_always() {
+        let filter = EntryFilter::Tags(SmallVec::from_slice(&[7]));
+        assert!(filter.matches(7) && filter.matches(7 + (1 << 32)) && !filter.matches(8));
+        assert!(filter.matches(i64::MIN) && filter.matches(i64::MIN + 36));
+        assert!(!filter.matches(i64::from(i32::MIN)));
+        assert!(filter.matches_record(b"") && !filter.reads_records());
+    }
+
+    #[test]
+    fn records_match_by_their_properties() {
+        let sql = |text| Arc::new(SqlFilter::parse(text).unwrap());
+        let filter = EntryFilter::Sql(sql("a = 1"));
+        assert!(filter.reads_records() && filter.matches(-5));
+        assert!(filter.matches_record(&record(b"a\x011\x02")));
+        assert!(!filter.matches_record(&record(b"a\x012\x02")));
+        assert!(!filter.matches_record(b"no record"));
+        let known = [("T1".into(), sql("a = 1")), ("T2".into(), sql("a = 2"))];
+        let filter = EntryFilter::SqlOfOrigin(known.into());
+        for (properties, wanted) in [
+            (&b"a\x011\x02RETRY_TOPIC\x01T1\x02"[..], true),
+            (b"a\x011\x02RETRY_TOPIC\x01T2\x02", false),
+            (b"a\x011\x02RETRY_TOPIC\x01T3\x02", true),
+            (b"a\x012\x02", true),
+        ] {
+            assert_eq!(filter.matches_record(&record(properties)), wanted);
         }
     }
 }
