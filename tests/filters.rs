@@ -281,6 +281,10 @@ fn refusals_are_rocketmqs() {
         assert_eq!(bench.ask(pull(7, None)).await, (27, none.to_owned()));
         bench.ask(heartbeat(&sub("a > 7", "SQL92", 8))).await;
         assert_eq!(bench.ask(pull(8, None)).await.0, 19);
+        let consumer = PushConsumer::builder("sql_bad").subscribe(topic, sql("a > 'x'"));
+        let listener = |_| async { ConsumeOutcome::Success };
+        let refused = consumer.start(&bench.client, listener).await.err().unwrap();
+        assert_eq!(refused.code(), Some(23), "{refused}");
         // A topic that is dropped and subscribed to again, in an older version.
         bench
             .ask(heartbeat(

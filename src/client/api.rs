@@ -9,6 +9,7 @@ use crate::client::error::ClientError;
 use crate::client::remoting::RemotingClient;
 use crate::protocol::FieldValue::{Bool, Int, Str as Text};
 use crate::protocol::body::MessageQueue;
+use crate::protocol::body::heartbeat::{CheckClientRequestBody, SubscriptionData};
 use crate::protocol::body::lock::{LockBatchRequestBody, LockBatchResponseBody};
 use crate::protocol::{
     ExtFields, FieldValue, RemotingCommand, RequestCode, ResponseCode, Str, fastjson,
@@ -330,6 +331,25 @@ impl Api {
         }
     }
 
+    /// Asks a broker whether a subscription's filter works there.
+    pub(crate) async fn check_subscription(
+        &self,
+        addr: &str,
+        group: &str,
+        client_id: &str,
+        subscription: &SubscriptionData,
+    ) -> Result<(), ClientError> {
+        let body = CheckClientRequestBody {
+            client_id: client_id.to_owned(),
+            group: group.to_owned(),
+            namespace: None,
+            subscription_data: subscription.clone(),
+        };
+        let body = to_json(&body)?;
+        let request = request(RequestCode::CheckClientConfig, &[]).with_body(body);
+        self.ask(addr, request).await.map(|_| ())
+    }
+
     /// Locks queues of one broker for a client, or renews its locks; yields those that it has now.
     pub(crate) async fn lock_queues(
         &self,
@@ -413,8 +433,11 @@ fn lock_request(
         mq_set: queues,
         only_this_broker: false,
     };
-    let body = fastjson::to_vec(&body).map_err(|error| ClientError::Invalid(error.to_string()))?;
-    Ok(request(code, &[]).with_body(body))
+    Ok(request(code, &[]).with_body(to_json(&body)?))
+}
+
+fn to_json(body: &impl serde::Serialize) -> Result<Vec<u8>, ClientError> {
+    fastjson::to_vec(body).map_err(|error| ClientError::Invalid(error.to_string()))
 }
 
 fn queue_request(code: RequestCode, queue: &MessageQueue) -> RemotingCommand {

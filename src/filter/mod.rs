@@ -21,7 +21,7 @@ mod value;
 
 use smallvec::SmallVec;
 
-use self::expression::Expr;
+use self::{expression::Expr, parser::Names};
 use crate::protocol::message::properties;
 
 /// Longest expression that is taken, in bytes. RocketMQ has no such limit.
@@ -57,8 +57,7 @@ pub enum FilterError {
 #[derive(Debug, Clone, PartialEq)]
 pub struct SqlFilter {
     root: Expr,
-    /// The properties that it names; [`Expr::Property`] holds positions in here.
-    names: Box<[Box<str>]>,
+    names: Names,
 }
 
 impl SqlFilter {

@@ -32,8 +32,11 @@ use super::{
     },
 };
 
+/// The names of an expression's properties; [`Expr::Property`] holds positions in here.
+pub(super) type Names = Box<[Box<str>]>;
+
 /// Parses a whole expression, which yields a condition and the names of its properties.
-pub(super) fn parse(text: &str) -> Result<(Expr, Box<[Box<str>]>), FilterError> {
+pub(super) fn parse(text: &str) -> Result<(Expr, Names), FilterError> {
     let mut input = Input {
         input: text,
         state: State::default(),

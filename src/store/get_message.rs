@@ -397,7 +397,13 @@ fn take_run(result: &mut GetResult, log: &CommitLogReader, run: Option<Run>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::message::record::{NewRecord, encode_record};
+    use crate::{
+        protocol::message::record::{NewRecord, encode_record},
+        store::commit_log::{
+            CommitLogWriter, RecoverFrom,
+            testing::{Place, unit},
+        },
+    };
 
     fn record(properties: &[u8]) -> bytes::BytesMut {
         let host = "10.0.0.1:10911".parse().unwrap();
@@ -417,6 +423,51 @@ mod tests {
         let mut out = bytes::BytesMut::new();
         encode_record(&record, &mut out).unwrap();
         out
+    }
+
+    #[test]
+    fn property_slices_cover_all_properties_and_join_neighbours() {
+        let place = Place::new();
+        let mut config = place.config();
+        config.segment_len = 1 << 20;
+        let from = RecoverFrom::default();
+        let (mut writer, _) = CommitLogWriter::recover(&place.fs, config, &from).unwrap();
+        let lens = [100, 300_000, 50, 50, 400_000, 60, 500_000, 10];
+        let mut units: Vec<_> = (0..).zip(lens).map(|(at, len)| unit(len, at)).collect();
+        writer.append(&mut units, 1).unwrap();
+        let log = writer.reader();
+        let mut entries = Vec::new();
+        let mut offset = 0;
+        while entries.len() < lens.len() {
+            let Some(record) = log.record_at(offset) else {
+                offset = log.segment_start(offset) + (1 << 20);
+                continue;
+            };
+            entries.push(Entry {
+                physical_offset: offset,
+                size: record.len() as i32,
+                tags_code: 0,
+            });
+            offset += record.len() as i64;
+        }
+        let slices = property_slices(&log, &entries);
+        let covered = |part: &[u8]| {
+            let part = part.as_ptr_range();
+            slices.iter().any(|slice| {
+                let slice = slice.as_ptr_range();
+                slice.start <= part.start && part.end <= slice.end
+            })
+        };
+        for entry in &entries {
+            let record = log.record_at(entry.physical_offset).unwrap();
+            assert!(covered(record::peek_properties(&record).unwrap()));
+            assert!(covered(&record[..record::RECORD_LEN_MIN]));
+        }
+        // Of the three large records the middles are left out, and the segments are two.
+        assert_eq!(slices.len(), 5);
+        let bytes: usize = slices.iter().map(bytes::Bytes::len).sum();
+        assert!(bytes < 300_000, "{bytes}");
+        assert!(property_slices(&log, &[]).is_empty());
     }
 
     #[test]
