@@ -14,6 +14,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use self::builder::Config;
 use self::ordered::{Order, Turns};
 use crate::client::consumer::MessageModel;
 use crate::client::consumer::offset_store::OffsetStore;
@@ -35,7 +36,6 @@ pub(super) mod ordered;
 mod pulling;
 mod working;
 
-use self::builder::Config;
 pub use self::builder::PushConsumerBuilder;
 
 /// What became of messages handed to the program.

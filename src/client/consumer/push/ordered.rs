@@ -270,7 +270,7 @@ impl Shared {
         for message in &mut given {
             restore_topic(message);
         }
-        let outcome = self.call_listener(given).await;
+        let outcome = self.call_traced(given).await;
         if outcome == ConsumeOutcome::Later && !self.give_up_tries(&messages).await {
             state.order.again_later(messages.len());
             return Some(self.config.suspend);

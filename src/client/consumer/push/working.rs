@@ -94,7 +94,7 @@ impl Shared {
         }
     }
 
-    async fn call_traced(&self, messages: Vec<MessageExt>) -> ConsumeOutcome {
+    pub(super) async fn call_traced(&self, messages: Vec<MessageExt>) -> ConsumeOutcome {
         let Some(tracer) = self.client.tracer() else {
             return self.call_listener(messages).await;
         };
