@@ -18,6 +18,7 @@ pub mod client;
 pub mod cluster;
 pub mod config;
 pub mod console;
+pub mod filter;
 mod hash;
 pub mod program;
 pub mod protocol;

@@ -9,7 +9,11 @@ use crate::client::error::ClientError;
 use crate::client::remoting::RemotingClient;
 use crate::protocol::FieldValue::{Bool, Int, Str as Text};
 use crate::protocol::body::MessageQueue;
-use crate::protocol::{ExtFields, FieldValue, RemotingCommand, RequestCode, ResponseCode, Str};
+use crate::protocol::body::heartbeat::{CheckClientRequestBody, SubscriptionData};
+use crate::protocol::body::lock::{LockBatchRequestBody, LockBatchResponseBody};
+use crate::protocol::{
+    ExtFields, FieldValue, RemotingCommand, RequestCode, ResponseCode, Str, fastjson,
+};
 
 /// A request with these header fields.
 pub(crate) fn request(
@@ -327,6 +331,52 @@ impl Api {
         }
     }
 
+    /// Asks a broker whether a subscription's filter works there.
+    pub(crate) async fn check_subscription(
+        &self,
+        addr: &str,
+        group: &str,
+        client_id: &str,
+        subscription: &SubscriptionData,
+    ) -> Result<(), ClientError> {
+        let body = CheckClientRequestBody {
+            client_id: client_id.to_owned(),
+            group: group.to_owned(),
+            namespace: None,
+            subscription_data: subscription.clone(),
+        };
+        let body = to_json(&body)?;
+        let request = request(RequestCode::CheckClientConfig, &[]).with_body(body);
+        self.ask(addr, request).await.map(|_| ())
+    }
+
+    /// Locks queues of one broker for a client, or renews its locks; yields those that it has now.
+    pub(crate) async fn lock_queues(
+        &self,
+        addr: &str,
+        group: &str,
+        client_id: &str,
+        queues: Vec<MessageQueue>,
+    ) -> Result<Vec<MessageQueue>, ClientError> {
+        let request = lock_request(RequestCode::LockBatchMq, group, client_id, queues)?;
+        let answer = self.ask(addr, request).await?;
+        let body: LockBatchResponseBody =
+            crate::client::read_json(addr, "locked queues", &answer.body)?;
+        Ok(body.lock_ok_mq_set)
+    }
+
+    /// Gives locks of queues of one broker back.
+    pub(crate) async fn unlock_queues(
+        &self,
+        addr: &str,
+        group: &str,
+        client_id: &str,
+        queues: Vec<MessageQueue>,
+    ) -> Result<(), ClientError> {
+        let request = lock_request(RequestCode::UnlockBatchMq, group, client_id, queues)?;
+        self.ask(addr, request).await.map(|_| ())
+    }
+
     /// Hands a message that could not be consumed back to its broker.
     pub(crate) async fn send_back(
         &self,
@@ -369,6 +419,25 @@ pub(crate) struct SendBack<'a> {
     pub(crate) message_id: &'a str,
     pub(crate) topic: &'a str,
     pub(crate) reconsume_times_max: i32,
+}
+
+fn lock_request(
+    code: RequestCode,
+    group: &str,
+    client_id: &str,
+    queues: Vec<MessageQueue>,
+) -> Result<RemotingCommand, ClientError> {
+    let body = LockBatchRequestBody {
+        client_id: client_id.to_owned(),
+        consumer_group: group.to_owned(),
+        mq_set: queues,
+        only_this_broker: false,
+    };
+    Ok(request(code, &[]).with_body(to_json(&body)?))
+}
+
+fn to_json(body: &impl serde::Serialize) -> Result<Vec<u8>, ClientError> {
+    fastjson::to_vec(body).map_err(|error| ClientError::Invalid(error.to_string()))
 }
 
 fn queue_request(code: RequestCode, queue: &MessageQueue) -> RemotingCommand {

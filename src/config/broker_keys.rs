@@ -132,11 +132,15 @@ section! {
         /// Milliseconds after which an op message is written though it is not full.
         transaction_op_batch_interval_ms: i64 = "transactionOpBatchInterval", Is("3000"), Kept;
         /// SQL92 filters are allowed.
-        enable_property_filter: bool = "enablePropertyFilter", Is("false"), Kept;
+        enable_property_filter: bool = "enablePropertyFilter", Is("false"), Hot;
         /// Filters work on retry topics too.
-        filter_support_retry: bool = "filterSupportRetry", Is("false"), Kept;
+        filter_support_retry: bool = "filterSupportRetry", Is("false"), Hot;
         /// Milliseconds that filters of an absent consumer are kept.
-        filter_data_clean_time_ms: i64 = "filterDataCleanTimeSpan", Is("86400000"), Kept;
+        filter_data_clean_time_ms: i64 = "filterDataCleanTimeSpan", Is("86400000"), Hot;
+        /// Percent of the messages that a bit map may pass although no filter matches.
+        max_error_rate_of_bloom_filter: i32 = "maxErrorRateOfBloomFilter", Is("20"), Start;
+        /// Groups with filters for one topic that bit maps are made for.
+        expect_consumer_num_use_filter: i32 = "expectConsumerNumUseFilter", Is("32"), Start;
         /// Sends are refused before this time (milliseconds since 1970).
         start_accept_send_request_timestamp_ms: i64 = "startAcceptSendRequestTimeStamp", Is("0"), Hot;
         /// Replies of request and reply are stored.

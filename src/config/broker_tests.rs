@@ -91,11 +91,11 @@ fn a_real_file_moves_over() {
 
 #[test]
 fn keys_without_effect_are_told_when_they_are_set() {
-    let config = load("brokerName=a\nenablePropertyFilter=true\nsendMessageThreadPoolNums=9\n");
+    let config = load("brokerName=a\nenableConsumeQueueExt=true\nsendMessageThreadPoolNums=9\n");
     let config = config.expect("valid");
     assert_eq!(
         config.settings.without_effect(),
-        ["enablePropertyFilter", "sendMessageThreadPoolNums"]
+        ["enableConsumeQueueExt", "sendMessageThreadPoolNums"]
     );
 }
 

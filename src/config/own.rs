@@ -63,6 +63,9 @@ section! {
         tails_interval_ms: u64 = "tailsIntervalMs", Is("2000"), Start;
         /// Milliseconds without messages after which a queue's actor and files are let go.
         queue_sleep_ms: u64 = "queueSleepMs", Is("60000"), Start;
+        /// Milliseconds that a client has a queue to itself after it last locked it (RocketMQ's system
+        /// property `rocketmq.broker.rebalance.lockMaxLiveTime`). Clients renew every 20 s.
+        rebalance_lock_life_ms: u64 = "rebalanceLockLifeMs", Is("60000"), Start;
     }
 }
 

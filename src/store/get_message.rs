@@ -3,12 +3,21 @@
 //! The rules are RocketMQ's (`DefaultMessageStore.getMessage` and `isTheBatchFull`); what differs is
 //! that message bytes are never copied: neighbours in the log are answered as one slice of its mapping.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::{
     commit_log::CommitLogReader,
     consume_queue::{ENTRY_LEN, Entry},
+};
+use crate::{
+    filter::SqlFilter,
+    protocol::{
+        Str,
+        message::{properties, record},
+    },
 };
 
 /// The most bytes that one pull answers, whatever the request asks (RocketMQ: `MAX_PULL_MSG_SIZE`).
@@ -60,22 +69,53 @@ impl GetStatus {
     }
 }
 
-/// Which messages a reader wants, as far as queue entries can tell.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// Which messages a reader wants: by their queue entries, or by the records themselves.
+#[derive(Debug, Clone, PartialEq, Default)]
 pub enum EntryFilter {
     /// Every message.
     #[default]
     All,
     /// Messages whose tag hashes to one of these (`(int) tagsCode`; readers compare the text).
     Tags(SmallVec<[i32; 4]>),
+    /// Messages whose properties an expression is true for (`ExpressionMessageFilter`).
+    Sql(Arc<SqlFilter>),
+    /// As `Sql`, on a retry topic: each message by the group's expression for the topic that it was
+    /// sent to; one of a topic without an expression passes (`ExpressionForRetryMessageFilter`).
+    SqlOfOrigin(Arc<[(Str, Arc<SqlFilter>)]>),
 }
 
 impl EntryFilter {
-    /// Whether an entry with this tags code passes.
+    /// Whether an entry with this tags code passes, as far as entries tell. One that a Java broker
+    /// wrote with `enableConsumeQueueExt` has an address in another file there, below all tags codes:
+    /// it passes, as in RocketMQ without that file, for clients compare tags themselves.
     pub fn matches(&self, tags_code: i64) -> bool {
         match self {
-            Self::All => true,
-            Self::Tags(codes) => codes.contains(&(tags_code as i32)),
+            Self::All | Self::Sql(_) | Self::SqlOfOrigin(_) => true,
+            Self::Tags(codes) => {
+                tags_code < i64::from(i32::MIN) || codes.contains(&(tags_code as i32))
+            }
+        }
+    }
+
+    /// Whether records have to be looked at, too.
+    pub fn reads_records(&self) -> bool {
+        matches!(self, Self::Sql(_) | Self::SqlOfOrigin(_))
+    }
+
+    /// Whether a record passes whose entry does. Bytes that are no record have no properties.
+    pub fn matches_record(&self, record: &[u8]) -> bool {
+        let properties = || record::peek_properties(record).unwrap_or_default();
+        match self {
+            Self::All | Self::Tags(_) => true,
+            Self::Sql(filter) => filter.matches(properties()),
+            Self::SqlOfOrigin(filters) => {
+                let properties = properties();
+                let origin = properties::get(properties, properties::RETRY_TOPIC);
+                let mut filters = filters.iter();
+                filters
+                    .find(|(topic, _)| Some(&**topic) == origin)
+                    .is_none_or(|(_, filter)| filter.matches(properties))
+            }
         }
     }
 }
@@ -163,7 +203,7 @@ impl GetResult {
 pub fn entries_wanted(request: &GetRequest, limits: &GetLimits) -> usize {
     match request.filter {
         EntryFilter::All => request.max_messages.max(1),
-        EntryFilter::Tags(_) => (limits.filter_scan_bytes / ENTRY_LEN)
+        _ => (limits.filter_scan_bytes / ENTRY_LEN)
             .max(request.max_messages)
             .max(1),
     }
@@ -222,6 +262,15 @@ pub fn collect(
         if !request.filter.matches(entry.tags_code) {
             continue;
         }
+        if request.filter.reads_records() {
+            let Some(record) = log.slice(entry.physical_offset, size) else {
+                result.removed += 1;
+                continue;
+            };
+            if !request.filter.matches_record(&record) {
+                continue;
+            }
+        }
         match run {
             Some(ref mut open) if open.end() == entry.physical_offset => {
                 open.len += size;
@@ -249,6 +298,47 @@ pub fn collect(
     }
     result.suggest_slave = log_end - last_physical > limits.memory_distance;
     result
+}
+
+/// The slices of the log that hold the properties of these entries' records, neighbours joined: what
+/// has to be in memory before [`collect`] looks at records.
+pub fn property_slices(log: &CommitLogReader, entries: &[Entry]) -> SmallVec<[Bytes; 8]> {
+    /// A record up to this length is one slice; of a longer one only its head and its end are.
+    const WHOLE: i64 = 64 * 1024;
+    /// The longest that topic and properties are together.
+    const END: i64 = 2 * (i16::MAX as i64 + 2);
+    /// Reading over a gap of this length costs no more than a second slice.
+    const GAP: i64 = 16 * 1024;
+    let mut slices = SmallVec::new();
+    let mut open: Option<(i64, i64)> = None;
+    let mut add = |open: Option<(i64, i64)>| {
+        slices.extend(open.and_then(|(from, to)| log.slice(from, (to - from) as usize)));
+    };
+    for entry in entries {
+        let from = entry.physical_offset;
+        let to = from + i64::from(entry.size.max(0));
+        let ranges = if to - from <= WHOLE {
+            [(from, to); 2]
+        } else {
+            [(from, from + record::RECORD_LEN_MIN as i64), (to - END, to)]
+        };
+        for (from, to) in ranges {
+            match &mut open {
+                Some((start, end))
+                    if (*end..=*end + GAP).contains(&from)
+                        && log.segment_start(*start) == log.segment_start(from) =>
+                {
+                    *end = to;
+                }
+                Some((start, end)) if (*start, *end) == (from, to) || *end >= to => {}
+                _ => {
+                    add(open.replace((from, to)));
+                }
+            }
+        }
+    }
+    add(open);
+    slices
 }
 
 /// Whether the next message no longer fits (`isTheBatchFull`): the first one always does.
@@ -300,6 +390,112 @@ fn take_run(result: &mut GetResult, log: &CommitLogReader, run: Option<Run>) {
             result.bytes -= run.len;
             result.messages -= run.messages;
             result.removed += run.messages;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        protocol::message::record::{NewRecord, encode_record},
+        store::commit_log::{
+            CommitLogWriter, RecoverFrom,
+            testing::{Place, unit},
+        },
+    };
+
+    fn record(properties: &[u8]) -> bytes::BytesMut {
+        let host = "10.0.0.1:10911".parse().unwrap();
+        let record = NewRecord {
+            topic: "T",
+            queue_id: 0,
+            flag: 0,
+            sys_flag: 0,
+            born_timestamp: 0,
+            born_host: host,
+            store_host: host,
+            reconsume_times: 0,
+            prepared_transaction_offset: 0,
+            body: b"body",
+            properties,
+        };
+        let mut out = bytes::BytesMut::new();
+        encode_record(&record, &mut out).unwrap();
+        out
+    }
+
+    #[test]
+    fn property_slices_cover_all_properties_and_join_neighbours() {
+        let place = Place::new();
+        let mut config = place.config();
+        config.segment_len = 1 << 20;
+        let from = RecoverFrom::default();
+        let (mut writer, _) = CommitLogWriter::recover(&place.fs, config, &from).unwrap();
+        let lens = [100, 300_000, 50, 50, 400_000, 60, 500_000, 10];
+        let mut units: Vec<_> = (0..).zip(lens).map(|(at, len)| unit(len, at)).collect();
+        writer.append(&mut units, 1).unwrap();
+        let log = writer.reader();
+        let mut entries = Vec::new();
+        let mut offset = 0;
+        while entries.len() < lens.len() {
+            let Some(record) = log.record_at(offset) else {
+                offset = log.segment_start(offset) + (1 << 20);
+                continue;
+            };
+            entries.push(Entry {
+                physical_offset: offset,
+                size: record.len() as i32,
+                tags_code: 0,
+            });
+            offset += record.len() as i64;
+        }
+        let slices = property_slices(&log, &entries);
+        let covered = |part: &[u8]| {
+            let part = part.as_ptr_range();
+            slices.iter().any(|slice| {
+                let slice = slice.as_ptr_range();
+                slice.start <= part.start && part.end <= slice.end
+            })
+        };
+        for entry in &entries {
+            let record = log.record_at(entry.physical_offset).unwrap();
+            assert!(covered(record::peek_properties(&record).unwrap()));
+            assert!(covered(&record[..record::RECORD_LEN_MIN]));
+        }
+        // Of the three large records the middles are left out, and the segments are two.
+        assert_eq!(slices.len(), 5);
+        let bytes: usize = slices.iter().map(bytes::Bytes::len).sum();
+        assert!(bytes < 300_000, "{bytes}");
+        assert!(property_slices(&log, &[]).is_empty());
+    }
+
+    #[test]
+    fn tags_match_by_their_lower_half_and_addresses_always() {
+        let filter = EntryFilter::Tags(SmallVec::from_slice(&[7]));
+        assert!(filter.matches(7) && filter.matches(7 + (1 << 32)) && !filter.matches(8));
+        assert!(filter.matches(i64::MIN) && filter.matches(i64::MIN + 36));
+        assert!(!filter.matches(i64::from(i32::MIN)));
+        assert!(filter.matches_record(b"") && !filter.reads_records());
+    }
+
+    #[test]
+    fn records_match_by_their_properties() {
+        let sql = |text| Arc::new(SqlFilter::parse(text).unwrap());
+        let filter = EntryFilter::Sql(sql("a = 1"));
+        assert!(filter.reads_records() && filter.matches(-5));
+        assert!(filter.matches_record(&record(b"a\x011\x02")));
+        assert!(!filter.matches_record(&record(b"a\x012\x02")));
+        assert!(!filter.matches_record(b"no record"));
+        let known = [("T1".into(), sql("a = 1")), ("T2".into(), sql("a = 2"))];
+        let filter = EntryFilter::SqlOfOrigin(known.into());
+        for (properties, wanted) in [
+            (&b"a\x011\x02RETRY_TOPIC\x01T1\x02"[..], true),
+            (b"a\x011\x02RETRY_TOPIC\x01T2\x02", false),
+            (b"a\x011\x02RETRY_TOPIC\x01T3\x02", true),
+            (b"a\x012\x02", true),
+        ] {
+            assert_eq!(filter.matches_record(&record(properties)), wanted);
         }
     }
 }

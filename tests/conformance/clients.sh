@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # clients.sh [CLIENT...]: the kit's published clients against one NameServer and broker, the checks of
-# ordinary.list only. Fewer `ok` lines than listed, or any `not ok`, is a failure.
+# ordinary.list only (ordinary messages, and those message kinds that are built). Fewer `ok` lines than listed, or any `not ok`, is a failure.
 #   CLIENT  java-remoting-5.4.0, java-remoting-4.9.8, go-remoting (default: all three)
 #   MODEL=2m-2s-sync   all brokers of that folder of config/ instead of a single one
 #   SUT, SERVER, KIT: see lib.sh
@@ -18,7 +18,7 @@ if [ -n "${MODEL:-}" ]; then
 else
   # Check-backs come sooner.
   broker_conf "$WORK/broker.conf" "$(free_port)" "$WORK/broker/store" \
-    transactionTimeOut=6000 transactionCheckInterval=3000
+    transactionTimeOut=6000 transactionCheckInterval=3000 enablePropertyFilter=true
   start_broker "$SUT" "$WORK/broker" "$WORK/broker.conf" "127.0.0.1:$ns_port"
 fi
 

@@ -15,6 +15,7 @@
 mod common;
 
 mod answers;
+mod filters;
 mod known;
 mod script;
 mod sweep;
@@ -39,7 +40,11 @@ fn both_answer_alike() {
     let (mut theirs, mut ours) = (Side::connect(theirs), Side::connect(ours));
     let mut known = Known::read();
     let (mut steps, mut explained, mut unexplained) = (0, 0, Vec::new());
-    for step in script::steps().into_iter().chain(sweep::steps()) {
+    for step in script::steps()
+        .into_iter()
+        .chain(filters::steps())
+        .chain(sweep::steps())
+    {
         // Later steps need what earlier ones made.
         if !step.makes && only.as_ref().is_some_and(|only| !step.name.contains(only)) {
             continue;

@@ -92,7 +92,7 @@ fn properties(pairs: &[(&str, &str)]) -> String {
     pairs.iter().map(one).collect()
 }
 
-fn send(name: &str, fields: &str, pairs: &[(&str, &str)], body: &str) -> Step {
+pub fn send(name: &str, fields: &str, pairs: &[(&str, &str)], body: &str) -> Step {
     let mut step = Step::new(
         name,
         310,
@@ -106,7 +106,7 @@ fn send(name: &str, fields: &str, pairs: &[(&str, &str)], body: &str) -> Step {
     step.with("i", &properties(pairs)).body(body)
 }
 
-fn pull(name: &str, fields: &str) -> Step {
+pub fn pull(name: &str, fields: &str) -> Step {
     let mut step = Step::new(name, 11, "");
     let all = "consumerGroup=referee_g topic=Ref queueId=0 queueOffset=0 maxMsgNums=32 sysFlag=4 \
                commitOffset=0 suspendTimeoutMillis=0 subscription=* subVersion=0 expressionType=TAG";

@@ -12,7 +12,9 @@ use std::{
 use super::{
     registrar::Registrars,
     stats::Stats,
-    tables::{offsets::Offsets, subscriptions::SubscriptionGroups, topics::Topics},
+    tables::{
+        filters::Filters, offsets::Offsets, subscriptions::SubscriptionGroups, topics::Topics,
+    },
 };
 use crate::{
     actors::{
@@ -165,6 +167,8 @@ pub struct BrokerContext {
     pub subscriptions: SubscriptionGroups,
     /// Consumer offsets.
     pub offsets: Offsets,
+    /// Expressions of consumer groups.
+    pub filters: Filters,
     /// Consumer groups that are online.
     pub consumers: ConsumerGroups,
     /// Producer groups that are online.

@@ -18,7 +18,7 @@ use crate::{
         kernel::PermitClass,
         net::{ConnectionHandle, Responder},
         store::{
-            pull::{OnSlave, Pull, Suggestion},
+            pull::{OnSlave, Pull, Suggestion, Warmed},
             queue::Serve,
         },
     },
@@ -27,7 +27,7 @@ use crate::{
         body::{heartbeat::SubscriptionData, subscription_group::SubscriptionGroupConfig},
         header::pull::PullMessageRequestHeader,
         message::{
-            perm,
+            names, perm,
             sys_flag::pull::{COMMIT_OFFSET, SUBSCRIPTION, SUSPEND},
         },
     },
@@ -171,17 +171,10 @@ fn check(
         return refuse(ResponseCode::InvalidParameter, remark);
     }
     let filter = if header.sys_flag & SUBSCRIPTION != 0 {
-        let text = header.subscription.as_deref().unwrap_or_default();
-        let kind = header.expression_type.as_deref();
-        let version = header.sub_version;
-        let parsed = SubscriptionData::build(topic_name, text, kind, version);
-        let Ok(data) = parsed else {
-            let remark = "parse the consumer's subscription failed";
-            return refuse(ResponseCode::SubscriptionParseFailed, remark);
-        };
-        entry_filter(&data)?
+        own_filter(ctx, header)?
     } else {
-        entry_filter(&*subscription(ctx, header, &group)?)?
+        let data = subscription(ctx, header, &group)?;
+        group_filter(ctx, header, &data)?
     };
     Ok(Checked {
         group,
@@ -221,22 +214,84 @@ fn subscription(
     Ok(data)
 }
 
-/// The filter on queue entries that a subscription asks for.
-fn entry_filter(data: &SubscriptionData) -> Result<EntryFilter, Refused> {
-    if !data.is_tag_type() {
-        let kind = &data.expression_type;
-        let remark = format!("The broker does not support consumer to filter message by {kind}");
-        return refuse(ResponseCode::SystemError, remark);
+/// The filter that a pull brings along.
+fn own_filter(
+    ctx: &BrokerContext,
+    header: &PullMessageRequestHeader,
+) -> Result<EntryFilter, Refused> {
+    let text = header.subscription.as_deref().unwrap_or_default();
+    let kind = header.expression_type.as_deref();
+    let parse_failed = || {
+        let remark = "parse the consumer's subscription failed";
+        Refused::from(Refusal::new(ResponseCode::SubscriptionParseFailed, remark))
+    };
+    let data = SubscriptionData::build(&header.topic, text, kind, header.sub_version)
+        .map_err(|_| parse_failed())?;
+    if data.is_tag_type() {
+        return Ok(tag_filter(&data));
     }
-    if data.is_all() {
+    check_enabled(ctx, &data)?;
+    // RocketMQ's broker goes on with a bad expression, and answers every message.
+    let filter = ctx.filters.parsed(&data.expression_type, text);
+    Ok(EntryFilter::Sql(filter.map_err(|_| parse_failed())?))
+}
+
+/// The filter that a group's heartbeats asked for.
+fn group_filter(
+    ctx: &BrokerContext,
+    header: &PullMessageRequestHeader,
+    data: &SubscriptionData,
+) -> Result<EntryFilter, Refused> {
+    if data.is_tag_type() {
+        return Ok(tag_filter(data));
+    }
+    let Some(known) = ctx.filters.get(&header.topic, &header.consumer_group) else {
+        let remark = "The broker's consumer filter data is not exist!Your expression may be wrong!";
+        return refuse(ResponseCode::FilterDataNotExist, remark);
+    };
+    if known.data.client_version < header.sub_version {
+        let remark = "the consumer's consumer filter data not latest";
+        return refuse(ResponseCode::FilterDataNotLatest, remark);
+    }
+    check_enabled(ctx, data)?;
+    if data.class_filter_mode {
         return Ok(EntryFilter::All);
     }
-    Ok(EntryFilter::Tags(
+    let of_origin = ctx.config.load().broker.filter_support_retry;
+    if of_origin && names::is_retry_topic(&header.topic) {
+        let filters = ctx.filters.of_group(&header.consumer_group);
+        return Ok(EntryFilter::SqlOfOrigin(filters.into()));
+    }
+    Ok(known
+        .filter
+        .clone()
+        .map_or(EntryFilter::All, EntryFilter::Sql))
+}
+
+fn check_enabled(ctx: &BrokerContext, data: &SubscriptionData) -> Result<(), Refused> {
+    if ctx.config.load().broker.enable_property_filter {
+        return Ok(());
+    }
+    refuse(ResponseCode::SystemError, not_supported(data))
+}
+
+/// What is said of an expression while `enablePropertyFilter` is off.
+pub fn not_supported(data: &SubscriptionData) -> String {
+    let kind = &data.expression_type;
+    format!("The broker does not support consumer to filter message by {kind}")
+}
+
+/// The filter on queue entries that a subscription to tags asks for.
+fn tag_filter(data: &SubscriptionData) -> EntryFilter {
+    if data.is_all() || data.class_filter_mode {
+        return EntryFilter::All;
+    }
+    EntryFilter::Tags(
         data.code_set
             .iter()
             .copied()
             .collect::<SmallVec<[i32; 4]>>(),
-    ))
+    )
 }
 
 fn serve(
@@ -279,7 +334,7 @@ fn serve(
         }),
         topic_sys_flag: checked.topic_sys_flag,
         group_sys_flag: checked.group.group_sys_flag,
-        warmed: false,
+        warmed: Warmed::No,
         offsets: Arc::clone(ctx.offsets.table()),
         responder,
         group: header.consumer_group.clone(),

@@ -18,7 +18,9 @@ use super::{
     service::BrokerService,
     settings,
     stats::Stats,
-    tables::{offsets::Offsets, subscriptions::SubscriptionGroups, topics::Topics},
+    tables::{
+        filters::Filters, offsets::Offsets, subscriptions::SubscriptionGroups, topics::Topics,
+    },
     take_back::take_back_offsets,
 };
 use crate::{
@@ -187,6 +189,7 @@ impl Broker {
             self.ctx.topics.shut_down().await,
             self.ctx.subscriptions.shut_down().await,
             self.ctx.offsets.shut_down().await,
+            self.ctx.filters.shut_down().await,
         ] {
             clean &= ended.is_ok();
         }
@@ -346,6 +349,9 @@ impl Builder<'_> {
         let producers = ProducerGroups::default();
         let consumers = ConsumerGroups::new(tree, "broker", misc.clone(), Arc::clone(config));
         consumers.start(producers.clone());
+        let (live, groups) = (Arc::clone(config), consumers.clone());
+        let filters = Filters::start(tree, "broker", &cold, &tables, live, groups)
+            .map_err(StartError::Table)?;
         let schedule = self.schedule(&store, &tables, levels)?;
         let (file, counts) = tables.transaction_metrics().map_err(StartError::Table)?;
         let transactions = self.transactions(TransactionParts {
@@ -370,6 +376,7 @@ impl Builder<'_> {
             topics,
             subscriptions,
             offsets,
+            filters,
             consumers,
             producers,
             registrars,

@@ -332,7 +332,8 @@ impl ConsumerGroups {
     fn make(&self, group: Str) -> Entry {
         let shared = &self.0;
         shared.started.fetch_add(1, Relaxed);
-        let published = Arc::new(Published::default());
+        let lock_life_ms = shared.config.load().own_broker.rebalance_lock_life_ms;
+        let published = Arc::new(Published::new(lock_life_ms));
         let parent = format!("{}/rebalancer", shared.path);
         // Names are checked before a group is made; a path is never built from others.
         let name = group.replace('/', "_");

@@ -1,14 +1,12 @@
 //! Queue locks of one group, for orderly consumption (`RebalanceLockManager`).
 //!
-//! A client owns a queue for 60 s after it last said so; it asks again every 20 s and gives up by
-//! itself after 30 s without an answer.
+//! A client owns a queue for 60 s after it last said so (`rebalanceLockLifeMs`); it asks again every
+//! 20 s and gives up by itself after 30 s without an answer.
 
 use std::collections::HashMap;
 
 use crate::protocol::Str;
 
-/// How long a lock lives without being renewed.
-pub const LOCK_LIFE_MS: u64 = 60_000;
 /// Queues that one group may hold locks on.
 pub const LOCKS_MAX: usize = 1 << 20;
 
@@ -30,15 +28,28 @@ struct Lock {
 }
 
 /// The locks of one group.
-#[derive(Debug, Default)]
-pub struct LockTable(HashMap<LockKey, Lock>);
+#[derive(Debug)]
+pub struct LockTable {
+    locks: HashMap<LockKey, Lock>,
+    /// How long a lock lives without being renewed.
+    life_ms: u64,
+}
 
 impl LockTable {
+    /// No locks; each lives for `life_ms` after it was last renewed.
+    pub fn new(life_ms: u64) -> Self {
+        Self {
+            locks: HashMap::new(),
+            life_ms,
+        }
+    }
+
     /// Locks or renews a queue for a client; false while another one holds it.
     pub fn lock(&mut self, key: &LockKey, client_id: &Str, now_ms: u64) -> bool {
-        let full = self.0.len() >= LOCKS_MAX;
-        match self.0.get_mut(key) {
-            Some(lock) if lock.client_id == *client_id || lock.is_expired(now_ms) => {
+        let full = self.locks.len() >= LOCKS_MAX;
+        let life_ms = self.life_ms;
+        match self.locks.get_mut(key) {
+            Some(lock) if lock.client_id == *client_id || lock.is_expired(now_ms, life_ms) => {
                 if lock.client_id != *client_id {
                     lock.client_id = client_id.clone();
                 }
@@ -52,7 +63,7 @@ impl LockTable {
                     client_id: client_id.clone(),
                     renewed_ms: now_ms,
                 };
-                self.0.insert(key.clone(), lock);
+                self.locks.insert(key.clone(), lock);
                 true
             }
         }
@@ -61,38 +72,40 @@ impl LockTable {
     /// Gives a queue back; false if the client does not hold it.
     pub fn unlock(&mut self, key: &LockKey, client_id: &Str) -> bool {
         let mine = self
-            .0
+            .locks
             .get(key)
             .is_some_and(|lock| lock.client_id == *client_id);
-        mine && self.0.remove(key).is_some()
+        mine && self.locks.remove(key).is_some()
     }
 
     /// Who holds a queue.
     pub fn holder(&self, key: &LockKey, now_ms: u64) -> Option<&Str> {
-        let lock = self.0.get(key).filter(|lock| !lock.is_expired(now_ms))?;
-        Some(&lock.client_id)
+        let lock = self.locks.get(key)?;
+        (!lock.is_expired(now_ms, self.life_ms)).then_some(&lock.client_id)
     }
 
     /// Forgets what nobody holds any more; yields how many are left.
     pub fn expire(&mut self, now_ms: u64) -> usize {
-        self.0.retain(|_, lock| !lock.is_expired(now_ms));
-        self.0.len()
+        let life_ms = self.life_ms;
+        self.locks
+            .retain(|_, lock| !lock.is_expired(now_ms, life_ms));
+        self.locks.len()
     }
 
     /// How many locks there are, expired ones included.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.locks.len()
     }
 
     /// Whether there is no lock at all.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.locks.is_empty()
     }
 }
 
 impl Lock {
-    fn is_expired(&self, now_ms: u64) -> bool {
-        now_ms.saturating_sub(self.renewed_ms) > LOCK_LIFE_MS
+    fn is_expired(&self, now_ms: u64, life_ms: u64) -> bool {
+        now_ms.saturating_sub(self.renewed_ms) > life_ms
     }
 }
 
@@ -102,7 +115,7 @@ mod tests {
 
     #[test]
     fn a_lock_is_renewed_by_its_holder_and_expires() {
-        let mut locks = LockTable::default();
+        let mut locks = LockTable::new(60_000);
         let key = LockKey {
             topic: "T".into(),
             broker_name: "b".into(),

@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// What is published about a group.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Published {
     /// `None` while no client is online.
     pub info: ArcSwapOption<GroupInfo>,
@@ -34,6 +34,17 @@ pub struct Published {
     pub(super) locks: Mutex<LockTable>,
     /// The fingerprint of the latest heartbeat.
     pub(super) fingerprint: Mutex<Option<i32>>,
+}
+
+impl Published {
+    /// Of a group that nothing is known of yet.
+    pub(super) fn new(lock_life_ms: u64) -> Self {
+        Self {
+            info: ArcSwapOption::default(),
+            locks: Mutex::new(LockTable::new(lock_life_ms)),
+            fingerprint: Mutex::default(),
+        }
+    }
 }
 
 /// A heartbeat of a client. The answer tells whether members or subscriptions changed.

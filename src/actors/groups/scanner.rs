@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, Supervised};
 
-use super::{consumers::ConsumerGroups, locks::LOCK_LIFE_MS, producers::ProducerGroups};
+use super::{consumers::ConsumerGroups, producers::ProducerGroups};
 use crate::{
     actors::kernel::{ActorCell, ChildGaveUp, Shutdown, now_ms},
     crashable,
@@ -12,8 +12,6 @@ use crate::{
 
 /// How often silent clients are looked for.
 const SCAN_EVERY: Duration = Duration::from_secs(10);
-
-const _: () = assert!(LOCK_LIFE_MS > SCAN_EVERY.as_millis() as u64);
 
 /// Above all groups' actors: looks for silent clients and replaces an actor that gave up.
 ///

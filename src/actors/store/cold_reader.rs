@@ -28,7 +28,7 @@ const READ_MAX: Duration = Duration::from_secs(60);
 pub struct Warm {
     /// The pull.
     pub pull: Box<Pull>,
-    /// The slices that it will be answered with.
+    /// The slices that it will be answered with, or that its filter looks at.
     pub parts: SmallVec<[Bytes; 8]>,
 }
 
@@ -64,8 +64,7 @@ impl Handler<Warm> for ColdReader {
                 touch(part);
             }
         });
-        let mut pull = message.pull;
-        pull.warmed = true;
+        let pull = message.pull;
         let slot = Arc::clone(&pull.slot);
         self.shards.to_queue(slot, Serve(pull));
     }

@@ -35,6 +35,18 @@ pub struct OnSlave {
     pub corrects_offsets: bool,
 }
 
+/// What of a pull's bytes the cold reader has read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Warmed {
+    /// Nothing.
+    #[default]
+    No,
+    /// What its filter looks at.
+    Properties,
+    /// What it will be answered with.
+    Answer,
+}
+
 /// A pull request that passed all checks.
 #[derive(Debug)]
 pub struct Pull {
@@ -54,8 +66,8 @@ pub struct Pull {
     pub topic_sys_flag: i32,
     /// See `topic_sys_flag`.
     pub group_sys_flag: i32,
-    /// The cold reader has brought its bytes into memory already.
-    pub warmed: bool,
+    /// What the cold reader has brought into memory already.
+    pub warmed: Warmed,
     /// Where it is kept how far the group has pulled.
     pub offsets: Arc<OffsetTable>,
     /// Who asked.

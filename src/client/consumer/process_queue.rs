@@ -31,6 +31,7 @@ pub(crate) struct ProcessQueue {
     cached: Mutex<Cached>,
     dropped: AtomicBool,
     pub(crate) shrunk: Notify,
+    pub(crate) given_up: Notify,
     pub(crate) last_pull_ms: AtomicI64,
     pub(crate) last_consume_ms: AtomicI64,
 }
@@ -95,6 +96,7 @@ impl ProcessQueue {
     pub(crate) fn drop_queue(&self) {
         self.dropped.store(true, Ordering::Release);
         self.shrunk.notify_one();
+        self.given_up.notify_one();
     }
 
     pub(crate) fn is_dropped(&self) -> bool {

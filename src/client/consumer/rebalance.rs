@@ -88,8 +88,8 @@ impl Shared {
         }
         for queue in new {
             self.offsets.forget(&queue);
-            match self.first_offset(&queue).await {
-                Ok(offset) => self.take(queue, offset),
+            match self.try_take(&queue).await {
+                Ok(()) => {}
                 Err(error) => {
                     let group = &self.group;
                     log::warn!(
@@ -143,21 +143,38 @@ impl Shared {
         }
     }
 
-    fn take(self: &Arc<Self>, queue: MessageQueue, offset: i64) {
-        let state = Arc::new(QueueState::new(queue.clone(), offset));
-        lock(&self.queues).insert(queue, state.clone());
-        tokio::spawn(self.clone().pull_loop(state));
+    /// Takes a queue; one that another client has locked is left for later.
+    async fn try_take(self: &Arc<Self>, queue: &MessageQueue) -> Result<(), ClientError> {
+        let Some(order) = self.order_of(queue).await? else {
+            return Ok(());
+        };
+        let offset = self.first_offset(queue).await?;
+        let state = Arc::new(QueueState::new(queue.clone(), offset, order));
+        lock(&self.queues).insert(queue.clone(), state.clone());
+        tokio::spawn(self.clone().run(state));
+        Ok(())
+    }
+
+    /// Gives a queue up, and its lock once the call that may run has ended.
+    pub(super) async fn release(self: &Arc<Self>, queue: &MessageQueue) {
+        if let Some(state) = self.give_up(queue).await
+            && self.needs_locks()
+        {
+            let shared = self.clone();
+            tokio::spawn(async move { shared.unlock(&state).await });
+        }
     }
 
     /// Gives a queue up: stores its offset and stops pulling it.
-    pub(super) async fn release(&self, queue: &MessageQueue) {
+    pub(super) async fn give_up(&self, queue: &MessageQueue) -> Option<Arc<QueueState>> {
         let state = lock(&self.queues).remove(queue);
-        if let Some(state) = state {
+        if let Some(state) = &state {
             state.process.drop_queue();
         }
         if let Err(error) = self.offsets.persist_one(queue).await {
             log::warn!("client: offset not stored queue={queue:?} error={error}");
         }
         self.offsets.forget(queue);
+        state
     }
 }

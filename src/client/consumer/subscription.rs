@@ -10,7 +10,8 @@ use crate::protocol::body::heartbeat::SubscriptionData;
 pub enum Expression {
     /// By tag: `*`, `TagA` or `TagA || TagB`.
     Tag(Str),
-    /// By a condition on properties.
+    /// By a condition on properties in SQL92, as `price > 10 AND colour IN ('red', 'green')`: see
+    /// [`crate::filter`]. Brokers take it with `enablePropertyFilter=true` only.
     Sql92(Str),
 }
 

@@ -55,6 +55,8 @@ const QUEUE_OFFSET_AT: usize = 20;
 const PHYSICAL_OFFSET_AT: usize = 28;
 /// Where the flag is that tells the width of the hosts.
 const SYS_FLAG_AT: usize = 36;
+/// Where the producer's address is.
+const BORN_HOST_AT: usize = 48;
 /// Where the store timestamp is behind an IPv4 born host.
 const STORE_TIMESTAMP_AT: usize = 56;
 /// How much longer an IPv6 host is.
@@ -270,6 +272,26 @@ pub fn peek_queue_offset(record: &[u8]) -> Option<i64> {
 /// The physical offset of a record, without reading the rest of it.
 pub fn peek_physical_offset(record: &[u8]) -> Option<i64> {
     long_at(record, PHYSICAL_OFFSET_AT)
+}
+
+/// The properties of a whole record, without reading the rest of it; `None` where its lengths lead
+/// out of it.
+pub fn peek_properties(record: &[u8]) -> Option<&[u8]> {
+    let sys_flag = int_at(record, SYS_FLAG_AT)?;
+    let host_len = |v6| if sys_flag & v6 != 0 { 20 } else { 8 };
+    // Behind the hosts and the store timestamp: reconsume times and prepared offset.
+    let hosts_len = host_len(BORN_HOST_V6) + 8 + host_len(STORE_HOST_V6);
+    let body_at = BORN_HOST_AT + hosts_len + 4 + 8;
+    let body_len = usize::try_from(int_at(record, body_at)?).ok()?;
+    let rest = record.get(body_at + 4..)?.get(body_len..)?;
+    let mut cursor = Cursor { rest };
+    let topic_len = match int_at(record, 4)? {
+        MAGIC_V2 => cursor.short(),
+        _ => cursor.byte(),
+    };
+    cursor.bytes(topic_len.ok()?, "topic").ok()?;
+    let len = cursor.short().ok()?;
+    cursor.bytes(len, "properties").ok()
 }
 
 /// What begins at some place of the log.
@@ -641,8 +663,27 @@ mod tests {
             let magic = if v2 { MAGIC_V2 } else { MAGIC_V1 };
             let size = (bytes.len() + 8) as i32;
             bytes.splice(0..0, [size.to_be_bytes(), magic.to_be_bytes()].concat());
-            let _ = RecordView::parse(&bytes, CheckCrc::Body);
+            if let Ok(view) = RecordView::parse(&bytes, CheckCrc::No) {
+                prop_assert_eq!(peek_properties(&bytes), Some(view.properties));
+            }
             patch_record(&mut bytes, 1, 2, 3);
+            let _ = peek_properties(&bytes);
+        }
+
+        #[test]
+        fn properties_are_found_without_the_rest(
+            body: Vec<u8>,
+            topic in "[a-z]{1,140}",
+            properties in "[a-z]{0,40}",
+            v6: (bool, bool),
+        ) {
+            let host = |v6| if v6 { "[::1]:6" } else { "1.2.3.4:5" };
+            let mut record = sample(&topic, host(v6.0), host(v6.1));
+            record.body = &body;
+            record.properties = properties.as_bytes();
+            let mut out = BytesMut::new();
+            encode_record(&record, &mut out).unwrap();
+            prop_assert_eq!(peek_properties(&out), Some(properties.as_bytes()));
         }
 
         #[test]

@@ -6,7 +6,12 @@ use std::sync::Arc;
 use super::{answer, decode, json, read_json};
 use crate::{
     actors::{
-        broker::{context::BrokerContext, refusal::Refusal, tables::topics::TopicError},
+        broker::{
+            context::BrokerContext,
+            pull,
+            refusal::Refusal,
+            tables::{filters, topics::TopicError},
+        },
         groups::{Member, locks::LockKey, rebalancer::Register},
         kernel::{ActorError, now_ms},
         net::ConnectionHandle,
@@ -128,14 +133,19 @@ impl Beat<'_> {
         made.await
             .map_err(|error: TopicError| Refusal::from(error))?;
         let group_name = data.group_name.clone();
+        let data = Arc::new(data);
         let heartbeat = Register {
             member: self.member.clone(),
-            data: Arc::new(data),
+            data: data.clone(),
             with_sub: self.with_sub,
             notify: group.notify_consumer_ids_changed_enable,
             now_ms: self.now_ms,
         };
         ctx.consumers.register(heartbeat).await?;
+        if self.with_sub {
+            ctx.filters
+                .register(&group_name, &data.subscription_data_set);
+        }
         let other_fingerprint = before.is_some_and(|before| before != self.fingerprint);
         // RocketMQ does not notice that it was restarted and knows no subscriptions any more.
         let unknown = !self.with_sub
@@ -167,19 +177,23 @@ pub async fn unregister(
 
 /// CHECK_CLIENT_CONFIG (46): whether a subscription's filter would work here.
 pub async fn check_config(
-    _: &BrokerContext,
+    ctx: &BrokerContext,
     request: &RemotingCommand,
 ) -> Result<RemotingCommand, Refusal> {
     let body: CheckClientRequestBody = read_json(request)?;
-    if body.subscription_data.is_tag_type() {
+    let data = &body.subscription_data;
+    if data.is_tag_type() {
         return Ok(answer(request));
     }
-    // What RocketMQ says without `enablePropertyFilter`: properties are not filtered here yet.
-    let remark = format!(
-        "The broker does not support consumer to filter message by {}",
-        body.subscription_data.expression_type
-    );
-    Err(Refusal::new(ResponseCode::SystemError, remark))
+    if !ctx.config.load().broker.enable_property_filter {
+        return Err(Refusal::new(
+            ResponseCode::SystemError,
+            pull::not_supported(data),
+        ));
+    }
+    filters::compile(&data.expression_type, &data.sub_string)
+        .map_err(|e| Refusal::new(ResponseCode::SubscriptionParseFailed, e.to_string()))?;
+    Ok(answer(request))
 }
 
 /// GET_CONSUMER_LIST_BY_GROUP (38).

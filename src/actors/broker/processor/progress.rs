@@ -13,6 +13,7 @@ use crate::{
             query::{ConsumeQueueData, QueryConsumeQueueResponseBody, QueueTimeSpan},
             stats::{ConsumeStats, ConsumeStatsList, OffsetWrapper, TopicOffset, TopicStatsTable},
         },
+        fastjson,
         header::{
             group::{
                 GetConsumeStatsInBrokerHeader, GetConsumeStatsRequestHeader,
@@ -255,6 +256,17 @@ pub async fn consume_queue(
     }
     let group = header.consumer_group.as_deref().unwrap_or_default();
     let subscription = ctx.consumers.subscription(group, &topic);
+    let filter_data = match (&header.consumer_group, &subscription) {
+        (None, _) => None,
+        (Some(_), None) => Some(format!("{group}@{topic} is not online!")),
+        (Some(_), Some(_)) => {
+            let known = ctx.filters.get(&topic, group);
+            let data = known.as_ref().map(|known| &known.data);
+            fastjson::to_vec_pretty(&data)
+                .ok()
+                .map(|text| String::from_utf8_lossy(&text).into_owned())
+        }
+    };
     let data = entries.iter().map(|entry| ConsumeQueueData {
         bit_map: None,
         eval: false,
@@ -267,7 +279,7 @@ pub async fn consume_queue(
     json(
         request,
         &QueryConsumeQueueResponseBody {
-            filter_data: subscription.is_some().then(|| "null".to_owned()),
+            filter_data,
             max_queue_index: max,
             min_queue_index: min,
             queue_data: Some(data.collect()),

@@ -1,9 +1,11 @@
-//! The broker's tables and the actors that bring them to disk: topics, groups and offsets.
+//! The broker's tables and the actors that bring them to disk: topics, groups, offsets and
+//! expressions.
 //!
 //! Each table is published: any thread reads it without asking. Topics and groups are changed by
-//! their actors alone; offsets are written by whoever received them, see [`offset_table`].
+//! their actors alone; offsets and expressions are written by whoever received them.
 
 pub mod attributes;
+pub mod filters;
 mod offset_key;
 pub mod offset_table;
 pub mod offsets;
@@ -11,6 +13,7 @@ pub mod subscriptions;
 pub mod system_topics;
 pub mod topics;
 
+pub use filters::Filters;
 pub use offsets::Offsets;
 pub use subscriptions::SubscriptionGroups;
 pub use topics::Topics;

@@ -5,17 +5,22 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
+use smallvec::SmallVec;
+
 use super::Queue;
 use crate::{
     actors::store::{
         cold_reader::{HOT_DISTANCE, Warm},
         dispatcher::Dispatched,
-        pull::Pull,
+        pull::{Pull, Warmed},
     },
     store::{
+        commit_log::CommitLogReader,
         consume_queue::Entry,
         error::StoreError,
         get_message::{self, GetRequest, GetResult, GetStatus},
+        mapped,
     },
 };
 
@@ -30,19 +35,40 @@ pub(super) struct HeldPull {
     until: Instant,
 }
 
+/// What came of looking for a pull's messages.
+enum Found {
+    /// This is the answer.
+    Answer(GetResult),
+    /// The filter looks at records, and these bytes of theirs are not in memory.
+    Cold(SmallVec<[Bytes; 8]>),
+}
+
 impl Queue {
     /// Answers a pull, or keeps it until there is something to answer.
     pub(super) fn serve(&mut self, pull: Box<Pull>) {
         let begun = Instant::now();
         // The first try may find a hole, and a small one is mended at once.
         for _ in 0..2 {
-            if let Some(result) = self.get(&pull.request) {
+            if let Some(found) = self.get(&pull) {
                 self.parts.stats.get_took(begun.elapsed());
-                self.answer_or_hold(pull, result);
+                self.settle(pull, found);
                 return;
             }
         }
         self.hold_for_files(pull);
+    }
+
+    fn settle(&mut self, pull: Box<Pull>, found: Found) {
+        match found {
+            Found::Answer(result) => self.answer_or_hold(pull, result),
+            Found::Cold(parts) => self.warm(pull, Warmed::Properties, parts),
+        }
+    }
+
+    /// Gives a pull to the cold reader, from where it comes back.
+    fn warm(&self, mut pull: Box<Pull>, warmed: Warmed, parts: SmallVec<[Bytes; 8]>) {
+        pull.warmed = warmed;
+        self.parts.cold_reader.tell(Warm { pull, parts });
     }
 
     fn answer_or_hold(&mut self, pull: Box<Pull>, result: GetResult) {
@@ -54,11 +80,8 @@ impl Queue {
             self.hold(pull, until);
             return;
         }
-        if !pull.warmed && self.is_cold(&result) {
-            self.parts.cold_reader.tell(Warm {
-                pull,
-                parts: result.parts,
-            });
+        if pull.warmed != Warmed::Answer && self.is_cold(&result) {
+            self.warm(pull, Warmed::Answer, result.parts);
             return;
         }
         pull.answer(result, &self.parts.stats);
@@ -92,33 +115,32 @@ impl Queue {
     }
 
     fn is_cold(&self, result: &GetResult) -> bool {
-        let Some((low, _)) = result.physical else {
-            return false;
-        };
-        let behind = self.parts.log().end() - low;
-        behind > HOT_DISTANCE
-            && !result
-                .parts
-                .iter()
-                .all(|part| crate::store::mapped::resident(part))
+        let low = result.physical.map(|(low, _)| low);
+        low.is_some_and(|low| self.is_far(low)) && !all_resident(&result.parts)
+    }
+
+    /// Whether a place of the log is so far back that it may not be in memory.
+    fn is_far(&self, physical_offset: i64) -> bool {
+        self.parts.log().end() - physical_offset > HOT_DISTANCE
     }
 
     /// What a pull finds; `None` while the files are unusable or lack entries.
-    fn get(&mut self, request: &GetRequest) -> Option<GetResult> {
+    fn get(&mut self, pull: &Pull) -> Option<Found> {
         let mut entries = std::mem::take(&mut self.entries);
         entries.clear();
-        let found = self.find(request, &mut entries);
+        let found = self.find(pull, &mut entries);
         self.entries = entries;
         found
     }
 
-    fn find(&mut self, request: &GetRequest, entries: &mut Vec<Entry>) -> Option<GetResult> {
+    fn find(&mut self, pull: &Pull, entries: &mut Vec<Entry>) -> Option<Found> {
+        let request = &pull.request;
         let parts = Arc::clone(&self.parts);
         let limits = parts.limits.load();
         let files = self.whole_files()?;
         let (min, max) = (files.min_offset(), files.max_offset());
         if let Some(answer) = get_message::check_offset(request.offset, min, max) {
-            return Some(answer);
+            return Some(Found::Answer(answer));
         }
         let wanted = get_message::entries_wanted(request, &limits);
         let hole = match files.get_into(request.offset, wanted, entries) {
@@ -134,22 +156,30 @@ impl Queue {
             self.build_anew(&hole);
             return None;
         }
-        let entries = entries.iter().copied();
         let log = parts.log();
-        Some(get_message::collect(
+        if request.filter.reads_records()
+            && pull.warmed == Warmed::No
+            && entries
+                .first()
+                .is_some_and(|first| self.is_far(first.physical_offset))
+        {
+            let slices = get_message::property_slices(log, entries);
+            if !all_resident(&slices) {
+                return Some(Found::Cold(slices));
+            }
+        }
+        let entries = entries.iter().copied();
+        Some(Found::Answer(get_message::collect(
             request, &limits, log, entries, min, max,
-        ))
+        )))
     }
 
-    /// Serves the pulls that the new entries are for.
+    /// Serves the pulls that the new entries are for. The others need not look at these again.
     pub(super) fn wake(&mut self, items: &[Dispatched]) {
         let mut at = 0;
         while at < self.held.len() {
-            let filter = &self.held[at].pull.request.filter;
-            if items
-                .iter()
-                .any(|item| filter.matches(item.record.tags_code))
-            {
+            let log = self.parts.log();
+            if passes_any(&mut self.held[at].pull.request, items, log) {
                 let held = self.held.swap_remove(at);
                 self.publish_held();
                 self.serve(held.pull);
@@ -170,8 +200,8 @@ impl Queue {
                 let mut held = self.held.swap_remove(at);
                 self.publish_held();
                 held.pull.wait_until = None;
-                match self.get(&held.pull.request) {
-                    Some(result) => self.answer_or_hold(held.pull, result),
+                match self.get(&held.pull) {
+                    Some(found) => self.settle(held.pull, found),
                     None => self.answer_not_now(held.pull),
                 }
             } else {
@@ -203,6 +233,29 @@ impl Queue {
     pub(super) fn publish_held(&self) {
         self.gauge.held.store(self.held.len(), Ordering::Relaxed);
     }
+}
+
+fn all_resident(parts: &[Bytes]) -> bool {
+    parts.iter().all(|part| mapped::resident(part))
+}
+
+/// Whether a new entry is one that a waiting request wants; it moves over those that it does not.
+fn passes_any(request: &mut GetRequest, items: &[Dispatched], log: &CommitLogReader) -> bool {
+    for item in items {
+        let entry = &item.record;
+        let passes = request.filter.matches(entry.tags_code)
+            && (!request.filter.reads_records()
+                || log
+                    .slice(entry.physical_offset, entry.size.max(0) as usize)
+                    .is_none_or(|record| request.filter.matches_record(&record)));
+        if passes {
+            return true;
+        }
+        if entry.queue_offset == request.offset {
+            request.offset += 1;
+        }
+    }
+    false
 }
 
 /// Whether an error of reading entries says that they are not there, rather than that the disk

@@ -85,7 +85,7 @@ impl ConsumerHandle for Shared {
             info.properties.insert(key.into(), value);
         };
         set("PROP_CONSUME_TYPE", "CONSUME_PASSIVELY".into());
-        set("PROP_CONSUMEORDERLY", "false".into());
+        set("PROP_CONSUMEORDERLY", self.config.orderly.to_string());
         set("PROP_THREADPOOL_CORE_SIZE", self.config.workers.to_string());
         set("PROP_CONSUMER_START_TIMESTAMP", self.started_ms.to_string());
         set(
@@ -96,6 +96,7 @@ impl ConsumerHandle for Shared {
             .extend(lock(&self.subscriptions).values().cloned());
         for (queue, state) in lock(&self.queues).iter() {
             let cache = state.process.info();
+            let (locked, last_lock_timestamp) = self.lock_info(state);
             info.mq_table.insert(
                 queue.clone(),
                 ProcessQueueInfo {
@@ -105,6 +106,8 @@ impl ConsumerHandle for Shared {
                     cached_msg_count: cache.count as i32,
                     cached_msg_size_in_mib: (cache.bytes >> 20) as i32,
                     droped: state.process.is_dropped(),
+                    locked,
+                    last_lock_timestamp,
                     last_pull_timestamp: state.process.last_pull_ms.load(Ordering::Relaxed),
                     last_consume_timestamp: state.process.last_consume_ms.load(Ordering::Relaxed),
                     ..ProcessQueueInfo::default()

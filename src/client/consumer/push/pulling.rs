@@ -29,8 +29,16 @@ const PAUSE_FLOW_CONTROL: Duration = Duration::from_millis(20);
 const PAUSE_OFFSET_MOVED: Duration = Duration::from_millis(100);
 
 impl Shared {
+    /// Pulls and, if it is to be in order, consumes one queue until it is given up.
+    pub(in crate::client::consumer) async fn run(self: Arc<Self>, state: Arc<QueueState>) {
+        if self.config.orderly {
+            tokio::spawn(self.clone().order_loop(state.clone()));
+        }
+        self.pull_loop(state).await;
+    }
+
     /// Pulls one queue until it is given up.
-    pub(in crate::client::consumer) async fn pull_loop(self: Arc<Self>, state: Arc<QueueState>) {
+    async fn pull_loop(self: Arc<Self>, state: Arc<QueueState>) {
         let mut broker_id = 0;
         while !state.process.is_dropped() && !self.closed.is_cancelled() {
             if state.process.is_full(&self.config.thresholds) {
@@ -170,7 +178,11 @@ impl Shared {
                 state.queue
             );
         }
-        let new = Arc::new(QueueState::new(state.queue.clone(), offset));
+        let new = Arc::new(QueueState::new(
+            state.queue.clone(),
+            offset,
+            state.order.again(),
+        ));
         let still_mine = {
             let mut queues = lock(&self.queues);
             match queues.get_mut(&state.queue) {
@@ -190,7 +202,7 @@ impl Shared {
     fn pull_after_pause(self: Arc<Self>, state: Arc<QueueState>) -> BoxFuture<'static, ()> {
         async move {
             tokio::time::sleep(PAUSE_OFFSET_MOVED).await;
-            self.pull_loop(state).await;
+            self.run(state).await;
         }
         .boxed()
     }
@@ -200,6 +212,9 @@ impl Shared {
             return;
         }
         state.process.put(&messages);
+        if self.config.orderly {
+            return state.order.put(messages);
+        }
         let mut rest = messages.into_iter().peekable();
         while rest.peek().is_some() {
             let messages = rest.by_ref().take(self.config.batch_max).collect();

@@ -63,7 +63,9 @@ impl Shared {
                     );
                     true
                 }
-                (ConsumeOutcome::Later, MessageModel::Clustering) => self.hand_back(&message).await,
+                (ConsumeOutcome::Later, MessageModel::Clustering) => {
+                    self.hand_back(&message, 0).await
+                }
             };
             if handled {
                 done.push(message.queue_offset);
@@ -92,7 +94,7 @@ impl Shared {
         }
     }
 
-    async fn call_traced(&self, messages: Vec<MessageExt>) -> ConsumeOutcome {
+    pub(super) async fn call_traced(&self, messages: Vec<MessageExt>) -> ConsumeOutcome {
         let Some(tracer) = self.client.tracer() else {
             return self.call_listener(messages).await;
         };
@@ -111,7 +113,7 @@ impl Shared {
     }
 
     /// A listener that panics asks for the messages again, as one that throws does in Java.
-    async fn call_listener(&self, messages: Vec<MessageExt>) -> ConsumeOutcome {
+    pub(super) async fn call_listener(&self, messages: Vec<MessageExt>) -> ConsumeOutcome {
         let listener = self.listener.clone();
         let call = AssertUnwindSafe(async move { listener(messages).await });
         call.catch_unwind().await.unwrap_or_else(|_| {
@@ -120,11 +122,13 @@ impl Shared {
         })
     }
 
-    async fn hand_back(&self, message: &MessageExt) -> bool {
+    /// Hands a message back to its broker; a delay level of 0 leaves the delay to it, -1 makes the
+    /// message a dead letter.
+    pub(super) async fn hand_back(&self, message: &MessageExt, delay_level: i32) -> bool {
         let back = SendBack {
             group: &self.group,
             physical_offset: message.physical_offset,
-            delay_level: 0,
+            delay_level,
             message_id: &message.message_id(),
             topic: &message.topic,
             reconsume_times_max: match self.config.reconsume_times_max {
@@ -154,7 +158,7 @@ impl Shared {
         restore_topic(&mut message);
         let outcome = self.call_listener(vec![message]).await;
         ConsumeMessageDirectlyResult {
-            order: false,
+            order: self.config.orderly,
             auto_commit: true,
             consume_result: match outcome {
                 ConsumeOutcome::Success => CmResult::Success,
@@ -167,7 +171,7 @@ impl Shared {
 }
 
 /// A message from a retry topic gets the topic it was first sent to.
-fn restore_topic(message: &mut MessageExt) {
+pub(super) fn restore_topic(message: &mut MessageExt) {
     if names::is_retry_topic(&message.topic)
         && let Some(topic) = message.property(properties::RETRY_TOPIC)
     {

@@ -1,0 +1,299 @@
+//! SQL92 filters on a whole broker: what matches arrives, also over a kill; what does not costs no more
+//! than a bounded look; and each refusal is RocketMQ's.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use callboard::client::consumer::{Expression, PullStatus};
+use callboard::client::{
+    AdminClient, ClientConfig, ConsumeFrom, ConsumeOutcome, Message, MessageQueue, MqClient,
+    Producer, PullConsumer, PushConsumer,
+};
+use callboard::protocol::body::heartbeat::{
+    CheckClientRequestBody, ConsumerData, HeartbeatData, SubscriptionData,
+};
+use callboard::protocol::body::topic_config::TopicConfig;
+use callboard::protocol::header::pull::PullMessageRequestHeader;
+use callboard::protocol::message::sys_flag::pull::SUBSCRIPTION;
+use callboard::protocol::{RemotingCommand, RequestCode, fastjson};
+use common::{PATIENCE, server::Cluster};
+
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+struct Bench {
+    cluster: Cluster,
+    client: MqClient,
+    broker: String,
+}
+
+impl Bench {
+    fn start(keys: &[(&str, &str)]) -> Bench {
+        let cluster = Cluster::start(keys);
+        let mut config = ClientConfig::new(&cluster.namesrv.address().to_string());
+        config.persist_offsets_interval = Duration::from_millis(200);
+        config.rebalance_interval = Duration::from_millis(500);
+        config.heartbeat_interval = Duration::from_millis(500);
+        let client = MqClient::start(config).unwrap();
+        let broker = cluster.broker.address().to_string();
+        Bench {
+            cluster,
+            client,
+            broker,
+        }
+    }
+
+    async fn topic(&self, topic: &str) -> MessageQueue {
+        let admin = AdminClient::new(&self.client);
+        let config = TopicConfig::new(topic, 1, 6);
+        admin.update_topic(&self.broker, &config).await.unwrap();
+        until("the topic has a route", async || {
+            self.client.route(topic).await.is_ok()
+        })
+        .await;
+        let puller = PullConsumer::new(&self.client, "looker").unwrap();
+        puller.queues(topic).await.unwrap().remove(0)
+    }
+
+    /// Code and remark of the answer to a request.
+    async fn ask(&self, request: RemotingCommand) -> (i32, String) {
+        let remoting = self.client.remoting();
+        let answer = remoting.call(&self.broker, request, TIMEOUT).await.unwrap();
+        (
+            answer.code,
+            answer.remark.as_deref().unwrap_or_default().to_owned(),
+        )
+    }
+}
+
+async fn until(what: &str, mut probe: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !probe().await {
+        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn block_on(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(test);
+}
+
+fn sql(text: &str) -> Expression {
+    Expression::Sql92(text.into())
+}
+
+fn message(topic: &str, number: usize) -> Message {
+    let body = format!("{number}").into_bytes();
+    Message::new(topic, body).with_property("n", number.to_string())
+}
+
+async fn send(producer: &Producer, topic: &str, numbers: std::ops::Range<usize>) {
+    let numbers: Vec<usize> = numbers.collect();
+    for some in numbers.chunks(200) {
+        let batch = some.iter().map(|number| message(topic, *number)).collect();
+        producer.send_batch(batch).await.unwrap();
+    }
+}
+
+#[test]
+fn what_matches_arrives_also_over_a_kill() {
+    block_on(async {
+        let mut bench = Bench::start(&[("enablePropertyFilter", "true")]);
+        let topic = "sql_push";
+        bench.topic(topic).await;
+        let producer = Producer::new(&bench.client, "sql_producer").unwrap();
+        let seen = Arc::new(Mutex::new(BTreeSet::new()));
+        let own = seen.clone();
+        let consumer = PushConsumer::builder("sql_group")
+            .subscribe(topic, sql("n BETWEEN 95 AND 104 OR n = 7"))
+            .from(ConsumeFrom::FirstOffset)
+            .start(&bench.client, move |messages| {
+                let body = String::from_utf8_lossy(&messages[0].body).into_owned();
+                own.lock().unwrap().insert(body.parse::<usize>().unwrap());
+                async { ConsumeOutcome::Success }
+            })
+            .await
+            .unwrap();
+        // These find a pull that waits.
+        send(&producer, topic, 0..100).await;
+        let first: BTreeSet<usize> = (95..100).chain([7]).collect();
+        until("the first arrive", async || {
+            seen.lock().unwrap().len() == first.len()
+        })
+        .await;
+        assert_eq!(*seen.lock().unwrap(), first);
+        bench.cluster.broker.kill9();
+        bench.cluster.broker.restart();
+        until("the broker takes messages again", async || {
+            producer.send(message(topic, 100)).await.is_ok()
+        })
+        .await;
+        send(&producer, topic, 101..200).await;
+        let all: BTreeSet<usize> = (95..105).chain([7]).collect();
+        until("the others arrive", async || {
+            seen.lock().unwrap().len() >= all.len()
+        })
+        .await;
+        assert_eq!(*seen.lock().unwrap(), all);
+        consumer.shut_down(Duration::from_secs(5)).await;
+        bench.client.shut_down().await;
+        bench.cluster.broker.stop();
+        let file = bench
+            .cluster
+            .broker
+            .store()
+            .join("config/consumerFilter.json");
+        let text = std::fs::read_to_string(file).unwrap();
+        for part in [
+            r#""expression":"n BETWEEN 95 AND 104 OR n = 7""#,
+            r#""bitNum":112"#,
+            r#""consumerGroup":"sql_group""#,
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
+    });
+}
+
+#[test]
+fn a_pull_looks_at_so_many_messages_only() {
+    block_on(async {
+        let bench = Bench::start(&[("enablePropertyFilter", "true")]);
+        let topic = "sql_rare";
+        let queue = bench.topic(topic).await;
+        let producer = Producer::new(&bench.client, "sql_producer").unwrap();
+        send(&producer, topic, 0..2_000).await;
+        let puller = PullConsumer::new(&bench.client, "sql_puller").unwrap();
+        let never = sql("n = 100000");
+        until("all can be read", async || {
+            puller.max_offset(&queue).await.unwrap() == 2_000
+        })
+        .await;
+        // maxFilterMessageSize is 16000 bytes of entries.
+        let mut offset = 0;
+        for wanted in [800, 1_600, 2_000] {
+            let found = puller.pull(&queue, &never, offset, 32).await.unwrap();
+            assert_eq!(found.status, PullStatus::NoMatchedMessage);
+            assert_eq!(found.next_offset, wanted);
+            offset = found.next_offset;
+        }
+        let found = puller.pull(&queue, &never, offset, 32).await.unwrap();
+        assert_eq!(found.status, PullStatus::NoNewMessage);
+        let found = puller
+            .pull(&queue, &sql("n = 1500"), 800, 32)
+            .await
+            .unwrap();
+        assert_eq!(found.status, PullStatus::Found);
+        assert_eq!((found.messages.len(), found.next_offset), (1, 1_600));
+        // A pull that waits moves over what it does not want, and is answered with what it does.
+        let hold = Duration::from_secs(15);
+        let wanted = sql("n = 2300");
+        let held = puller.pull_held(&queue, &wanted, offset, 32, hold);
+        let (held, ()) = tokio::join!(held, send(&producer, topic, 2_000..2_400));
+        let held = held.unwrap();
+        assert_eq!(held.status, PullStatus::Found);
+        assert_eq!(held.messages[0].queue_offset, 2_300);
+    });
+}
+
+fn check_config(sub: &SubscriptionData) -> RemotingCommand {
+    let body = CheckClientRequestBody {
+        client_id: "c".into(),
+        group: "sql_group".into(),
+        namespace: None,
+        subscription_data: sub.clone(),
+    };
+    let request = RemotingCommand::request_without_header(RequestCode::CheckClientConfig);
+    request.with_body(fastjson::to_vec(&body).unwrap())
+}
+
+fn heartbeat(sub: &SubscriptionData) -> RemotingCommand {
+    let body = HeartbeatData {
+        client_id: "c".into(),
+        consumer_data_set: vec![ConsumerData {
+            group_name: "sql_group".into(),
+            subscription_data_set: vec![sub.clone()],
+            ..ConsumerData::default()
+        }],
+        ..HeartbeatData::default()
+    };
+    let request = RemotingCommand::request_without_header(RequestCode::HeartBeat);
+    request.with_body(fastjson::to_vec(&body).unwrap())
+}
+
+fn pull(version: i64, own: Option<&str>) -> RemotingCommand {
+    let header = PullMessageRequestHeader {
+        consumer_group: "sql_group".into(),
+        topic: "sql_refused".into(),
+        max_msg_nums: 32,
+        sys_flag: own.map_or(0, |_| SUBSCRIPTION),
+        subscription: own.map(Into::into),
+        expression_type: own.map(|_| "SQL92".into()),
+        sub_version: version,
+        ..PullMessageRequestHeader::default()
+    };
+    RemotingCommand::request(RequestCode::PullMessage, &header)
+}
+
+#[test]
+fn refusals_are_rocketmqs() {
+    block_on(async {
+        let bench = Bench::start(&[]);
+        let topic = "sql_refused";
+        bench.topic(topic).await;
+        let sub = |text: &str, kind: &str, version| {
+            SubscriptionData::build(topic, text, Some(kind), version).unwrap()
+        };
+        let good = sub("a > 5", "SQL92", 5);
+        let unsupported = "The broker does not support consumer to filter message by SQL92";
+        let off = (1, unsupported.to_owned());
+        assert_eq!(bench.ask(check_config(&good)).await, off);
+        assert_eq!(bench.ask(pull(0, Some("a > 5"))).await, off);
+        bench.ask(heartbeat(&good)).await;
+        assert_eq!(bench.ask(pull(5, None)).await, off);
+
+        let admin = AdminClient::new(&bench.client);
+        let (key, value) = ("enablePropertyFilter", "true");
+        admin
+            .update_broker_config(&bench.broker, key, value)
+            .await
+            .unwrap();
+        assert_eq!(bench.ask(check_config(&good)).await.0, 0);
+        let (code, remark) = bench.ask(check_config(&sub("a >", "SQL92", 6))).await;
+        assert_eq!(code, 23);
+        assert!(remark.starts_with("Invalid MessageSelector. "), "{remark}");
+        assert_eq!(bench.ask(check_config(&sub("a > 5", "SQL", 6))).await.0, 23);
+        let deep = format!("{}a = 1", "(".repeat(60_000));
+        assert_eq!(bench.ask(check_config(&sub(&deep, "SQL92", 6))).await.0, 23);
+        let bad = "parse the consumer's subscription failed".to_owned();
+        assert_eq!(bench.ask(pull(0, Some("a >"))).await, (23, bad));
+        assert_eq!(bench.ask(pull(5, None)).await.0, 19);
+        let old = "the consumer's subscription not latest".to_owned();
+        assert_eq!(bench.ask(pull(6, None)).await, (25, old));
+
+        bench.ask(heartbeat(&sub("a >", "SQL92", 7))).await;
+        let none = "The broker's consumer filter data is not exist!Your expression may be wrong!";
+        assert_eq!(bench.ask(pull(7, None)).await, (27, none.to_owned()));
+        bench.ask(heartbeat(&sub("a > 7", "SQL92", 8))).await;
+        assert_eq!(bench.ask(pull(8, None)).await.0, 19);
+        let consumer = PushConsumer::builder("sql_bad").subscribe(topic, sql("a > 'x'"));
+        let listener = |_| async { ConsumeOutcome::Success };
+        let refused = consumer.start(&bench.client, listener).await.err().unwrap();
+        assert_eq!(refused.code(), Some(23), "{refused}");
+        // A topic that is dropped and subscribed to again, in an older version.
+        bench
+            .ask(heartbeat(
+                &SubscriptionData::of_tags("other", "*", 9).unwrap(),
+            ))
+            .await;
+        let gone = bench.ask(pull(8, None)).await;
+        assert_eq!(gone.0, 24, "{gone:?}");
+        bench.ask(heartbeat(&sub("a > 7", "SQL92", 8))).await;
+        assert_eq!(bench.ask(pull(8, None)).await.0, 19);
+    });
+}

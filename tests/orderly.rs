@@ -1,0 +1,324 @@
+//! Orderly consumption keeps the order of each queue while consumers join, leave and die, over a
+//! restart of the broker, and past messages that fail.
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use callboard::client::consumer::Expression;
+use callboard::client::{
+    AdminClient, ClientConfig, ConsumeFrom, ConsumeOutcome, Message, MessageQueue, MqClient,
+    Producer, PullConsumer, PushConsumer,
+};
+use callboard::protocol::body::topic_config::TopicConfig;
+use common::{PATIENCE, env_number, server::Cluster};
+
+const QUEUES: i32 = 4;
+
+/// Stands among the offsets for the death of a consumer or of the broker.
+const DEATH: i64 = -1;
+
+/// Locks so short that a dead client's can be waited for.
+const KEYS: [(&str, &str); 1] = [("rebalanceLockLifeMs", "3000")];
+const RENEWAL: Duration = Duration::from_millis(900);
+
+fn client(namesrv: &str) -> MqClient {
+    let mut config = ClientConfig::new(namesrv);
+    config.persist_offsets_interval = Duration::from_millis(200);
+    config.rebalance_interval = Duration::from_millis(500);
+    config.heartbeat_interval = Duration::from_millis(500);
+    MqClient::start(config).unwrap()
+}
+
+async fn until(what: &str, mut probe: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !probe().await {
+        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn make_topic(client: &MqClient, broker: &str, topic: &str) {
+    let admin = AdminClient::new(client);
+    let config = TopicConfig::new(topic, QUEUES, 6);
+    admin.update_topic(broker, &config).await.unwrap();
+    until("the topic has a route", async || {
+        client.route(topic).await.is_ok()
+    })
+    .await;
+}
+
+/// What all consumers saw, in the order they saw it.
+#[derive(Default)]
+struct Seen {
+    /// Offsets by queue, with the consumer that saw them.
+    by_queue: Mutex<BTreeMap<i32, Vec<(i64, usize)>>>,
+    /// Queues with a call that runs.
+    running: Mutex<BTreeSet<i32>>,
+}
+
+impl Seen {
+    fn begin(&self, queue_id: i32, offset: i64, who: usize) {
+        let alone = self.running.lock().unwrap().insert(queue_id);
+        assert!(alone, "two calls at once for queue {queue_id}");
+        let mut by_queue = self.by_queue.lock().unwrap();
+        by_queue.entry(queue_id).or_default().push((offset, who));
+    }
+
+    fn end(&self, queue_id: i32) {
+        self.running.lock().unwrap().remove(&queue_id);
+    }
+
+    /// The last commits of who dies are lost, so that any queue may go back once.
+    fn someone_died(&self) {
+        for seen in self.by_queue.lock().unwrap().values_mut() {
+            seen.push((DEATH, 0));
+        }
+    }
+
+    /// Each offset is seen after all before it, and none again once two behind it were.
+    fn check_order(&self) {
+        for (queue_id, seen) in self.by_queue.lock().unwrap().iter() {
+            let (mut next, mut may_go_back) = (0, false);
+            for (offset, who) in seen {
+                if *offset == DEATH {
+                    may_go_back = true;
+                    continue;
+                }
+                let goes_back = may_go_back && *offset < next;
+                assert!(
+                    *offset == next || *offset == next - 1 || goes_back,
+                    "queue {queue_id}: consumer {who} saw {offset}, {next} was next"
+                );
+                may_go_back &= !goes_back;
+                next = offset + 1;
+            }
+        }
+    }
+
+    fn reached(&self) -> BTreeMap<i32, i64> {
+        let by_queue = self.by_queue.lock().unwrap();
+        let ends = by_queue.iter().map(|(queue_id, seen)| {
+            let last = seen.iter().map(|(offset, _)| offset + 1).max();
+            (*queue_id, last.unwrap_or(0))
+        });
+        ends.collect()
+    }
+
+    fn count(&self) -> usize {
+        self.by_queue.lock().unwrap().values().map(Vec::len).sum()
+    }
+}
+
+async fn consumer(client: &MqClient, topic: &str, who: usize, seen: &Arc<Seen>) -> PushConsumer {
+    let seen = seen.clone();
+    PushConsumer::builder("order_group")
+        .subscribe(topic, Expression::all())
+        .from(ConsumeFrom::FirstOffset)
+        .orderly()
+        .lock_renewal(RENEWAL)
+        .start(client, move |messages| {
+            let seen = seen.clone();
+            async move {
+                for message in &messages {
+                    seen.begin(message.queue_id, message.queue_offset, who);
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                    seen.end(message.queue_id);
+                }
+                ConsumeOutcome::Success
+            }
+        })
+        .await
+        .unwrap()
+}
+
+async fn send(producer: &Producer, queues: &[MessageQueue], count: usize) {
+    for number in 0..count {
+        let queue = &queues[number % queues.len()];
+        let message = Message::new(queue.topic.as_str(), format!("{number}").into_bytes());
+        producer.send_to(message, queue).await.unwrap();
+    }
+}
+
+#[test]
+fn order_survives_joins_leaves_and_crashes() {
+    let rounds = env_number("CALLBOARD_ROUNDS", 1);
+    let mut cluster = Cluster::start(&KEYS);
+    let namesrv = cluster.namesrv.address().to_string();
+    let broker = cluster.broker.address().to_string();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let topic = "orderly_drill";
+        let first = client(&namesrv);
+        make_topic(&first, &broker, topic).await;
+        let queues = PullConsumer::new(&first, "looker").unwrap();
+        let queues = queues.queues(topic).await.unwrap();
+        let producer = Producer::new(&first, "order_producer").unwrap();
+        let seen = Arc::new(Seen::default());
+        let mut sent = 0;
+        let stays = consumer(&first, topic, 0, &seen).await;
+        for round in 0..rounds as usize {
+            let who = round * 3 + 1;
+            send(&producer, &queues, 400).await;
+            sent += 400;
+            // One joins and dies in the middle of its work: no lock is given back.
+            let dying = client(&namesrv);
+            let doomed = consumer(&dying, topic, who, &seen).await;
+            until("the one to die has queues", async || {
+                !doomed.queues().is_empty()
+            })
+            .await;
+            send(&producer, &queues, 200).await;
+            sent += 200;
+            drop(doomed);
+            dying.shut_down().await;
+            seen.someone_died();
+            // One joins and leaves in order.
+            let leaving = client(&namesrv);
+            let guest = consumer(&leaving, topic, who + 1, &seen).await;
+            send(&producer, &queues, 200).await;
+            sent += 200;
+            until("the guest has queues", async || !guest.queues().is_empty()).await;
+            guest.shut_down(Duration::from_secs(5)).await;
+            leaving.shut_down().await;
+            // Locks are not kept over a restart: they are taken again.
+            cluster.broker.kill9();
+            seen.someone_died();
+            cluster.broker.restart();
+            until("the broker takes messages again", async || {
+                let message = Message::new(topic, b"again".to_vec());
+                producer.send_to(message, &queues[0]).await.is_ok()
+            })
+            .await;
+            send(&producer, &queues, 100).await;
+            sent += 101;
+        }
+        until("everything is consumed", async || {
+            seen.reached().values().sum::<i64>() >= sent as i64
+        })
+        .await;
+        seen.check_order();
+        let shown = seen.count();
+        println!("orderly: {sent} sent, {shown} consumed");
+        stays.shut_down(Duration::from_secs(5)).await;
+        first.shut_down().await;
+    });
+}
+
+#[test]
+fn a_message_that_fails_holds_its_queue_and_becomes_a_dead_letter() {
+    let cluster = Cluster::start(&KEYS);
+    let namesrv = cluster.namesrv.address().to_string();
+    let broker = cluster.broker.address().to_string();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let topic = "orderly_fails";
+        let client = client(&namesrv);
+        make_topic(&client, &broker, topic).await;
+        let queues = PullConsumer::new(&client, "looker").unwrap();
+        let queues = queues.queues(topic).await.unwrap();
+        let producer = Producer::new(&client, "order_producer").unwrap();
+        let calls = Arc::new(Mutex::new(Vec::new()));
+        let tried = Arc::new(AtomicUsize::new(0));
+        let (own, count) = (calls.clone(), tried.clone());
+        let consumer = PushConsumer::builder("order_fails")
+            .subscribe(topic, Expression::all())
+            .from(ConsumeFrom::FirstOffset)
+            .orderly()
+            .suspend(Duration::from_millis(20))
+            .reconsume_times_max(2)
+            .start(&client, move |messages| {
+                let message = &messages[0];
+                own.lock()
+                    .unwrap()
+                    .push((message.queue_offset, message.reconsume_times));
+                // The second fails once, the third always.
+                let fails = match message.queue_offset {
+                    1 => count.fetch_add(1, Ordering::Relaxed) == 0,
+                    offset => offset == 2,
+                };
+                async move {
+                    if fails {
+                        ConsumeOutcome::Later
+                    } else {
+                        ConsumeOutcome::Success
+                    }
+                }
+            })
+            .await
+            .unwrap();
+        send(&producer, &queues[..1], 4).await;
+        until("all are consumed", async || {
+            calls.lock().unwrap().iter().any(|(offset, _)| *offset == 3)
+        })
+        .await;
+        let calls = calls.lock().unwrap().clone();
+        let wanted = [(0, 0), (1, 0), (1, 1), (2, 0), (2, 1), (2, 2), (3, 0)];
+        assert_eq!(calls, wanted);
+        let puller = PullConsumer::new(&client, "looker").unwrap();
+        until("the third is a dead letter", async || {
+            let Ok(queues) = puller.queues("%DLQ%order_fails").await else {
+                return false;
+            };
+            let Ok(found) = puller.pull(&queues[0], &Expression::all(), 0, 32).await else {
+                return false;
+            };
+            found.messages.len() == 1 && &found.messages[0].body[..] == b"2"
+        })
+        .await;
+        consumer.shut_down(Duration::from_secs(5)).await;
+        client.shut_down().await;
+    });
+}
+
+#[test]
+fn producers_keep_to_the_order_configuration() {
+    let cluster = Cluster::start(&[]);
+    let namesrv = cluster.namesrv.address().to_string();
+    let broker = cluster.broker.address().to_string();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let mqadmin = |args: &str| {
+        let run = std::process::Command::new(env!("CARGO_BIN_EXE_mqadmin"))
+            .args(args.split(' '))
+            .args(["-n", &namesrv])
+            .output()
+            .unwrap();
+        assert!(run.status.success(), "{args}: {run:?}");
+        String::from_utf8_lossy(&run.stdout).into_owned()
+    };
+    runtime.block_on(async {
+        let topic = "orderly_configured";
+        let first = client(&namesrv);
+        make_topic(&first, &broker, topic).await;
+        let admin = AdminClient::new(&first);
+        let switch = admin.update_namesrv_config("orderMessageEnable", "true");
+        switch.await.unwrap();
+        mqadmin("updateOrderConf -t orderly_configured -m put -v broker-a:2");
+        let told = mqadmin("updateOrderConf -t orderly_configured -m get");
+        assert!(told.contains("broker-a:2"), "{told}");
+        let queues_of_a_new_client = async || {
+            let client = client(&namesrv);
+            let route = client.route(topic).await.unwrap();
+            client.shut_down().await;
+            route.write_queues.clone()
+        };
+        let queues = queues_of_a_new_client().await;
+        assert_eq!(queues.len(), 2);
+        assert!(queues.iter().all(|queue| queue.queue_id < 2));
+        mqadmin("updateOrderConf -t orderly_configured -m delete");
+        assert_eq!(queues_of_a_new_client().await.len(), QUEUES as usize);
+        first.shut_down().await;
+    });
+}
