@@ -13,10 +13,11 @@ use super::{
     registrar::Registrars,
     stats::Stats,
     tables::{offsets::Offsets, subscriptions::SubscriptionGroups, topics::Topics},
+    timed::TimedRules,
 };
 use crate::{
     actors::{
-        delivery::schedule::Schedule,
+        delivery::{schedule::Schedule, timer::Timer},
         groups::{ConsumerGroups, ProducerGroups},
         ha::Ha,
         kernel::{ActorRef, Permits, Tree},
@@ -177,6 +178,10 @@ pub struct BrokerContext {
     pub ha: OnceLock<Ha>,
     /// Delay levels.
     pub schedule: Schedule,
+    /// The timer wheel, unless it is off.
+    pub timer: Option<Timer>,
+    /// What timed sends are held to; follows the configuration.
+    pub timed: Derived<TimedRules>,
     /// Statistics.
     pub stats: Stats,
 }

@@ -14,6 +14,7 @@ use super::{
     processor::send_back::DLQ_QUEUES,
     refusal::{Refusal, SEE_FAQ},
     tables::topics::CreateForSend,
+    timed::recall_handle,
 };
 use crate::{
     actors::{
@@ -158,6 +159,7 @@ impl SendBatch {
             responder,
             queue_id: prepared.queue_id,
             unique_key: prepared.unique_key,
+            recall_handle: prepared.recall_handle,
         });
     }
 
@@ -289,6 +291,7 @@ struct Prepared {
     request: AppendRequest,
     queue_id: i32,
     unique_key: Option<Str>,
+    recall_handle: Option<Str>,
     wait_store_ok: bool,
 }
 
@@ -391,11 +394,20 @@ impl Sender<'_> {
             keys: wishes.keys,
         };
         let store = &self.ctx.store;
-        let request = if is_batch {
-            batch_request(message, store, buf)?
-        } else {
-            message.into_request(store, delay_level, buf)?
+        let timed = match wishes.timer && !is_batch {
+            true => self.slot_of(&message)?,
+            false => None,
         };
+        let request = match timed {
+            _ if is_batch => batch_request(message, store, buf)?,
+            Some(out_ms) => message.into_timed_request(store, out_ms, buf)?,
+            None => message.into_request(store, delay_level, buf)?,
+        };
+        let handle_of = |out_ms| {
+            let broker_name = &self.ctx.identity.broker_name;
+            recall_handle(&stored_topic, broker_name, out_ms, unique_key.as_deref()?)
+        };
+        let recall_handle = timed.and_then(handle_of);
         let slot = &request.slot;
         // The topic may have been deleted since it was looked up: then its queue was made too late
         // for the deletion to find it. A queue with messages was not.
@@ -408,8 +420,16 @@ impl Sender<'_> {
             request,
             queue_id,
             unique_key,
+            recall_handle,
             wait_store_ok,
         })
+    }
+
+    /// The slot of a message that names its time of delivery, if that is to come.
+    fn slot_of(&self, message: &InnerMessage<'_>) -> Result<Option<i64>, Refusal> {
+        let marks = self.ctx.timer.as_ref().map(|timer| &*timer.marks);
+        let rules = self.ctx.timed.load();
+        rules.slot_of(message.properties, message.sys_flag, marks)
     }
 
     /// `AbstractSendMessageProcessor.msgCheck`, for a topic that exists.
@@ -459,10 +479,6 @@ impl Sender<'_> {
             let remark = format!("the broker[{ip}] sending transaction message is forbidden");
             return Err(Refusal::new(ResponseCode::NoPermission, remark));
         }
-        if wishes.timer && wishes.delay_level <= 0 {
-            let remark = "accurate timer message is not enabled, timerWheelEnable is false";
-            return Err(Refusal::new(ResponseCode::SystemError, remark));
-        }
         let illegal = |what: &str| Err(Refusal::new(ResponseCode::MessageIllegal, what));
         // RocketMQ stumbles over both of these.
         if self.request.body.is_empty() {
@@ -477,7 +493,7 @@ impl Sender<'_> {
                 "batch request does not support retry group {topic}"
             ));
         }
-        let refused_in_batch = wishes.delay_level > 0;
+        let refused_in_batch = wishes.delay_level > 0 || wishes.timer;
         let is_inner_batch = wishes.inner_batch || header.sys_flag & sys_flag::INNER_BATCH != 0;
         if (is_batch && refused_in_batch) || is_inner_batch {
             return Err(message_illegal(self.ctx.store.max_message_size()));

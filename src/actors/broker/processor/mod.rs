@@ -21,6 +21,7 @@ pub mod query;
 pub mod replication;
 pub mod send_back;
 pub mod subscription;
+pub mod timer;
 pub mod topic;
 
 /// Answers a control request.
@@ -36,7 +37,7 @@ pub async fn process(
                       please execute it from master broker.";
         return refused(request, &Refusal::new(ResponseCode::SystemError, remark));
     }
-    let answered = match store(ctx, code, request).await {
+    let answered = match store(ctx, code, request, conn).await {
         Some(answered) => Some(answered),
         None => groups(ctx, code, request, conn).await,
     };
@@ -68,6 +69,7 @@ async fn store(
     ctx: &BrokerContext,
     code: RequestCode,
     request: &RemotingCommand,
+    conn: &ConnectionHandle,
 ) -> Option<Result<RemotingCommand, Refusal>> {
     Some(match code {
         RequestCode::QueryMessage => query::query_message(ctx, request).await,
@@ -77,6 +79,9 @@ async fn store(
         RequestCode::GetMinOffset => query::min_offset(ctx, request).await,
         RequestCode::GetEarliestMsgStoretime => query::earliest_store_time(ctx, request).await,
         RequestCode::ConsumerSendMsgBack => send_back::send_back(ctx, request).await,
+        RequestCode::RecallMessage => timer::recall(ctx, request, conn).await,
+        RequestCode::GetTimerCheckPoint => timer::check_point(ctx, request),
+        RequestCode::GetTimerMetrics => timer::metrics(ctx, request),
         RequestCode::GetConsumerRunningInfo => connection::running_info(ctx, request).await,
         RequestCode::ConsumeMessageDirectly => connection::consume_directly(ctx, request).await,
         RequestCode::GetTopicStatsInfo => progress::topic_stats(ctx, request).await,

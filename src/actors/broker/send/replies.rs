@@ -19,6 +19,7 @@ pub(super) struct SendItem {
     pub(super) responder: Responder,
     pub(super) queue_id: i32,
     pub(super) unique_key: Option<Str>,
+    pub(super) recall_handle: Option<Str>,
 }
 
 /// Answers the sends of one batch. Responders that are dropped answer by themselves.
@@ -51,7 +52,7 @@ impl AppendReply for SendReplies {
                 queue_offset: request.queue_offset,
                 transaction_id: item.unique_key,
                 batch_uniq_id: None,
-                recall_handle: None,
+                recall_handle: item.recall_handle,
             };
             item.responder.answer(code, None, Some(&header), &extra, []);
         }
