@@ -196,6 +196,8 @@ section! {
         timer_intercept_delay_level: bool = "timerInterceptDelayLevel", Is("false"), Kept;
         /// Milliseconds between flushes of the timer.
         timer_flush_interval_ms: i64 = "timerFlushIntervalMs", Is("1000"), Hot;
+        /// Timed messages up to which a start counts anew how many wait for each topic.
+        timer_metric_small_threshold: i32 = "timerMetricSmallThreshold", Is("1000000"), Start;
         /// Bytes of one timer log file.
         mapped_file_size_timer_log: u64 = "mappedFileSizeTimerLog", Is("104857600"), Start;
         /// Timed messages are not taken in.

@@ -183,7 +183,7 @@ server_gone() {
   [ -z "$state" ] || { [ "$state" = Z ] && [ ${#tasks[@]} -le 1 ]; }
 }
 
-# compile_java: the programs of java/, on the published client; then `keyed VERB...` runs Keyed against $ns.
+# compile_java: the programs of java/, on the published client; then `keyed VERB...` runs Keyed, or PROGRAM, against $ns.
 compile_java() {
   mkdir -p "$WORK/classes"
   CLASSPATH_ALL="$WORK/classes:$KIT/rocketmq/conf:${KIT_CACHE:-$HOME/.cache/callboard-kit}/rocketmq/lib/*"
@@ -195,7 +195,7 @@ keyed() {
   NAMESRV_ADDR="$ns" timeout -k 5 300 java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 \
     -Duser.home="$WORK" -Drocketmq.client.logRoot="$WORK/clientlogs" \
     -Drmq.logback.configurationFile="$KIT/rocketmq/conf/quiet.logback.xml" \
-    -cp "$CLASSPATH_ALL" Keyed "$@" 2>&1 | sed '/SLF4J/d; s/^/    /'
+    -cp "$CLASSPATH_ALL" "${PROGRAM:-Keyed}" "$@" 2>&1 | sed '/SLF4J/d; s/^/    /'
 }
 
 # who SIDE: which program plays "ours" or "java" in a scenario's name.

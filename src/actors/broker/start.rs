@@ -273,6 +273,7 @@ fn start_ha(
         subscriptions: ctx.subscriptions.clone(),
         offsets: ctx.offsets.clone(),
         delay: Arc::clone(&ctx.schedule.offsets),
+        timer: ctx.timer.as_ref().map(|timer| Arc::clone(&timer.marks)),
         epoch: Arc::clone(&ctx.epoch),
     };
     let arbiter = threads.get(Role::Ha);

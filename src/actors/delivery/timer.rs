@@ -92,6 +92,8 @@ pub struct TimerPolicy {
     pub stops_taking_in: bool,
     /// `timerStopDequeue`.
     pub stops_delivering: bool,
+    /// Messages up to which a start counts anew how many wait (`timerMetricSmallThreshold`).
+    pub recounts_up_to: usize,
 }
 
 impl TimerPolicy {
@@ -102,6 +104,7 @@ impl TimerPolicy {
             sync_every: Duration::from_millis(sync_every as u64),
             stops_taking_in: config.store.timer_stop_enqueue,
             stops_delivering: config.store.timer_stop_dequeue,
+            recounts_up_to: usize::try_from(config.store.timer_metric_small_threshold).unwrap_or(0),
         }
     }
 }

@@ -65,6 +65,9 @@ impl TimerConfig {
     }
 }
 
+/// Ticks above which all slots are looked at instead of one after the other.
+const LOOK_AT_ALL_FROM: i64 = 4096;
+
 /// A message that is taken in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timed {
@@ -231,7 +234,13 @@ impl TimerStore {
     /// # Errors
     /// [`StoreError::Io`].
     pub fn next_slot(&self, from_ms: i64, before_ms: i64) -> Result<Option<Slot>, StoreError> {
-        for tick in self.tick(from_ms)..self.tick(before_ms) {
+        let ticks = self.tick(from_ms)..self.tick(before_ms);
+        if ticks.end.saturating_sub(ticks.start) > LOOK_AT_ALL_FROM {
+            let slots = self.wheel.slots()?.into_iter();
+            let within = slots.filter(|slot| ticks.contains(&slot.tick));
+            return Ok(within.min_by_key(|slot| slot.tick));
+        }
+        for tick in ticks {
             let slot = self.wheel.get(tick)?;
             if !slot.is_empty() {
                 return Ok(Some(slot));
@@ -250,7 +259,38 @@ impl TimerStore {
     /// # Errors
     /// [`StoreError::Io`].
     pub fn walk(&self, slot: &Slot) -> Result<SlotWalk, StoreError> {
-        SlotWalk::begin(&self.log, slot)
+        SlotWalk::begin(&self.log, slot, self.precision_ms)
+    }
+
+    /// How many messages wait for each topic, less the marks of recalled ones, by Java's hash of the
+    /// topic, each with one of them; nothing when more than `units_max` wait.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn count_topics(
+        &self,
+        read_time_ms: i64,
+        units_max: usize,
+    ) -> Result<Option<HashMap<i32, (i64, Unit)>>, StoreError> {
+        let mut counts: HashMap<i32, (i64, Unit)> = HashMap::new();
+        let mut units = 0;
+        let first_tick = self.tick(read_time_ms);
+        for slot in self.wheel.slots()? {
+            if slot.tick < first_tick {
+                continue;
+            }
+            let mut pos = slot.last_pos;
+            while let Some(unit) = self.log.unit(pos)? {
+                units += 1;
+                if units > units_max {
+                    return Ok(None);
+                }
+                let count = counts.entry(unit.topic_hash).or_insert((0, unit));
+                count.0 += if unit.is_delete() { -1 } else { 1 };
+                pos = unit.prev_pos;
+            }
+        }
+        Ok(Some(counts))
     }
 
     /// A slot is delivered: its messages wait no more.

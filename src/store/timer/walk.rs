@@ -14,14 +14,22 @@ pub struct SlotWalk {
     /// The marks of recalls.
     deletes: Vec<Unit>,
     units: usize,
+    tick: i64,
+    precision_ms: i64,
 }
 
 impl SlotWalk {
-    pub(super) fn begin(log: &TimerLog, slot: &Slot) -> Result<Self, StoreError> {
+    pub(super) fn begin(
+        log: &TimerLog,
+        slot: &Slot,
+        precision_ms: i64,
+    ) -> Result<Self, StoreError> {
         let mut walk = Self {
             marks: Vec::new(),
             deletes: Vec::new(),
             units: 0,
+            tick: slot.tick,
+            precision_ms,
         };
         let mut pos = slot.last_pos;
         while pos >= 0 {
@@ -34,12 +42,17 @@ impl SlotWalk {
                 walk.marks.push(pos);
             }
             walk.units += 1;
-            if unit.is_delete() && !unit.rolls() {
+            if walk.is_mine(&unit) && unit.is_delete() && !unit.rolls() {
                 walk.deletes.push(unit);
             }
             pos = unit.prev_pos;
         }
         Ok(walk)
+    }
+
+    /// Whether a unit is for the slot's time: a wheel that is damaged must not make it early.
+    fn is_mine(&self, unit: &Unit) -> bool {
+        unit.time_ms().div_euclid(self.precision_ms) == self.tick
     }
 
     /// How many units the slot has.
@@ -69,7 +82,7 @@ impl SlotWalk {
         let mut piece = Vec::new();
         for _ in 0..CHUNK {
             let Some(unit) = log.unit(pos)? else { break };
-            if !unit.is_delete() || unit.rolls() {
+            if self.is_mine(&unit) && (!unit.is_delete() || unit.rolls()) {
                 piece.push(unit);
             }
             pos = unit.prev_pos;

@@ -101,6 +101,18 @@ impl TimerMarks {
         }
     }
 
+    /// Takes what was counted anew; a topic that is not among it has nothing.
+    pub(super) fn recount(&self, found: &BTreeMap<String, i64>) {
+        let known = self.metrics().timing_count;
+        let before = |topic: &String| known.get(topic).map_or(0, |metric| metric.count);
+        let topics = known.keys().chain(found.keys());
+        let changes = topics.map(|topic| {
+            let now = found.get(topic).copied().unwrap_or(0);
+            (topic.clone(), now - before(topic))
+        });
+        self.count(changes.filter(|(_, change)| *change != 0).collect());
+    }
+
     pub(super) fn set_wheel(&self, wheel: &Wheel, precision_ms: i64) {
         // The file is the same one in every life of the actor.
         let _ = self.wheel.set(wheel.clone());

@@ -4,13 +4,16 @@
 //! commit log is read from the place where such deliveries begin, and what is found there is skipped
 //! when its slot is read again. What was taken in and not counted is found in the timer log's tail.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
 
 use super::{Leftovers, Running, TimerParts};
 use crate::{
     actors::store::append::{AppendBatch, AppendReply, Appended},
     protocol::message::{
-        names,
+        names, properties,
         record::{self, CheckCrc, Peek, RecordView},
     },
     store::{
@@ -119,6 +122,9 @@ pub(super) fn running(
         Some(first) => store.log().taken_since(first)?.into_iter().collect(),
         None => HashSet::new(),
     };
+    if parts.delivers {
+        recount(parts, &store, read_time_ms)?;
+    }
     let late = store.next_slot(read_time_ms, write_time_ms)?.is_some();
     let delivered = if parts.delivers && (late || queue.physical_offset.is_some()) {
         search(parts, &store, read_time_ms, queue)
@@ -139,6 +145,27 @@ pub(super) fn running(
         reading: None,
         store,
     })
+}
+
+/// Counts what waits for each topic anew, unless too much waits (`checkAndReviseMetrics`): the file
+/// timermetrics may be older than what a killed broker took in and delivered.
+fn recount(parts: &TimerParts, store: &TimerStore, read_time_ms: i64) -> Result<(), StoreError> {
+    let units_max = parts.policy.load().recounts_up_to;
+    let Some(counts) = store.count_topics(read_time_ms, units_max)? else {
+        return Ok(());
+    };
+    let mut found = BTreeMap::new();
+    for (count, unit) in counts.into_values() {
+        let record = super::due::waiting(&parts.store, unit.physical_offset, unit.size);
+        let view = record
+            .as_ref()
+            .and_then(|record| RecordView::parse(record, CheckCrc::No).ok());
+        if let Some(topic) = view.and_then(|view| view.property(properties::REAL_TOPIC)) {
+            found.insert(topic.to_owned(), count);
+        }
+    }
+    parts.marks.recount(&found);
+    Ok(())
 }
 
 /// Reads the commit log from where deliveries may lie that the checkpoint does not count.
