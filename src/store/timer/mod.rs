@@ -109,6 +109,9 @@ pub struct Opened {
     pub lost_units: bool,
 }
 
+/// Messages by Java's hash of their topic, each with one of them.
+pub type TopicCounts = HashMap<i32, (i64, Unit)>;
+
 /// What a commit tells.
 #[derive(Debug, Clone, Copy)]
 pub struct Progress {
@@ -263,7 +266,7 @@ impl TimerStore {
     }
 
     /// How many messages wait for each topic, less the marks of recalled ones, by Java's hash of the
-    /// topic, each with one of them; nothing when more than `units_max` wait.
+    /// topic; nothing when more than `units_max` wait.
     ///
     /// # Errors
     /// [`StoreError::Io`].
@@ -271,8 +274,8 @@ impl TimerStore {
         &self,
         read_time_ms: i64,
         units_max: usize,
-    ) -> Result<Option<HashMap<i32, (i64, Unit)>>, StoreError> {
-        let mut counts: HashMap<i32, (i64, Unit)> = HashMap::new();
+    ) -> Result<Option<TopicCounts>, StoreError> {
+        let mut counts = TopicCounts::new();
         let mut units = 0;
         let first_tick = self.tick(read_time_ms);
         for slot in self.wheel.slots()? {

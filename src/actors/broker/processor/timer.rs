@@ -104,7 +104,7 @@ async fn mark(
     handle: &RecallHandle,
     conn: &ConnectionHandle,
 ) -> Result<(), Refusal> {
-    let failed = |_| Refusal::new(ResponseCode::SystemError, "recall failed, execute error");
+    let failed = || Refusal::new(ResponseCode::SystemError, "recall failed, execute error");
     let now = now_ms();
     let born = now.to_string();
     let group = header.producer_group.as_deref().unwrap_or_default();
@@ -133,12 +133,9 @@ async fn mark(
         keys: KeyProperties::of(&text),
     };
     let marks = ctx.timer.as_ref().map(|timer| &*timer.marks);
-    let slot = ctx.timed.load().slot_of(&text, 0, marks).map_err(failed)?;
-    // Its time came while it was on its way.
-    let out_ms = slot.ok_or(()).or_else(|()| {
-        let remark = "recall failed, execute error";
-        Err(Refusal::new(ResponseCode::SystemError, remark))
-    })?;
+    let slot = ctx.timed.load().slot_of(&text, 0, marks);
+    // Its time may have come while it was on its way.
+    let out_ms = slot.ok().flatten().ok_or_else(failed)?;
     let mut buf = BytesMut::new();
     let append = message.into_timed_request(&ctx.store, out_ms, &mut buf)?;
     let permit = ctx
@@ -152,8 +149,7 @@ async fn mark(
     if outcome.status.is_stored() {
         return Ok(());
     }
-    let remark = "recall failed, execute error";
-    Err(Refusal::new(ResponseCode::SystemError, remark))
+    Err(failed())
 }
 
 /// GET_TIMER_CHECK_POINT (60).

@@ -126,10 +126,10 @@ pub(super) fn running(
         recount(parts, &store, read_time_ms)?;
     }
     let late = store.next_slot(read_time_ms, write_time_ms)?.is_some();
-    let delivered = if parts.delivers && (late || queue.physical_offset.is_some()) {
+    let (delivered, log_position) = if parts.delivers && (late || queue.physical_offset.is_some()) {
         search(parts, &store, read_time_ms, queue)
     } else {
-        Delivered::default()
+        (Delivered::default(), parts.store.watermarks.appended())
     };
     Ok(Running {
         read_time_ms,
@@ -139,6 +139,7 @@ pub(super) fn running(
         leftovers: Leftovers {
             taken,
             delivered,
+            log_position,
             until_ms: write_time_ms,
             until_offset: queue.end,
         },
@@ -168,13 +169,14 @@ fn recount(parts: &TimerParts, store: &TimerStore, read_time_ms: i64) -> Result<
     Ok(())
 }
 
-/// Reads the commit log from where deliveries may lie that the checkpoint does not count.
+/// Reads the commit log from where deliveries may lie that the checkpoint does not count; yields them and
+/// that position.
 fn search(
     parts: &TimerParts,
     store: &TimerStore,
     read_time_ms: i64,
     queue: &QueueStart,
-) -> Delivered {
+) -> (Delivered, i64) {
     let log = parts.store.watermarks.log();
     let first_taken = queue.physical_offset.unwrap_or(i64::MAX);
     let from = by_time(log, read_time_ms).min(first_taken);
@@ -182,7 +184,8 @@ fn search(
         .hint()
         .map_or(from, |hint| hint.log_position.max(from));
     let mut found = Delivered::default();
-    let mut at = from.max(log.min_offset());
+    let from = from.max(log.min_offset());
+    let mut at = from;
     let end = log.end();
     while at < end {
         let head = log.slice(at, record::BLANK_LEN);
@@ -206,7 +209,7 @@ fn search(
             found.len()
         );
     }
-    found
+    (found, from)
 }
 
 /// The start of the last segment that begins before a time. What slots at or after that time hold is
