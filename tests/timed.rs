@@ -206,7 +206,12 @@ fn a_crash_of_the_timer_costs_nothing() {
     let to = cluster.broker.address();
     let console = cluster.broker.console();
     let path = "broker/delivery/timer";
-    let points = [None, Some("after_take_in"), Some("after_append"), Some("after_append")];
+    let points = [
+        None,
+        Some("after_take_in"),
+        Some("after_append"),
+        Some("after_append"),
+    ];
     let mut acked = Vec::new();
     for (round, point) in (0..).zip(points) {
         let before = restarts(console)[path];

@@ -54,6 +54,7 @@ public class Timed {
     DefaultMQProducer producer = new DefaultMQProducer("timed_producer");
     producer.setNamesrvAddr(NS);
     producer.start();
+    routed(producer, topic);
     Random random = new Random(from);
     try (PrintWriter out = new PrintWriter(new FileWriter(ledger, true))) {
       for (int n = from; n < to; n++) {
@@ -69,6 +70,19 @@ public class Timed {
       }
     }
     System.out.println("sent " + from + ".." + to);
+  }
+
+  /** A broker that was killed and started anew is known to the NameServer a moment after it booted. */
+  static void routed(DefaultMQProducer producer, String topic) throws Exception {
+    for (int tries = 0; ; tries++) {
+      try {
+        producer.fetchPublishMessageQueues(topic);
+        return;
+      } catch (Exception e) {
+        if (tries == 60) throw e;
+        Thread.sleep(500);
+      }
+    }
   }
 
   static void account(String topic, String ledger, int seconds, int dupsMax) throws Exception {
