@@ -6,6 +6,7 @@
 
 mod common;
 
+use callboard::client::{ClientConfig, Message, MqClient, Producer};
 use common::console::{crash, get, restarts};
 use common::pair::Pair;
 use common::record::Record;
@@ -299,6 +300,36 @@ fn a_message_that_is_called_back_is_not_delivered() {
     let detail = get(cluster.broker.console(), "/actors/broker/delivery/timer");
     let detail = detail.expect("the console").json();
     assert_eq!(detail["detail"]["pending"], 0);
+}
+
+#[test]
+fn our_own_client_sends_for_a_time_and_calls_back() {
+    let cluster = start("ASYNC_FLUSH");
+    let namesrv = cluster.namesrv.address().to_string();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        let client = MqClient::start(ClientConfig::new(&namesrv)).expect("a client");
+        let producer = Producer::new(&client, "timed_producer").expect("a producer");
+        let send = async |key: &str| {
+            let body = format!("{key} {}", now_ms() + 3_000);
+            let message = Message::new(TOPIC, body).with_delay(Duration::from_secs(3));
+            producer.send(message).await.expect("sent")
+        };
+        send("KEPT").await;
+        let gone = send("GONE").await;
+        let handle = gone.recall_handle.expect("a handle");
+        let id = producer.recall(TOPIC, &handle).await.expect("called back");
+        assert_eq!(id, gone.message_id);
+        let other = producer.recall("NoSuchTopic", &handle).await;
+        assert!(other.is_err(), "{other:?}");
+        assert!(producer.recall(TOPIC, "nonsense").await.is_err());
+        client.shut_down().await;
+    });
+    let counts = wait_delivered(cluster.broker.address(), &["KEPT".to_owned()]);
+    assert_eq!(counts.len(), 1, "{counts:?}");
 }
 
 #[test]

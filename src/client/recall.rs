@@ -4,7 +4,7 @@ use crate::client::error::ClientError;
 use crate::client::producer::Producer;
 use crate::protocol::header::send::{RecallMessageRequestHeader, RecallMessageResponseHeader};
 use crate::protocol::message::recall::RecallHandle;
-use crate::protocol::{RemotingCommand, RequestCode, ResponseCode, Str};
+use crate::protocol::{RemotingCommand, RequestCode, Str};
 
 impl Producer {
     /// Calls back a message that waits for its time of delivery, by the handle that its
@@ -31,11 +31,7 @@ impl Producer {
         let request = RemotingCommand::request(RequestCode::RecallMessage, &header);
         let timeout = self.shared.config.send_timeout;
         let remoting = &self.shared.client.api.remoting;
-        let answer = remoting.call(&addr, request, timeout).await?;
-        if answer.code != ResponseCode::Success.code() {
-            let remark = answer.remark.as_deref();
-            return Err(ClientError::refused(&addr, answer.code, remark));
-        }
+        let answer = remoting.ask(&addr, request, timeout).await?;
         let header: Result<RecallMessageResponseHeader, _> = answer.decode_header();
         header
             .map(|header| header.msg_id)

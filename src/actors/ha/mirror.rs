@@ -239,14 +239,21 @@ async fn follow_timer(
     if master.is_empty() {
         return Ok(());
     }
-    let ask = |code| call(parts, master, RemotingCommand::request_without_header(code));
-    let Ok(answer) = checked(ask(RequestCode::GetTimerCheckPoint).await?) else {
+    let ask = async |code| {
+        let request = RemotingCommand::request_without_header(code);
+        match call(parts, master, request).await {
+            Ok(answer) => Ok(Some(answer)),
+            Err(ClientError::Refused { .. }) => Ok(None),
+            Err(error) => Err(text(error)),
+        }
+    };
+    let Some(answer) = ask(RequestCode::GetTimerCheckPoint).await? else {
         return Ok(());
     };
     if let Some(checkpoint) = TimerCheckpoint::decode(&answer.body) {
         timer.follow(checkpoint);
     }
-    if metrics && let Ok(answer) = checked(ask(RequestCode::GetTimerMetrics).await?) {
+    if metrics && let Some(answer) = ask(RequestCode::GetTimerMetrics).await? {
         timer.mirror_metrics(json(&answer.body)?);
     }
     Ok(())
