@@ -1,6 +1,7 @@
 //! Messages as programs see them: [`Message`] to send, [`MessageExt`] as received.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -51,7 +52,13 @@ impl Message {
         self.with_property(properties::DELAY, level.to_string())
     }
 
-    /// Delivers the message at a time, ms since 1970.
+    /// Delivers the message after a time, at most three days unless the broker's `timerMaxDelaySec` says
+    /// otherwise: not before, and less than a second after.
+    pub fn with_delay(self, delay: Duration) -> Self {
+        self.with_property(properties::TIMER_DELAY_MS, delay.as_millis().to_string())
+    }
+
+    /// Delivers the message at a time, ms since 1970; as [`with_delay`](Self::with_delay).
     pub fn with_deliver_time_ms(self, time_ms: i64) -> Self {
         self.with_property(properties::TIMER_DELIVER_MS, time_ms.to_string())
     }

@@ -22,6 +22,7 @@ mod from_server;
 pub mod instance;
 pub mod message;
 pub mod producer;
+pub mod recall;
 pub mod remoting;
 pub mod route;
 pub mod rpc;

@@ -180,7 +180,7 @@ section! {
         /// Topics for messages of all kinds may be created.
         enable_mixed_message_type: bool = "enableMixedMessageType", Is("false"), Start;
         /// Timed messages can be called back (code 370).
-        recall_message_enable: bool = "recallMessageEnable", Is("false"), Kept;
+        recall_message_enable: bool = "recallMessageEnable", Is("false"), Hot;
         /// Milliseconds after which a silent client is forgotten.
         channel_expired_timeout_ms: i64 = "channelExpiredTimeout", Is("120000"), Start;
         /// Milliseconds after which an unused subscription is forgotten.
@@ -208,5 +208,5 @@ section! {
         sync_broker_member_group_period_ms: i64 = "syncBrokerMemberGroupPeriod", Is("1000"), Kept;
         /// Messages can be called back while writing is not permitted.
         allow_recall_when_broker_not_writeable: bool =
-            "allowRecallWhenBrokerNotWriteable", Is("true"), Kept;    }
+            "allowRecallWhenBrokerNotWriteable", Is("true"), Hot;    }
 }

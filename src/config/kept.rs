@@ -320,7 +320,6 @@ pub static BROKER: &[Key] = &[
     kept("timerEnableDisruptor", FLAG, Is("false")),
     kept("timerEnableRetryUntilSuccess", FLAG, Is("false")),
     kept("timerGetMessageThreadNum", INT, Is("3")),
-    kept("timerMetricSmallThreshold", INT, Is("1000000")),
     kept("timerProgressLogIntervalMs", INT, Is("10000")),
     kept("timerPutMessageThreadNum", INT, Is("3")),
     kept("timerRecallToTimeWheelEnable", FLAG, Is("true")),

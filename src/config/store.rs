@@ -185,21 +185,23 @@ section! {
         /// Messages may name any time of delivery.
         timer_wheel_enable: bool = "timerWheelEnable", Is("true"), Start;
         /// Milliseconds of one slot: 1000, 500, 200 or 100.
-        timer_precision_ms: i32 = "timerPrecisionMs", Is("1000"), Kept;
+        timer_precision_ms: i32 = "timerPrecisionMs", Is("1000"), Start;
         /// Seconds that a message may be delayed.
-        timer_max_delay_s: i64 = "timerMaxDelaySec", Is("259200"), Kept;
+        timer_max_delay_s: i64 = "timerMaxDelaySec", Is("259200"), Hot;
         /// Slots after which a far message is looked at again.
-        timer_roll_window_slots: i32 = "timerRollWindowSlot", Is("172800"), Kept;
+        timer_roll_window_slots: i32 = "timerRollWindowSlot", Is("172800"), Start;
         /// Messages of one slot above which more are refused.
-        timer_congest_num_each_slot: i32 = "timerCongestNumEachSlot", Is("2147483647"), Kept;
+        timer_congest_num_each_slot: i32 = "timerCongestNumEachSlot", Is("2147483647"), Hot;
         /// Delay levels use the timer.
         timer_intercept_delay_level: bool = "timerInterceptDelayLevel", Is("false"), Kept;
         /// Milliseconds between flushes of the timer.
-        timer_flush_interval_ms: i64 = "timerFlushIntervalMs", Is("1000"), Kept;
+        timer_flush_interval_ms: i64 = "timerFlushIntervalMs", Is("1000"), Hot;
+        /// Timed messages up to which a start counts anew how many wait for each topic.
+        timer_metric_small_threshold: i32 = "timerMetricSmallThreshold", Is("1000000"), Start;
         /// Bytes of one timer log file.
-        mapped_file_size_timer_log: u64 = "mappedFileSizeTimerLog", Is("104857600"), Kept;
+        mapped_file_size_timer_log: u64 = "mappedFileSizeTimerLog", Is("104857600"), Start;
         /// Timed messages are not taken in.
-        timer_stop_enqueue: bool = "timerStopEnqueue", Is("false"), Kept;
+        timer_stop_enqueue: bool = "timerStopEnqueue", Is("false"), Hot;
         /// Timed messages are not delivered.
-        timer_stop_dequeue: bool = "timerStopDequeue", Is("false"), Kept;    }
+        timer_stop_dequeue: bool = "timerStopDequeue", Is("false"), Hot;    }
 }

@@ -17,6 +17,7 @@ pub mod open;
 pub mod queue_table;
 pub mod tables;
 pub mod tails;
+pub mod timer;
 pub mod truncate;
 
 pub use dispatch::{DispatchRecord, ScannedRecord};

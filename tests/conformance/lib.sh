@@ -101,6 +101,7 @@ brokerRole=ASYNC_MASTER
 flushDiskType=ASYNC_FLUSH
 autoCreateTopicEnable=true
 brokerFastFailureEnable=false
+recallMessageEnable=true
 CONF
     local line; for line in "$@"; do printf '%s\n' "$line"; done
     echo "storePathRootDir=$store"

@@ -10,15 +10,18 @@ use std::{
 };
 
 use super::{
+    inner::InnerMessage,
+    refusal::Refusal,
     registrar::Registrars,
     stats::Stats,
     tables::{
         filters::Filters, offsets::Offsets, subscriptions::SubscriptionGroups, topics::Topics,
     },
+    timed::TimedRules,
 };
 use crate::{
     actors::{
-        delivery::{schedule::Schedule, transactions::Transactions},
+        delivery::{schedule::Schedule, timer::Timer, transactions::Transactions},
         groups::{ConsumerGroups, ProducerGroups},
         ha::Ha,
         kernel::{ActorRef, Permits, Tree},
@@ -183,11 +186,25 @@ pub struct BrokerContext {
     pub schedule: Schedule,
     /// Transactions.
     pub transactions: Transactions,
+    /// The timer wheel, unless it is off.
+    pub timer: Option<Timer>,
+    /// What timed sends are held to; follows the configuration.
+    pub timed: Derived<TimedRules>,
     /// Statistics.
     pub stats: Stats,
 }
 
 impl BrokerContext {
+    /// The slot of a message that names its time of delivery, if that is to come.
+    ///
+    /// # Errors
+    /// When the time is too far ahead or none, or timed messages are switched off.
+    pub fn timed_slot(&self, message: &InnerMessage<'_>) -> Result<Option<i64>, Refusal> {
+        let marks = self.timer.as_ref().map(|timer| &*timer.marks);
+        let rules = self.timed.load();
+        rules.slot_of(message.properties, message.sys_flag, marks)
+    }
+
     /// Whether this broker is a master: its number tells, for the configuration forces a master's to 0
     /// and a slave's above it.
     pub fn is_master(&self) -> bool {

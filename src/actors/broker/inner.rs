@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use smallvec::{SmallVec, smallvec};
 use tokio::sync::oneshot;
 
-use super::{context::StoreHandles, refusal::Refusal};
+use super::{context::StoreHandles, refusal::Refusal, timed::without_times};
 use crate::{
     actors::{
         kernel::Permit,
@@ -72,6 +72,7 @@ impl InnerMessage<'_> {
         };
         let level = delay_level.min(store.watermarks.log().delay_levels().max_level());
         let mut edited = properties::Editor::new(self.properties);
+        without_times(&mut edited);
         edited.set(properties::REAL_TOPIC, self.topic);
         edited.set(properties::REAL_QID, self.queue_id.to_string());
         let text = edited.to_vec();

@@ -15,3 +15,4 @@ pub mod start;
 pub mod stats;
 pub mod tables;
 pub mod take_back;
+pub mod timed;

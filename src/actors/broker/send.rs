@@ -14,6 +14,7 @@ use super::{
     processor::send_back::DLQ_QUEUES,
     refusal::{Refusal, SEE_FAQ},
     tables::topics::CreateForSend,
+    timed::recall_handle,
 };
 use crate::{
     actors::{
@@ -159,6 +160,7 @@ impl SendBatch {
             queue_id: prepared.queue_id,
             unique_key: prepared.unique_key,
             half_of: prepared.half_of,
+            recall_handle: prepared.recall_handle,
         });
     }
 
@@ -291,6 +293,7 @@ struct Prepared {
     request: AppendRequest,
     queue_id: i32,
     unique_key: Option<Str>,
+    recall_handle: Option<Str>,
     wait_store_ok: bool,
     /// Topic of a half message.
     half_of: Option<Str>,
@@ -410,11 +413,22 @@ impl Sender<'_> {
             keys: wishes.keys,
         };
         let store = &self.ctx.store;
-        let request = if is_batch {
-            batch_request(message, store, buf)?
-        } else {
-            message.into_request(store, delay_level, buf)?
+        let timed = match wishes.timer && !is_batch {
+            true => self.ctx.timed_slot(&message)?,
+            false => None,
         };
+        // A half message is checked for its time, which is looked at when it is committed.
+        let timed = timed.filter(|_| !is_half);
+        let request = match timed {
+            _ if is_batch => batch_request(message, store, buf)?,
+            Some(out_ms) => message.into_timed_request(store, out_ms, buf)?,
+            None => message.into_request(store, delay_level, buf)?,
+        };
+        let handle_of = |out_ms| {
+            let broker_name = &self.ctx.identity.broker_name;
+            recall_handle(&stored_topic, broker_name, out_ms, unique_key.as_deref()?)
+        };
+        let recall_handle = timed.and_then(handle_of);
         let slot = &request.slot;
         // The topic may have been deleted since it was looked up: then its queue was made too late
         // for the deletion to find it. A queue with messages was not.
@@ -427,6 +441,7 @@ impl Sender<'_> {
             request,
             queue_id,
             unique_key,
+            recall_handle,
             wait_store_ok,
             half_of,
         })
@@ -446,10 +461,6 @@ impl Sender<'_> {
             let remark = format!("the broker[{ip}] sending transaction message is forbidden");
             return Err(Refusal::new(ResponseCode::NoPermission, remark));
         }
-        if wishes.timer && wishes.delay_level <= 0 {
-            let remark = "accurate timer message is not enabled, timerWheelEnable is false";
-            return Err(Refusal::new(ResponseCode::SystemError, remark));
-        }
         let illegal = |what: &str| Err(Refusal::new(ResponseCode::MessageIllegal, what));
         // RocketMQ stumbles over both of these.
         if self.request.body.is_empty() {
@@ -464,7 +475,7 @@ impl Sender<'_> {
                 "batch request does not support retry group {topic}"
             ));
         }
-        let refused_in_batch = wishes.delay_level > 0;
+        let refused_in_batch = wishes.delay_level > 0 || wishes.timer;
         let is_inner_batch = wishes.inner_batch || header.sys_flag & sys_flag::INNER_BATCH != 0;
         if (is_batch && (refused_in_batch || is_half)) || is_inner_batch {
             return Err(message_illegal(self.ctx.store.max_message_size()));

@@ -22,11 +22,13 @@ use super::{
         filters::Filters, offsets::Offsets, subscriptions::SubscriptionGroups, topics::Topics,
     },
     take_back::take_back_offsets,
+    timed::TimedRules,
 };
 use crate::{
     actors::{
         delivery::{
             schedule::{DelayOffsets, Schedule, Scheduler, SchedulerParts},
+            timer::{Timer, TimerActor, TimerMarks, TimerParts, TimerPolicy},
             transactions::{TransactionCounts, TransactionParts, Transactions, TransactionsActor},
         },
         groups::{ConsumerGroups, ProducerGroups},
@@ -48,6 +50,7 @@ use crate::{
         now_ms,
         open::OpenStore,
         tables::Tables,
+        timer::TimerConfig,
     },
 };
 
@@ -176,10 +179,12 @@ impl Broker {
         let deadline = Duration::from_millis(self.ctx.config.load().own.shutdown_ms);
         self.ctx.registrars.unregister().await;
         self.net.stop_listening().await;
-        let deliveries = [
+        let timer = self.ctx.timer.as_ref();
+        let mut deliveries = vec![
             self.ctx.schedule.actor.narrow::<Shutdown>(),
             self.ctx.transactions.actor.narrow::<Shutdown>(),
         ];
+        deliveries.extend(timer.map(|timer| timer.actor.narrow::<Shutdown>()));
         let mut clean = shutdown_in_order(&deliveries, deadline).await.is_empty();
         self.net.close_all();
         if let Some(ha) = self.ctx.ha.get() {
@@ -275,6 +280,7 @@ fn start_ha(
         subscriptions: ctx.subscriptions.clone(),
         offsets: ctx.offsets.clone(),
         delay: Arc::clone(&ctx.schedule.offsets),
+        timer: ctx.timer.as_ref().map(|timer| Arc::clone(&timer.marks)),
         epoch: Arc::clone(&ctx.epoch),
     };
     let arbiter = threads.get(Role::Ha);
@@ -311,6 +317,7 @@ impl Builder<'_> {
         let (tree, fs, config) = (self.tree, self.fs, self.config);
         let misc = self.threads.get(Role::Misc);
         let root = settings.store.root.clone();
+        let timer_config = timer_config(&self.config.load(), &settings);
         let epoch = EpochFile::load(fs, &settings.store.own_dir().join("epoch"));
         let levels = settings.store.commit_log.delay_levels.max_level();
         let stats = Stats::start(tree, "broker", &misc, &identity.cluster);
@@ -364,6 +371,7 @@ impl Builder<'_> {
             counts: Arc::new(TransactionCounts::new(file, counts)),
             delivers: config.load().is_master(),
         });
+        let timer = self.timer(&store, &tables, timer_config)?;
         let registrars = Registrars::new(tree, "broker", &misc, Arc::clone(config), topics.clone());
         let ctx = BrokerContext {
             config: Arc::clone(config),
@@ -384,6 +392,8 @@ impl Builder<'_> {
             ha: OnceLock::new(),
             schedule,
             transactions,
+            timer,
+            timed: config.derive(TimedRules::of),
             stats,
         };
         Ok((Arc::new(ctx), actors))
@@ -434,5 +444,54 @@ impl Builder<'_> {
             move |cell| Scheduler::recover(cell, parts),
         );
         Ok(Schedule { offsets, actor })
+    }
+
+    /// The timer wheel; nothing with `timerWheelEnable=false`.
+    fn timer(
+        &self,
+        store: &StoreHandles,
+        tables: &Tables,
+        timer_config: TimerConfig,
+    ) -> Result<Option<Timer>, StartError> {
+        let config = self.config.load();
+        if !config.store.timer_wheel_enable {
+            return Ok(None);
+        }
+        let (file, metrics) = tables.timer_metrics().map_err(StartError::Table)?;
+        let marks = TimerMarks::new(metrics.unwrap_or_default(), timer_config.precision_ms);
+        let marks = Arc::new(marks);
+        let parts = TimerParts {
+            store: store.clone(),
+            permits: self.permits.clone(),
+            fs: self.fs.clone(),
+            config: timer_config,
+            policy: self.config.derive(TimerPolicy::of),
+            file: Arc::new(Mutex::new(file)),
+            marks: Arc::clone(&marks),
+            delivers: config.is_master(),
+        };
+        let arbiter = self.threads.get(Role::Timer);
+        let policy = self.tree.restart_policy();
+        let (parent, kind) = ("broker/delivery", "timer");
+        let actor = spawn(
+            self.tree,
+            parent,
+            "timer",
+            kind,
+            &arbiter,
+            policy,
+            move |cell| TimerActor::recover(cell, parts),
+        );
+        Ok(Some(Timer { marks, actor }))
+    }
+}
+
+fn timer_config(config: &BrokerConfig, settings: &StoreSettings) -> TimerConfig {
+    TimerConfig {
+        root: settings.store.root.clone(),
+        own_dir: settings.store.own_dir(),
+        precision_ms: i64::from(config.store.timer_precision_ms),
+        roll_window_slots: i64::from(config.store.timer_roll_window_slots),
+        log_file_len: config.store.mapped_file_size_timer_log,
     }
 }

@@ -1,7 +1,7 @@
 //! Deliveries: messages that the broker itself brings where they belong, later.
 //!
-//! Each kind is an actor (or a subtree) of its own with its state on disk: delay levels and
-//! transactions here; timer wheel and pop will stand beside them.
+//! Each kind is an actor (or a subtree) of its own with its state on disk.
 
 pub mod schedule;
+pub mod timer;
 pub mod transactions;

@@ -8,7 +8,7 @@
 
 use std::{
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use actix::{
@@ -23,7 +23,7 @@ use crate::{
             registrar::Registrars,
             tables::{offsets::Offsets, subscriptions::SubscriptionGroups, topics::Topics},
         },
-        delivery::schedule::DelayOffsets,
+        delivery::{schedule::DelayOffsets, timer::TimerMarks},
         kernel::{ActorCell, Shutdown, lock},
     },
     client::{ClientError, RemotingClient, RemotingConfig},
@@ -39,7 +39,7 @@ use crate::{
         fastjson,
         header::offset::UpdateConsumerOffsetRequestHeader,
     },
-    store::epoch::EpochFile,
+    store::{epoch::EpochFile, timer::checkpoint::TimerCheckpoint},
 };
 
 /// Pause between two questions, so that many changes go with one answer.
@@ -50,6 +50,9 @@ const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
 /// Pause between two copies of a Java master's tables (RocketMQ: 60 s).
 const PAUSE_OF_JAVA: Duration = Duration::from_secs(10);
+
+/// Pause between two copies of timermetrics, which changes with each timed message.
+const PAUSE_OF_METRICS: Duration = Duration::from_secs(10);
 
 /// How long an answer may take; longer than the master holds a question.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
@@ -67,6 +70,8 @@ pub struct MirrorSource {
     pub offsets: Offsets,
     /// Offsets of the delay levels.
     pub delay: Arc<DelayOffsets>,
+    /// How far the master's timer is, unless there is none here.
+    pub timer: Option<Arc<TimerMarks>>,
     /// The largest epoch that is known.
     pub epoch: Arc<Mutex<EpochFile>>,
 }
@@ -103,6 +108,8 @@ pub struct Mirror {
     master: String,
     /// Failures since the last success: one log line for each series.
     failures: u64,
+    /// When timermetrics were copied last.
+    metrics_copied: Option<Instant>,
 }
 
 /// How a round ended.
@@ -123,6 +130,7 @@ impl Mirror {
             position: Position::default(),
             master: String::new(),
             failures: 0,
+            metrics_copied: None,
         }
     }
 
@@ -136,7 +144,18 @@ impl Mirror {
             self.master.clone_from(&master);
         }
         let (parts, position) = (self.parts.clone(), self.position);
-        let asked = async move { ask(&parts, &master, position).await }.into_actor(self);
+        let copied = self.metrics_copied.replace(Instant::now());
+        let metrics = copied.is_none_or(|copied| copied.elapsed() >= PAUSE_OF_METRICS);
+        if !metrics {
+            self.metrics_copied = copied;
+        }
+        let asked = async move {
+            if let Some(timer) = &parts.source.timer {
+                follow_timer(&parts, timer, &master, metrics).await?;
+            }
+            ask(&parts, &master, position).await
+        }
+        .into_actor(self);
         ctx.spawn(asked.map(|outcome, mirror, ctx| mirror.asked(outcome, ctx)));
     }
 
@@ -206,6 +225,38 @@ async fn ask(parts: &MirrorParts, master: &str, position: Position) -> Result<Ro
         sequence: answer.sequence,
         tables: true,
     }))
+}
+
+/// Asks how far the master's timer is, and how much waits there, as RocketMQ's slaves do
+/// (`syncTimerCheckPoint`, `syncTimerMetrics`). A master without a timer refuses; then there is nothing
+/// to follow.
+async fn follow_timer(
+    parts: &MirrorParts,
+    timer: &TimerMarks,
+    master: &str,
+    metrics: bool,
+) -> Result<(), String> {
+    if master.is_empty() {
+        return Ok(());
+    }
+    let ask = async |code| {
+        let request = RemotingCommand::request_without_header(code);
+        match call(parts, master, request).await {
+            Ok(answer) => Ok(Some(answer)),
+            Err(ClientError::Refused { .. }) => Ok(None),
+            Err(error) => Err(text(error)),
+        }
+    };
+    let Some(answer) = ask(RequestCode::GetTimerCheckPoint).await? else {
+        return Ok(());
+    };
+    if let Some(checkpoint) = TimerCheckpoint::decode(&answer.body) {
+        timer.follow(checkpoint);
+    }
+    if metrics && let Some(answer) = ask(RequestCode::GetTimerMetrics).await? {
+        timer.mirror_metrics(json(&answer.body)?);
+    }
+    Ok(())
 }
 
 /// Takes what the master told. An answer of an older master than was seen before is refused, for its

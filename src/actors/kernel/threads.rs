@@ -66,7 +66,9 @@ pub enum Role {
     Cold,
     /// Replication: reads what a slave lacks from the disk, so it may block.
     Ha,
-    /// Tables, timers, delivery, registration.
+    /// The timer wheel: reads messages that may be cold and writes its files, so it may block.
+    Timer,
+    /// Tables, delay levels, registration.
     Misc,
     /// The debug endpoint.
     Console,
@@ -82,6 +84,7 @@ pub struct Threads {
     log: Option<Arbiter>,
     flush: Arbiter,
     cold: Arbiter,
+    timer: Arbiter,
     misc: Arbiter,
     console: Arbiter,
 }
@@ -107,6 +110,7 @@ impl Threads {
             log: if plan.log { Some(named("log")?) } else { None },
             flush: named("flush")?,
             cold: named("cold")?,
+            timer: named("timer")?,
             misc: named("misc")?,
             console: named("console")?,
         })
@@ -128,6 +132,7 @@ impl Threads {
             Role::Log => log,
             Role::Flush => &self.flush,
             Role::Cold => &self.cold,
+            Role::Timer => &self.timer,
             Role::Misc => &self.misc,
             Role::Console => &self.console,
         };
@@ -154,12 +159,13 @@ impl Threads {
             log,
             flush,
             cold,
+            timer,
             misc,
             console,
             ..
         } = self;
         // Edge first: nobody is fed while those behind go.
-        let single = [ha, flush, cold, misc, console];
+        let single = [ha, flush, cold, timer, misc, console];
         for arbiter in net.into_iter().chain(shards).chain(log).chain(single) {
             arbiter.stop();
             let _ = arbiter.join();

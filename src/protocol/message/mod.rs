@@ -6,6 +6,7 @@ pub mod keys;
 pub mod names;
 pub mod perm;
 pub mod properties;
+pub mod recall;
 pub mod record;
 pub mod sys_flag;
 pub mod transaction;

@@ -124,6 +124,7 @@ pub async fn runtime_info(
     figures(ctx, &mut table);
     store_figures(ctx, &mut table).await;
     thread_pools(ctx, &mut table);
+    timer_wheel(ctx, &mut table).await;
     levels(ctx, &mut table).await;
     json(request, &KvTable { table })
 }
@@ -275,16 +276,27 @@ fn thread_pools(ctx: &BrokerContext, table: &mut Table) {
         "EndTransactionThreadPoolQueueCapacity",
         limit.count_max,
     );
-    timer_wheel(table);
 }
 
-/// The timer wheel's figures, which `clusterList` prints. There is no wheel yet: nothing waits in it.
-fn timer_wheel(table: &mut Table) {
-    for key in ["timerReadBehind", "timerOffsetBehind", "timerCongestNum"] {
-        put(table, key, 0);
-    }
-    put(table, "timerEnqueueTps", "0.0");
-    put(table, "timerDequeueTps", "0.0");
+/// The timer wheel's figures, which `clusterList` prints.
+async fn timer_wheel(ctx: &BrokerContext, table: &mut Table) {
+    let Some(timer) = &ctx.timer else {
+        for key in ["timerReadBehind", "timerOffsetBehind", "timerCongestNum"] {
+            put(table, key, 0);
+        }
+        put(table, "timerEnqueueTps", "0.0");
+        put(table, "timerDequeueTps", "0.0");
+        return;
+    };
+    let marks = &timer.marks;
+    let behind_ms = now_ms() - marks.checkpoint().last_read_time_ms;
+    put(table, "timerReadBehind", behind_ms / 1000);
+    let (_, max) = query::queue_range(ctx, names::TIMER_TOPIC, 0).await;
+    put(table, "timerOffsetBehind", max - marks.queue_offset());
+    put(table, "timerCongestNum", marks.pending());
+    let (taken_in, delivered) = marks.rates();
+    put(table, "timerEnqueueTps", format!("{taken_in:.1}"));
+    put(table, "timerDequeueTps", format!("{delivered:.1}"));
 }
 
 /// Delivered and last offset of each delay level in use.

@@ -22,6 +22,7 @@ pub mod replication;
 pub mod reply;
 pub mod send_back;
 pub mod subscription;
+pub mod timer;
 pub mod topic;
 pub mod transaction;
 
@@ -38,7 +39,7 @@ pub async fn process(
                       please execute it from master broker.";
         return refused(request, &Refusal::new(ResponseCode::SystemError, remark));
     }
-    let answered = match store(ctx, code, request).await {
+    let answered = match store(ctx, code, request, conn).await {
         Some(answered) => Some(answered),
         None => groups(ctx, code, request, conn).await,
     };
@@ -70,6 +71,7 @@ async fn store(
     ctx: &BrokerContext,
     code: RequestCode,
     request: &RemotingCommand,
+    conn: &ConnectionHandle,
 ) -> Option<Result<RemotingCommand, Refusal>> {
     Some(match code {
         RequestCode::QueryMessage => query::query_message(ctx, request).await,
@@ -81,6 +83,9 @@ async fn store(
         RequestCode::EndTransaction => transaction::end(ctx, request).await,
         RequestCode::ResumeCheckHalfMessage => transaction::resume_check(ctx, request).await,
         RequestCode::ConsumerSendMsgBack => send_back::send_back(ctx, request).await,
+        RequestCode::RecallMessage => timer::recall(ctx, request, conn).await,
+        RequestCode::GetTimerCheckPoint => timer::check_point(ctx, request),
+        RequestCode::GetTimerMetrics => timer::metrics(ctx, request),
         RequestCode::GetConsumerRunningInfo => connection::running_info(ctx, request).await,
         RequestCode::ConsumeMessageDirectly => connection::consume_directly(ctx, request).await,
         RequestCode::GetTopicStatsInfo => progress::topic_stats(ctx, request).await,

@@ -216,6 +216,9 @@ pub async fn delete_one(ctx: &BrokerContext, topic: String) -> Result<(), Refusa
     };
     remembered(ctx, end).await.map_err(|error| failed(&error))?;
     ctx.store.table.reopen(&topic);
+    if let Some(timer) = &ctx.timer {
+        timer.marks.forget_topic(&topic);
+    }
     ctx.topics.end_deletion(&topic);
     Ok(())
 }

@@ -7,6 +7,7 @@ use crate::{
     actors::{
         broker::{
             context::BrokerContext,
+            inner::InnerMessage,
             refusal::Refusal,
             send::{response_of, topic_not_exist},
         },
@@ -67,7 +68,8 @@ pub async fn end(
     let deleted =
         lock(&ctx.store.deleted).covers(topic, half.physical_offset) || !ctx.topics.contains(topic);
     let message = if commits && !deleted {
-        Some(committed(&half, topic, queue_id, &ctx.store)?)
+        let slot_of = |message: &InnerMessage<'_>| ctx.timed_slot(message);
+        Some(committed(&half, topic, queue_id, &ctx.store, slot_of)?)
     } else {
         None
     };

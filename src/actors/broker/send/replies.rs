@@ -22,6 +22,7 @@ pub(super) struct SendItem {
     pub(super) unique_key: Option<Str>,
     /// Topic of a half message.
     pub(super) half_of: Option<Str>,
+    pub(super) recall_handle: Option<Str>,
 }
 
 /// Answers the sends of one batch. Responders that are dropped answer by themselves.
@@ -59,7 +60,7 @@ impl AppendReply for SendReplies {
                 queue_offset: request.queue_offset,
                 transaction_id: item.unique_key,
                 batch_uniq_id: None,
-                recall_handle: None,
+                recall_handle: item.recall_handle,
             };
             item.responder.answer(code, None, Some(&header), &extra, []);
         }

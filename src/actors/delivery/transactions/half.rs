@@ -140,12 +140,13 @@ pub(super) fn given_up(
 }
 
 /// The message that a transaction was about, as consumers get it. A delay level that its producer
-/// asked for begins now.
+/// asked for begins now; `slot_of` tells the slot of the timer wheel, if it has to wait there.
 pub fn committed(
     half: &RecordView<'_>,
     topic: &str,
     queue_id: i32,
     store: &StoreHandles,
+    slot_of: impl FnOnce(&InnerMessage<'_>) -> Result<Option<i64>, Refusal>,
 ) -> Result<AppendRequest, Refusal> {
     let text = transaction::committed_properties(half.properties);
     let delay = properties::get_int(&text, properties::DELAY);
@@ -156,7 +157,11 @@ pub fn committed(
         prepared_transaction_offset: half.physical_offset,
         ..inner(half, topic, &text)
     };
-    message.into_request(store, delay.unwrap_or(0), &mut BytesMut::new())
+    let buf = &mut BytesMut::new();
+    match slot_of(&message)? {
+        Some(out_ms) => message.into_timed_request(store, out_ms, buf),
+        None => message.into_request(store, delay.unwrap_or(0), buf),
+    }
 }
 
 /// The mark of half messages that are done with; `body` as [`transaction::mark_offset`] writes it.

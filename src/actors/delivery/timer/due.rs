@@ -1,0 +1,165 @@
+//! From what waits in the timer's topic to what is appended: messages for their real topics, and those
+//! that go once more round.
+
+use std::borrow::Cow;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::{
+    actors::{
+        broker::{context::StoreHandles, inner::InnerMessage},
+        kernel::lock,
+        store::append::AppendRequest,
+    },
+    protocol::message::{
+        keys::KeyProperties,
+        names, properties,
+        record::{CheckCrc, RecordView},
+    },
+    store::timer::{delivered::Fingerprint, unit::Unit},
+};
+
+/// The record of a waiting message: it is in the timer's topic, where the timer left it.
+pub(super) fn waiting(store: &StoreHandles, physical_offset: i64, size: i32) -> Option<Bytes> {
+    let size = usize::try_from(size).ok()?;
+    let record = store.watermarks.log().slice(physical_offset, size)?;
+    let view = RecordView::parse(&record, CheckCrc::No).ok()?;
+    (view.topic == names::TIMER_TOPIC).then_some(record)
+}
+
+/// What becomes of a waiting message.
+pub(super) enum Due {
+    /// It is appended.
+    Append {
+        request: AppendRequest,
+        print: Fingerprint,
+        topic: String,
+    },
+    /// Its topic was deleted after it was sent: a new one of that name is not where it was sent to.
+    Deleted { topic: String },
+    /// It cannot be stored, whatever is tried.
+    Unusable,
+}
+
+/// When a message was taken in, as it is told in TIMER_ENQUEUE_MS: one that was late already was never.
+pub(super) const NEVER_TAKEN_IN: i64 = i64::MAX;
+
+/// The message as it is delivered, or as it waits for its next round (`TimerMessageStore.convert`). Its
+/// properties stay, REAL_TOPIC and REAL_QID, too.
+pub(super) fn due(
+    store: &StoreHandles,
+    view: &RecordView<'_>,
+    enqueue_ms: i64,
+    rolls: bool,
+    now_ms: i64,
+) -> Due {
+    let Some(real_topic) = view.property(properties::REAL_TOPIC) else {
+        return Due::Unusable;
+    };
+    if lock(&store.deleted).covers(real_topic, view.physical_offset) {
+        return Due::Deleted {
+            topic: real_topic.to_owned(),
+        };
+    }
+    let real_queue = properties::get_int(view.properties, properties::REAL_QID)
+        .and_then(|queue_id| i32::try_from(queue_id).ok());
+    let (topic, queue_id) = match (rolls, real_queue) {
+        (true, _) => (names::TIMER_TOPIC, 0),
+        (false, Some(queue_id)) => (real_topic, queue_id),
+        (false, None) => return Due::Unusable,
+    };
+    let mut edited = properties::Editor::new(view.properties);
+    edited.set(properties::TIMER_ENQUEUE_MS, enqueue_ms.to_string());
+    let mut rounds =
+        properties::get_int(view.properties, properties::TIMER_ROLL_TIMES).unwrap_or(0);
+    if rolls {
+        rounds += 1;
+        edited.set(properties::TIMER_ROLL_TIMES, rounds.to_string());
+    }
+    edited.set(properties::TIMER_DEQUEUE_MS, now_ms.to_string());
+    let text = edited.to_vec();
+    let print = Fingerprint::of(view, topic, queue_id, rounds);
+    let message = InnerMessage {
+        topic,
+        queue_id,
+        flag: view.flag,
+        sys_flag: view.sys_flag,
+        born_timestamp: view.born_timestamp,
+        born_host: view.born_host,
+        reconsume_times: view.reconsume_times,
+        prepared_transaction_offset: 0,
+        body: view.body,
+        properties: &text,
+        keys: KeyProperties::of(&text),
+    };
+    let mut buf = BytesMut::with_capacity(view.size + 64);
+    match message.into_request(store, 0, &mut buf) {
+        Ok(request) => Due::Append {
+            request,
+            print,
+            topic: real_topic.to_owned(),
+        },
+        Err(_) => Due::Unusable,
+    }
+}
+
+/// The keys of recalled messages in a slot, each with whether its message was met. RocketMQ 5.4.0 names
+/// a message by its unique key; with `appendTopicForTimerDeleteKey`, and before, by `topic+key`.
+#[derive(Debug, Default)]
+pub(super) struct Recalls(std::collections::HashMap<String, Recall>);
+
+#[derive(Debug)]
+struct Recall {
+    topic: String,
+    met: bool,
+}
+
+impl Recalls {
+    pub(super) fn read(store: &StoreHandles, marks: &[Unit]) -> Self {
+        let mut recalls = Self::default();
+        for mark in marks {
+            let Some(record) = waiting(store, mark.physical_offset, mark.size) else {
+                continue;
+            };
+            let Ok(view) = RecordView::parse(&record, CheckCrc::No) else {
+                continue;
+            };
+            let text = |name| view.property(name).unwrap_or_default().to_owned();
+            let recall = Recall {
+                topic: text(properties::REAL_TOPIC),
+                met: false,
+            };
+            recalls
+                .0
+                .insert(text(properties::TIMER_DEL_UNIQKEY), recall);
+        }
+        recalls
+    }
+
+    /// Whether a message was recalled.
+    pub(super) fn covers(&mut self, view: &RecordView<'_>) -> bool {
+        if self.0.is_empty() {
+            return false;
+        }
+        let topic = view.property(properties::REAL_TOPIC).unwrap_or_default();
+        let Some(key) = view.property(properties::UNIQ_KEY) else {
+            return false;
+        };
+        let with_topic = format!("{topic}+{key}");
+        for name in [Cow::Borrowed(key), Cow::Owned(with_topic)] {
+            if let Some(recall) = self.0.get_mut(name.as_ref()) {
+                recall.met = true;
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Topics of marks that met no message: they were counted as if they had.
+    pub(super) fn unmet(self) -> impl Iterator<Item = String> {
+        let recalls = self.0.into_values();
+        recalls
+            .filter(|recall| !recall.met)
+            .map(|recall| recall.topic)
+    }
+}

@@ -1,0 +1,93 @@
+//! Reading a slot: its chain leads from the newest unit to the oldest, and the oldest goes first.
+
+use super::{log::TimerLog, unit::Unit, wheel::Slot};
+use crate::store::error::StoreError;
+
+/// Units that are in memory at a time; a slot may hold millions.
+const CHUNK: usize = 16 * 1024;
+
+/// A slot that is being read: one walk over the chain finds its pieces, a second one reads them.
+#[derive(Debug)]
+pub struct SlotWalk {
+    /// Where the pieces begin, the newest first.
+    marks: Vec<i64>,
+    /// The marks of recalls.
+    deletes: Vec<Unit>,
+    units: usize,
+    tick: i64,
+    precision_ms: i64,
+}
+
+impl SlotWalk {
+    pub(super) fn begin(
+        log: &TimerLog,
+        slot: &Slot,
+        precision_ms: i64,
+    ) -> Result<Self, StoreError> {
+        let mut walk = Self {
+            marks: Vec::new(),
+            deletes: Vec::new(),
+            units: 0,
+            tick: slot.tick,
+            precision_ms,
+        };
+        let mut pos = slot.last_pos;
+        while pos >= 0 {
+            let Some(unit) = log.unit(pos)? else {
+                // Its file went with the messages that it told of.
+                ::log::warn!("timer log has no unit at {pos}, tick={}", slot.tick);
+                break;
+            };
+            if walk.units.is_multiple_of(CHUNK) {
+                walk.marks.push(pos);
+            }
+            walk.units += 1;
+            if walk.is_mine(&unit) && unit.is_delete() && !unit.rolls() {
+                walk.deletes.push(unit);
+            }
+            pos = unit.prev_pos;
+        }
+        Ok(walk)
+    }
+
+    /// Whether a unit is for the slot's time: a wheel that is damaged must not make it early.
+    fn is_mine(&self, unit: &Unit) -> bool {
+        unit.time_ms().div_euclid(self.precision_ms) == self.tick
+    }
+
+    /// How many units the slot has.
+    pub fn len(&self) -> usize {
+        self.units
+    }
+
+    /// Whether the slot has none.
+    pub fn is_empty(&self) -> bool {
+        self.units == 0
+    }
+
+    /// The marks of recalls, which count for the whole slot.
+    pub fn take_deletes(&mut self) -> Vec<Unit> {
+        std::mem::take(&mut self.deletes)
+    }
+
+    /// The next units that are delivered or roll, oldest first; `None` behind the last. A piece may be
+    /// empty.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn next_piece(&mut self, log: &TimerLog) -> Result<Option<Vec<Unit>>, StoreError> {
+        let Some(mut pos) = self.marks.pop() else {
+            return Ok(None);
+        };
+        let mut piece = Vec::new();
+        for _ in 0..CHUNK {
+            let Some(unit) = log.unit(pos)? else { break };
+            if self.is_mine(&unit) && (!unit.is_delete() || unit.rolls()) {
+                piece.push(unit);
+            }
+            pos = unit.prev_pos;
+        }
+        piece.reverse();
+        Ok(Some(piece))
+    }
+}
