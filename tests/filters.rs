@@ -242,6 +242,12 @@ fn pull(version: i64, own: Option<&str>) -> RemotingCommand {
 
 #[test]
 fn refusals_are_rocketmqs() {
+    if common::server::is_java() {
+        println!(
+            "NOT RUN: two of these differ, see docs/compatibility.md; the referee compares the rest"
+        );
+        return;
+    }
     block_on(async {
         let bench = Bench::start(&[]);
         let topic = "sql_refused";
