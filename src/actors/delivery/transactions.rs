@@ -115,8 +115,20 @@ pub struct TransactionsActor {
     /// Ends of busy half messages: they are looked at again when that is over.
     held: Vec<End>,
     round: Option<Round>,
-    /// The offset of marks as of the last round; see [`TransactionsActor::commit_offsets`].
+    /// Where a round ended, to be committed.
+    reached: Option<Reached>,
+    /// The offset of marks that goes with the next commit; see
+    /// [`TransactionsActor::commit_offsets`].
     last_op: i64,
+}
+
+/// Where a round ended.
+#[derive(Debug, Clone, Copy)]
+struct Reached {
+    half: i64,
+    op: i64,
+    /// End of the log: what settled the half messages lies before it.
+    log_end: i64,
 }
 
 impl TransactionsActor {
@@ -139,18 +151,31 @@ impl TransactionsActor {
             waits: false,
             held: Vec::new(),
             round: None,
+            reached: None,
             last_op: op,
         }
     }
 
-    /// Commits where the next round begins. The offset of marks is that of the round before: the two
-    /// are not written to the file at one moment, and a mark must not be forgotten before its half
-    /// message is passed.
+    fn reached(&self) -> Reached {
+        let (half, op) = self.ledger.committed();
+        let log_end = self.parts.store.watermarks.appended();
+        Reached { half, op, log_end }
+    }
+
+    /// Commits where an earlier round ended, as soon as everything that settled its half messages is
+    /// visible: offsets must not survive a loss of power, or of the machine, that the log's end does
+    /// not survive. The offset of marks is older still: the two are not written to the file at one
+    /// moment, and a mark must not be forgotten before its half message is passed.
     fn commit_offsets(&mut self) {
         self.cell.fail_point("before_commit");
-        let (half, op) = self.ledger.committed();
-        self.commit_at(half, self.last_op);
-        self.last_op = op;
+        let visible = self.parts.store.watermarks.visible();
+        if let Some(reached) = self.reached.take_if(|at| at.log_end <= visible) {
+            self.commit_at(reached.half, self.last_op);
+            self.last_op = reached.op;
+        }
+        if self.reached.is_none() {
+            self.reached = Some(self.reached());
+        }
     }
 
     fn commit_at(&self, half: i64, op: i64) {
@@ -238,9 +263,10 @@ impl Handler<Shutdown> for TransactionsActor {
 
     fn handle(&mut self, _: Shutdown, ctx: &mut Self::Context) {
         self.cell.begin_work();
-        let (half, op) = self.ledger.committed();
-        if self.parts.delivers {
-            self.commit_at(half, op);
+        let reached = self.reached();
+        let visible = self.parts.store.watermarks.visible();
+        if self.parts.delivers && reached.log_end <= visible {
+            self.commit_at(reached.half, reached.op);
         }
         self.persist();
         ctx.stop();
