@@ -1,7 +1,7 @@
 //! Timed messages: delivered at their time, never early, never lost and never twice, whatever is killed
 //! or crashed meanwhile; called back while there is time; and a slave that becomes a master goes on.
 //!
-//! `CALLBOARD_TIMED` says how many messages the kill drill sends (800 without it), `CALLBOARD_ROUNDS` how
+//! `CALLBOARD_TIMED` says how many messages the kill drill sends (400 without it), `CALLBOARD_ROUNDS` how
 //! often it kills the broker at least.
 
 mod common;
@@ -163,7 +163,7 @@ fn kills(flush: &str) {
     let mut rng = Rng::seeded(seed);
     let mut cluster = start(flush);
     let to = cluster.broker.address();
-    let count = env_number("CALLBOARD_TIMED", 800);
+    let count = env_number("CALLBOARD_TIMED", 400);
     let senders = 4;
     let sending: Vec<_> = (0..senders)
         .map(|n| {
@@ -176,7 +176,7 @@ fn kills(flush: &str) {
         })
         .collect();
     let mut kills = 0;
-    let least = env_number("CALLBOARD_ROUNDS", 3);
+    let least = env_number("CALLBOARD_ROUNDS", 2);
     while kills < least || !sending.iter().all(Sending::has_ended) {
         std::thread::sleep(Duration::from_millis(rng.between(50, 1_700)));
         cluster.broker.kill9();
@@ -370,7 +370,7 @@ fn a_slave_that_is_made_master_goes_on() {
     let mut pair = Pair::start(&[]);
     let client = Client::connect(pair.master.address()).expect("connect");
     create_topic(&client, TOPIC, QUEUES);
-    let count = 300;
+    let count = 200;
     let began = now_ms();
     let keys: Vec<_> = (0..count).map(|number| format!("S{number:06}")).collect();
     for (number, key) in keys.iter().enumerate() {

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # takeover_timed.sh: timed messages that wait while their store changes hands: ours, Java, ours, and the other
 # way round, after a clean stop and after kill -9. All are delivered, none early, none that was called back.
+# Then a slave that is started as master, with a Java broker on either side.
 # After kill -9 a Java broker may deliver some twice: they are counted and told, and are no failure. Ours may not.
 #   SUT=java puts the Java broker in our place: what the script itself is checked with.
 #   SCENARIOS=regex picks some: ours-java-ours-TERM ...
@@ -38,6 +39,31 @@ scenario() {
   rm -rf "$dir"
 }
 
+# pair MASTER SLAVE: the master is killed, the slave is started as master and goes on.
+pair() {
+  local name="pair-$1-$2" master="$1" slave="$2" dir="$WORK/pair-$1-$2" port port2 ha dups=0
+  echo "# $name"; port="$(free_port)"; port2="$(free_port)"; ha=$((port + 1))
+  broker_conf "$WORK/$name.conf" "$port" "$dir/m/store" "${CONF[@]}" brokerIP2=127.0.0.1 "haListenPort=$ha"
+  broker_conf "$WORK/$name-s.conf" "$port2" "$dir/s/store" "${CONF[@]}" brokerIP2=127.0.0.1 "haListenPort=$((port2 + 1))" \
+    brokerRole=SLAVE brokerId=1 slaveReadEnable=true
+  try_broker "$(who "$master")" "$dir/m" "$WORK/$name.conf" "$ns" || { not_ok "$name (no master)"; return; }
+  keyed setup "$TOPIC" "$GROUP" 2 "127.0.0.1:$port"
+  try_broker "$(who "$slave")" "$dir/s" "$WORK/$name-s.conf" "$ns" || { not_ok "$name (no slave)"; return; }
+  timed send "$TOPIC" 0 200 50 "$dir/ledger" || not_ok "$name send"
+  sleep 20   # a Java slave asks how far the timer is for the first time after ten seconds
+  stop_server "$dir/m/broker.pid" KILL
+  stop_server "$dir/s/broker.pid" TERM
+  sed -i 's/^brokerRole=.*/brokerRole=ASYNC_MASTER/; s/^brokerId=.*/brokerId=0/' "$WORK/$name-s.conf"
+  try_broker "$(who "$slave")" "$dir/s" "$WORK/$name-s.conf" "$ns" || { not_ok "$name (no new master)"; return; }
+  # A Java slave copies topics only after a minute.
+  [ "$slave" != java ] || keyed setup "$TOPIC" "$GROUP" 2 "127.0.0.1:$port2"
+  timed send "$TOPIC" 200 300 10 "$dir/ledger" || not_ok "$name send again"
+  [ "$slave" != java ] || dups=100000
+  if timed account "$TOPIC" "$dir/ledger" 90 "$dups"; then ok "$name"; else not_ok "$name"; tail -5 "$dir/s/broker.out"; fi
+  stop_server "$dir/s/broker.pid" KILL
+  rm -rf "$dir"
+}
+
 want() { [[ "$1" =~ ^(${SCENARIOS:-.*})$ ]]; }
 for signal in TERM KILL; do
   for sides in "ours java ours" "java ours java"; do
@@ -45,6 +71,10 @@ for signal in TERM KILL; do
     # shellcheck disable=SC2086 # the sides are words
     ! want "$name" || scenario "$name" "$signal" "$(free_port)" $sides
   done
+done
+for pair in "ours java" "java ours"; do
+  # shellcheck disable=SC2086 # the sides are words
+  ! want "pair-${pair// /-}" || pair $pair
 done
 ! want ours-ours-KILL || scenario ours-ours-KILL KILL "$(free_port)" ours ours
 finish
