@@ -160,7 +160,8 @@ impl IndexService {
     /// Whether a header can be one that was written whole, behind the files before it.
     fn is_plausible(&self, header: &IndexHeader) -> bool {
         let newest = self.files.last().map_or(0, |file| file.header.end_physical);
-        header.index_count <= self.shape.entries()
+        header.begin_timestamp >= 0
+            && header.index_count <= self.shape.entries()
             && header.hash_slot_count >= 0
             && header.begin_physical >= 0
             && header.end_physical >= header.begin_physical.max(newest)
