@@ -135,13 +135,28 @@ fn what_is_not_acknowledged_comes_back_and_nothing_else() {
 
 #[test]
 fn receipts_in_flight_survive_a_stop_and_a_kill() {
-    let mut bench = Bench::start("PopKill", 2, &[("enableRetryTopicV2", "true")]);
+    let keys = [
+        ("enableRetryTopicV2", "true"),
+        ("flushConsumerOffsetInterval", "200"),
+    ];
+    let mut bench = Bench::start("PopKill", 2, &keys);
     bench.send(0..20, 2);
     let first = bench.pop_all(6000);
     assert_eq!(texts(&first), numbers(0..20));
     for message in &first[..5] {
         bench.ack(message);
     }
+    // What is in this file is what a killed broker knows of its groups' offsets.
+    let offsets = bench
+        .cluster
+        .broker
+        .store()
+        .join("config/consumerOffset.json");
+    eventually("the offsets are on disk", || {
+        let text = std::fs::read_to_string(&offsets).unwrap_or_default();
+        let own = text.split_once("PopKill@pop_group")?.1;
+        (own.contains("0:10") && own.contains("1:10")).then_some(())
+    });
     bench.restart(true);
     // These were popped before the kill; the receipts still count.
     for message in &first[5..10] {

@@ -170,11 +170,12 @@ pub fn try_ack(client: &Client, who: Who, popped: &Popped) -> Result<Frame, NoAn
     client.call(ACK_MESSAGE, &ack_ext(who, popped), b"", PATIENCE)
 }
 
-/// Acknowledges messages of one pop with one request.
+/// Acknowledges messages with one request.
 pub fn batch_ack(client: &Client, who: Who, messages: &[&Popped]) -> Frame {
-    let mut acks: BTreeMap<(String, String), Vec<&Popped>> = BTreeMap::new();
+    // All of a receipt but the offset of its message: one queue of one pop.
+    let mut acks: BTreeMap<&str, Vec<&Popped>> = BTreeMap::new();
     for popped in messages {
-        let key = (popped.part(4).to_string(), popped.part(6).to_string());
+        let (key, _) = popped.receipt.rsplit_once(' ').expect("a receipt");
         acks.entry(key).or_default().push(popped);
     }
     let acks: Vec<_> = acks
