@@ -174,6 +174,8 @@ fn check_pop(
         let remark = "parse the consumer's subscription failed";
         Refusal::new(ResponseCode::SubscriptionParseFailed, remark)
     })?;
+    // For tools that ask what a group reads (`compensateSubscribeData`).
+    ctx.consumers.note_pull(group, topic, text, || data.clone());
     filter_of(ctx, &data).ok_or_else(|| {
         let remark = "parse the consumer's subscription failed";
         Refusal::new(ResponseCode::SubscriptionParseFailed, remark)

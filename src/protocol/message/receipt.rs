@@ -370,7 +370,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn receipts_round_trip(start: i64, pop: i64, hidden: i64, revive: i32, kind in 0..3,
+        fn receipts_round_trip(start: i64, pop: i64, hidden: i64, revive: i32, kind in 0u8..3,
             broker in "[a-zA-Z0-9_-]{1,20}", queue: i32, offset: i64) {
             let kind = RetryKind::from_text(&kind.to_string()).unwrap();
             let receipt = Receipt { start_offset: start, pop_time: pop, invisible_time: hidden,

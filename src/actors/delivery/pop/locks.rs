@@ -117,7 +117,8 @@ mod tests {
         let locks = Locks::default();
         let first = locks.try_lock(&key(0)).expect("free");
         assert!(locks.try_lock(&key(0)).is_none() && locks.try_lock(&key(1)).is_some());
-        let gone = locks.lock(&key(0));
+        let first_key = key(0);
+        let gone = locks.lock(&first_key);
         let own = locks.clone();
         let waits = tokio::spawn(async move { own.lock(&key(0)).await });
         {
