@@ -182,6 +182,28 @@ fn receipts_in_flight_survive_a_stop_and_a_kill() {
     );
 }
 
+/// RocketMQ forgets offsets of the last five seconds, and gives to others at once what is in flight.
+#[test]
+fn a_kill_gives_nobody_what_is_in_flight() {
+    let keys = [("flushConsumerOffsetInterval", "3600000")];
+    let mut bench = Bench::start("PopForgotten", 2, &keys);
+    bench.send(0..40, 2);
+    let first = bench.pop_all(60_000);
+    // In the revive topic at once: their time is over before they could wait for it.
+    bench.send(40..41, 2);
+    let short = pop_now(&bench.client, bench.who, 1, 500);
+    assert_eq!((first.len(), short.len()), (40, 1));
+    bench.restart(true);
+    let others = bench.pop_until(1, 60_000);
+    assert_eq!(
+        texts(&others),
+        numbers(40..41),
+        "only what is visible again"
+    );
+    assert!(bench.pop_all(60_000).is_empty());
+    first.iter().for_each(|message| bench.ack(message));
+}
+
 #[test]
 fn pops_wait_for_messages() {
     let bench = Bench::start("PopWait", 3, &[]);

@@ -28,7 +28,8 @@ use crate::{
     actors::{
         delivery::{
             pop::{
-                PopParts, PopPolicy, Pops, in_flight::InFlight, orders::Orders, records::ReviveLog,
+                PopParts, PopPolicy, Pops, after_kill::raise_offsets, in_flight::InFlight,
+                orders::Orders, records::ReviveLog,
             },
             revive::{self, Revive},
             schedule::{DelayOffsets, Schedule, Scheduler, SchedulerParts},
@@ -119,6 +120,10 @@ impl Broker {
         let store_settings = settings::store_settings(&config)?;
         let open = OpenStore::open(&fs, &store_settings.store)?;
         let was_killed = !open.clean;
+        // Before anybody writes the file anew.
+        let offsets_file = store_settings.store.root.join("config/consumerOffset.json");
+        let offsets_saved_at = std::fs::metadata(offsets_file).and_then(|file| file.modified());
+        let offsets_saved_at = offsets_saved_at.ok();
         let threads = Threads::start(settings::threads(&loaded)).map_err(io("start threads"))?;
         let watchdog = Watchdog::start(&tree, watchdog_config(&loaded));
         let watchdog = watchdog.map_err(io("start the watchdog"))?;
@@ -148,6 +153,10 @@ impl Broker {
         if loaded.is_master() {
             let last_epoch = begin_epoch(&ctx);
             take_back_offsets(&ctx, was_killed, last_epoch).await;
+            if was_killed {
+                let raised = raise_offsets(&ctx.pops.parts, offsets_saved_at).await;
+                log::info!("offsets raised by what was popped before the kill: {raised}");
+            }
         } else {
             ctx.offsets.table().follow();
         }

@@ -34,6 +34,7 @@ use crate::{
     store::tables::{ConfigFile, ConsumerOrderInfo},
 };
 
+pub mod after_kill;
 pub mod in_flight;
 pub mod locks;
 pub mod orders;

@@ -435,7 +435,7 @@ impl Taking<'_> {
 }
 
 /// The records of a slice of the log.
-fn records(slice: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(super) fn records(slice: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = slice;
     std::iter::from_fn(move || {
         let Peek::Record { size } = record::peek(rest) else {
