@@ -441,6 +441,7 @@ fn refusals_are_those_of_the_reference() {
     let late = "the broker[127.0.0.1] pop message is timeout too much";
     assert_eq!(refused(&[("bornTime", "1")]), (210, late.to_string()));
     assert_eq!(refused(&[("topic", "NoSuchTopic")]).0, 17);
+    assert_eq!(refused(&[("invisibleTime", "9223372036854775807")]).0, 29);
     let (code, remark) = refused(&[("queueId", "2")]);
     assert_eq!(code, 29);
     assert!(remark.starts_with(

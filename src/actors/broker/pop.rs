@@ -164,6 +164,12 @@ fn check_pop(
             format!("the broker[{ip}] pop message is forbidden because timerWheelEnable is false");
         return Err(Refusal::new(ResponseCode::SystemError, remark));
     }
+    let hidden_max = ctx.timed.load().delay_max_ms;
+    if !header.order && header.invisible_time > hidden_max {
+        // RocketMQ gives the messages away and never stores their check point.
+        let remark = format!("invisibleTime is greater than {hidden_max}");
+        return Err(Refusal::new(ResponseCode::InvalidParameter, remark));
+    }
     let (topic, group) = (&header.topic, &header.consumer_group);
     check_place(ctx, topic, group, header.queue_id, peer)?;
     let expression = header.exp.as_deref().filter(|text| !text.is_empty());

@@ -296,7 +296,7 @@ async fn hide_ordered(
     Ok(match shard.ask(hide).await.map_err(|_| unknown())? {
         OrderAnswer::Done => ChangeInvisibleTimeResponseHeader {
             pop_time: receipt.pop_time,
-            invisible_time: visible_at - receipt.pop_time,
+            invisible_time: visible_at.saturating_sub(receipt.pop_time),
             revive_qid: receipt.revive_qid,
         },
         OrderAnswer::Past | OrderAnswer::Illegal(_) => ChangeInvisibleTimeResponseHeader::default(),

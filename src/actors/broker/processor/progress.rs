@@ -120,7 +120,7 @@ async fn group_progress(ctx: &BrokerContext, group: &str, topic: &str) -> Consum
         let pulled = ctx
             .offsets
             .pulled(group, topic, queue_id)
-            .map(|pulled| pulled.max(committed + in_flight));
+            .map(|pulled| pulled.max(committed.saturating_add(in_flight)));
         let last = match committed > 0 {
             true => query::store_time(ctx, topic, queue_id, committed - 1).await,
             false => None,

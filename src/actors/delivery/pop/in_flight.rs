@@ -53,6 +53,16 @@ impl InFlight {
         self.counts.remove(&key);
     }
 
+    /// A topic was deleted.
+    pub fn forget_topic(&self, topic: &str) {
+        self.counts.retain(|(known, _, _), _| **known != *topic);
+    }
+
+    /// A group was deleted.
+    pub fn forget_group(&self, group: &str) {
+        self.counts.retain(|(_, known, _), _| **known != *group);
+    }
+
     /// How many are in flight.
     pub fn get(&self, topic: &str, group: &str, queue: i32) -> i64 {
         let key = (Str::from(topic), Str::from(group), queue);
@@ -81,6 +91,11 @@ mod tests {
         counts.settled("t", "g", 0, 100, 9);
         assert_eq!(counts.get("t", "g", 0), 0);
         counts.clear("t", "g", 1);
+        counts.popped("t", "h", 1, 1);
+        counts.popped("u", "g", 1, 1);
+        counts.forget_topic("t");
+        assert_eq!((counts.get("t", "h", 1), counts.total()), (0, 1));
+        counts.forget_group("g");
         assert_eq!(counts.total(), 0);
     }
 }

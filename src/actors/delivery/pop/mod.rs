@@ -227,7 +227,8 @@ impl PopParts {
     pub fn rest(&self, topic: &str, group: &str, queue_id: i32) -> i64 {
         let slot = self.log.store.table.get(topic, queue_id);
         let end = slot.map_or(0, |slot| slot.readable_end());
-        end - self.offset(topic, group, queue_id)
+        // An offset is whatever somebody committed.
+        end.saturating_sub(self.offset(topic, group, queue_id))
     }
 
     /// The read queues of a topic; none if it does not exist.

@@ -196,6 +196,16 @@ impl Orders {
         self.set_changed();
     }
 
+    /// Forgets a topic that was deleted: a new one of its name has other messages.
+    pub fn forget_topic(&self, topic: &str) {
+        let is_of = |name: &str| {
+            name.split_once('@')
+                .is_some_and(|(known, _)| known == topic)
+        };
+        lock(&self.0.table).retain(|name, _| !is_of(name));
+        self.set_changed();
+    }
+
     /// How many queues have an entry.
     pub fn len(&self) -> usize {
         lock(&self.0.table).values().map(BTreeMap::len).sum()
@@ -487,6 +497,11 @@ mod tests {
         assert!(orders.free_at(KEY).is_some());
         orders.clear(KEY);
         assert_eq!(orders.free_at(KEY), None);
+        pop(&orders, None, &[1], 1);
+        orders.forget_topic("other");
+        assert_eq!(orders.len(), 1);
+        orders.forget_topic("t");
+        assert!(orders.is_empty());
     }
 
     #[test]

@@ -76,7 +76,7 @@ impl ReviveLog {
             CK_TAG,
             &key,
             &body,
-            point.due() - CK_BEFORE_MS,
+            point.due().saturating_sub(CK_BEFORE_MS),
         )
     }
 

@@ -155,7 +155,7 @@ impl PopShard {
 
     fn wait(&mut self, mut pop: Pop, taken: Taken, ctx: &mut Context<Self>) {
         let now = now_ms();
-        let Some(until) = pop.wait_until.filter(|&until| now <= until - EARLY_MS) else {
+        let Some(until) = pop.wait_until.filter(|&until| is_ahead(until, now)) else {
             return answer(pop, taken, ResponseCode::PollingTimeout);
         };
         if self.is_full() {
@@ -214,7 +214,7 @@ impl PopShard {
     fn notify(&mut self, mut notify: Notify, may_wait: bool) {
         let now = now_ms();
         let has = self.has_messages(&notify.whom);
-        let until = notify.wait_until.filter(|&until| now <= until - EARLY_MS);
+        let until = notify.wait_until.filter(|&until| is_ahead(until, now));
         let Some(until) = until.filter(|_| !has && may_wait) else {
             return tell(notify, has, false);
         };
@@ -391,6 +391,11 @@ impl PopShard {
         let expired = self.notifies.expired(now + EARLY_MS);
         self.resume_notifies(expired, false);
     }
+}
+
+/// Whether a deadline leaves time to wait.
+fn is_ahead(until: i64, now: i64) -> bool {
+    now <= until.saturating_sub(EARLY_MS)
 }
 
 fn order_key(whom: &Whom, queue_id: i32) -> OrderKey<'_> {

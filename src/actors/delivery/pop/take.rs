@@ -162,7 +162,7 @@ impl Taking<'_> {
         let rest = self.parts.rest(topic, &whom.group, queue_id);
         let Some(lock) = self.locks.try_lock(&key) else {
             if !whom.order {
-                self.taken.rest += rest;
+                self.leave(rest);
             }
             return;
         };
@@ -172,7 +172,7 @@ impl Taking<'_> {
             .in_flight_max
             .is_some_and(|max| in_flight() > max)
         {
-            self.taken.rest += rest;
+            self.leave(rest);
             return;
         }
         let start = self.start_offset(topic, queue_id).await;
@@ -189,13 +189,13 @@ impl Taking<'_> {
             self.parts.in_flight.clear(topic, &whom.group, queue_id);
         }
         if self.count >= self.wanted.max {
-            self.taken.rest += self.parts.rest(topic, &whom.group, queue_id);
+            self.leave(self.parts.rest(topic, &whom.group, queue_id));
             return;
         }
         let Some((start, found)) = self.read(topic, queue_id, start).await else {
             return;
         };
-        self.taken.rest += found.max_offset - found.next_begin_offset;
+        self.leave(found.max_offset - found.next_begin_offset);
         let next = found.next_begin_offset;
         if found.messages == 0 {
             // Nothing that the filter wants, or nothing that is still there: others need not look.
@@ -217,6 +217,11 @@ impl Taking<'_> {
             found,
             _lock: lock,
         });
+    }
+
+    /// Counts messages that are left for another pop.
+    fn leave(&mut self, messages: i64) {
+        self.taken.rest = self.taken.rest.saturating_add(messages);
     }
 
     /// Reads messages. An offset outside of the queue is put right first.
@@ -291,7 +296,7 @@ impl Taking<'_> {
         }
         if !self.wanted.whom.order && !self.store_check_points().await {
             // Nobody was told of these messages, and no offset moved: they are popped again.
-            self.taken.rest += self.count as i64;
+            self.leave(self.count as i64);
             return self.taken;
         }
         let queues = std::mem::take(&mut self.queues);
@@ -318,7 +323,10 @@ impl Taking<'_> {
                 num: queue.offsets.len() as i8,
                 pop_time: self.taken.pop_time,
                 queue_id: queue.queue_id,
-                revive_time: self.taken.pop_time + self.wanted.invisible_time,
+                revive_time: self
+                    .taken
+                    .pop_time
+                    .saturating_add(self.wanted.invisible_time),
                 start_offset: queue.start,
                 topic: Some(queue.topic.clone()),
                 ..PopCheckPoint::default()

@@ -23,7 +23,7 @@ use super::pop::{PopParts, records::append_all};
 use crate::{
     actors::{
         broker::inner::InnerMessage,
-        kernel::{ActorCell, ActorRef, Shutdown, Tree, spawn},
+        kernel::{ActorCell, ActorRef, Shutdown, Tree, lock, spawn},
         store::append::AppendRequest,
     },
     protocol::message::{
@@ -312,6 +312,9 @@ async fn retries_of(parts: &ReviveParts, point: &Point) -> Option<Vec<AppendRequ
         let Some(view) = view.filter(|view| view.queue_offset == offset) else {
             continue;
         };
+        if is_of_a_later_topic(parts, point, &view) {
+            continue;
+        }
         let topic = retry_topic(parts, point).await?;
         match retry(parts, point, &view, &topic) {
             Ok(request) => retries.push(request),
@@ -319,6 +322,15 @@ async fn retries_of(parts: &ReviveParts, point: &Point) -> Option<Vec<AppendRequ
         }
     }
     Some(retries)
+}
+
+/// Whether a topic was deleted and made again since the pop, so that another message lies there.
+fn is_of_a_later_topic(parts: &ReviveParts, point: &Point, view: &RecordView<'_>) -> bool {
+    let was_deleted = || {
+        let deleted = lock(&parts.pops.log.store.deleted);
+        deleted.position(&point.topic).is_some()
+    };
+    view.store_timestamp > point.body.pop_time && was_deleted()
 }
 
 /// The topic that the messages of a check point come back in, made now if there is none.
