@@ -16,9 +16,12 @@ use crate::{
         net::{ConnectionHandle, Responder},
     },
     protocol::{
-        CommandHeader, RemotingCommand, RequestCode, ResponseCode, Str,
+        CommandHeader, CommandHeaderFields, RemotingCommand, RequestCode, ResponseCode, Str,
         body::heartbeat::SubscriptionData,
-        header::pop::{NotificationRequestHeader, PopMessageRequestHeader},
+        header::pop::{
+            NotificationRequestHeader, NotificationResponseHeader, PopMessageRequestHeader,
+            PopMessageResponseHeader,
+        },
         message::perm,
     },
     store::{get_message::EntryFilter, now_ms},
@@ -86,13 +89,18 @@ impl Asked {
     }
 }
 
+/// Sends a request to its shard. A refusal has the header of an answer without anything in it.
 fn check_and_send(ctx: &BrokerContext, asked: Asked, responder: Responder) {
-    let sent = match asked {
-        Asked::Pop(header) => pop(ctx, header, responder),
-        Asked::Notify(header) => notify(ctx, header, responder),
+    let (pop_header, notify_header) = (
+        PopMessageResponseHeader::default(),
+        NotificationResponseHeader::default(),
+    );
+    let (sent, empty): (_, &dyn CommandHeaderFields) = match asked {
+        Asked::Pop(header) => (pop(ctx, header, responder), &pop_header),
+        Asked::Notify(header) => (notify(ctx, header, responder), &notify_header),
     };
     if let Err((refusal, responder)) = sent {
-        responder.fail(refusal.code, &refusal.remark);
+        responder.answer(refusal.code, Some(&refusal.remark), Some(empty), &[], []);
     }
 }
 
@@ -175,17 +183,14 @@ fn check_pop(
     let expression = header.exp.as_deref().filter(|text| !text.is_empty());
     let kind = header.exp_type.as_deref().filter(|_| expression.is_some());
     let text = expression.unwrap_or("*");
-    let parsed = SubscriptionData::build(topic, text, kind, now);
-    let data = parsed.map_err(|_| {
+    let bad = || {
         let remark = "parse the consumer's subscription failed";
         Refusal::new(ResponseCode::SubscriptionParseFailed, remark)
-    })?;
+    };
+    let data = SubscriptionData::build(topic, text, kind, now).map_err(|_| bad())?;
     // For tools that ask what a group reads (`compensateSubscribeData`).
     ctx.consumers.note_pull(group, topic, text, || data.clone());
-    filter_of(ctx, &data).ok_or_else(|| {
-        let remark = "parse the consumer's subscription failed";
-        Refusal::new(ResponseCode::SubscriptionParseFailed, remark)
-    })
+    filter_of(ctx, &data).ok_or_else(bad)
 }
 
 /// Whether a group may read a queue of a topic; a negative queue is all of them. Shared by the
@@ -242,7 +247,7 @@ fn check_queue(
 pub fn illegal_queue(queue_id: i32, topic: &str, read_queues: i32, peer: SocketAddr) -> String {
     format!(
         "queueId[{queue_id}] is illegal, topic:[{topic}] topicConfig.readQueueNums:[{read_queues}] \
-         consumer:[{peer}]"
+         consumer:[/{peer}]"
     )
 }
 

@@ -5,7 +5,7 @@
 //! found out when the messages would come back. Here it is answered when it is stored, and refused
 //! when that fails: RocketMQ answers SUCCESS then, too.
 
-use super::{answer, decode, read_json};
+use super::{answer, decode, read_json, refused};
 use crate::{
     actors::{
         broker::{
@@ -28,6 +28,9 @@ use crate::{
     },
     store::now_ms,
 };
+
+/// What RocketMQ remarks where it sets no remark.
+pub const NOTHING_SAID: &str = "not set any response code";
 
 /// ACK_MESSAGE (200051).
 pub async fn ack(
@@ -201,7 +204,7 @@ async fn ack_ordered(
             let peer = conn.peer;
             let remark = format!(
                 "offset is illegal, key:{topic}@{group}@{queue_id}, old:{old}, commit:{offset}, \
-                 next:-1, {peer}"
+                 next:-1, /{peer}"
             );
             Err(Refusal::new(ResponseCode::MessageIllegal, remark))
         }
@@ -216,26 +219,38 @@ pub async fn change_invisible(
     conn: &ConnectionHandle,
 ) -> Result<RemotingCommand, Refusal> {
     let header: ChangeInvisibleTimeRequestHeader = decode(request)?;
+    Ok(match hide_either(ctx, &header, conn).await {
+        Ok(told) => answer(request).with_remark(NOTHING_SAID).with_header(&told),
+        Err(refusal) => {
+            let empty = ChangeInvisibleTimeResponseHeader::default();
+            refused(request, &refusal).with_header(&empty)
+        }
+    })
+}
+
+async fn hide_either(
+    ctx: &BrokerContext,
+    header: &ChangeInvisibleTimeRequestHeader,
+    conn: &ConnectionHandle,
+) -> Result<ChangeInvisibleTimeResponseHeader, Refusal> {
     let (topic, queue_id, offset) = (&header.topic, header.queue_id, header.offset);
     check_queue(ctx, topic, queue_id, conn)?;
     let (min, max) = range_of(ctx, topic, queue_id);
     if offset < min || offset >= max {
-        return Err(Refusal::new(ResponseCode::NoMessage, ""));
+        return Err(Refusal::new(ResponseCode::NoMessage, NOTHING_SAID));
     }
     let receipt = receipt_of(&header.extra_info)?;
     let now = now_ms();
-    let told = if receipt.is_order() {
-        hide_ordered(ctx, &header, &receipt, now).await?
-    } else {
-        check_revive_queue(ctx, receipt.revive_qid)?;
-        hide(ctx, &header, &receipt, now).await?;
-        ChangeInvisibleTimeResponseHeader {
-            pop_time: now,
-            invisible_time: header.invisible_time,
-            revive_qid: receipt.revive_qid,
-        }
-    };
-    Ok(answer(request).with_header(&told))
+    if receipt.is_order() {
+        return hide_ordered(ctx, header, &receipt, now).await;
+    }
+    check_revive_queue(ctx, receipt.revive_qid)?;
+    hide(ctx, header, &receipt, now).await?;
+    Ok(ChangeInvisibleTimeResponseHeader {
+        pop_time: now,
+        invisible_time: header.invisible_time,
+        revive_qid: receipt.revive_qid,
+    })
 }
 
 async fn hide(

@@ -3,7 +3,7 @@
 
 use bytes::BytesMut;
 
-use super::{answer, decode};
+use super::{ack::NOTHING_SAID, answer, decode, refused};
 use crate::{
     actors::{
         broker::{context::BrokerContext, pop::check_peek, refusal::Refusal},
@@ -39,7 +39,10 @@ pub async fn peek(
     let header: PeekMessageRequestHeader = decode(request)?;
     let (topic, group) = (&header.topic, &header.consumer_group);
     ctx.subscriptions.find(group).await;
-    check_peek(ctx, topic, group, header.queue_id, conn.peer)?;
+    if let Err(refusal) = check_peek(ctx, topic, group, header.queue_id, conn.peer) {
+        let empty = PopMessageResponseHeader::default();
+        return Ok(refused(request, &refusal).with_header(&empty));
+    }
     let asked = header.max_msg_nums.clamp(0, MESSAGES_MAX);
     let mut peeking = Peeking {
         ctx,
@@ -134,7 +137,10 @@ pub async fn polling_info(
     let header: PollingInfoRequestHeader = decode(request)?;
     let (topic, group) = (&header.topic, &header.consumer_group);
     ctx.subscriptions.find(group).await;
-    check_peek(ctx, topic, group, header.queue_id, conn.peer)?;
+    if let Err(refusal) = check_peek(ctx, topic, group, header.queue_id, conn.peer) {
+        let empty = PollingInfoResponseHeader::default();
+        return Ok(refused(request, &refusal).with_header(&empty));
+    }
     let whom = Whom {
         topic: topic.clone(),
         group: group.clone(),
@@ -148,5 +154,7 @@ pub async fn polling_info(
     let header = PollingInfoResponseHeader {
         polling_num: i32::try_from(count).unwrap_or(i32::MAX),
     };
-    Ok(answer(request).with_header(&header))
+    Ok(answer(request)
+        .with_remark(NOTHING_SAID)
+        .with_header(&header))
 }

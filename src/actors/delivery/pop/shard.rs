@@ -30,6 +30,7 @@ use super::{
 };
 use crate::{
     actors::{
+        broker::processor::ack::NOTHING_SAID,
         kernel::{ActorCell, ActorRef, Shutdown},
         store::arrivals::TopicArrived,
     },
@@ -430,9 +431,13 @@ fn tell(notify: Notify, has_msg: bool, polling_full: bool) {
         has_msg,
         polling_full,
     };
-    notify
-        .responder
-        .answer(ResponseCode::Success, None, Some(&header), &[], []);
+    notify.responder.answer(
+        ResponseCode::Success,
+        Some(NOTHING_SAID),
+        Some(&header),
+        &[],
+        [],
+    );
 }
 
 impl Actor for PopShard {
