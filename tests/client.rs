@@ -15,8 +15,8 @@ use callboard::client::consumer::Averagely;
 use callboard::client::consumer::{Expression, PullStatus};
 use callboard::client::{
     AdminClient, ClientConfig, ClientError, ConsumeFrom, ConsumeOutcome, Message, MessageExt,
-    MessageModel, MqClient, Producer, PullConsumer, PushConsumer, TransactionListener,
-    TransactionOutcome, TransactionProducer,
+    MessageModel, MqClient, PopConsumer, PopOptions, Producer, PullConsumer, PushConsumer,
+    TransactionListener, TransactionOutcome, TransactionProducer,
 };
 use callboard::protocol::body::topic_config::TopicConfig;
 use common::PATIENCE;
@@ -101,6 +101,7 @@ fn all_scenarios(bench: &Bench, broker_pid: u32) {
         run("push broadcasting", push_broadcasting(bench)).await;
         run("retry", retry(bench)).await;
         run("offsets over a restart", offsets_over_a_restart(bench)).await;
+        run("pop", pop(bench)).await;
         run("transactions", transactions(bench)).await;
         run("request and reply", request_and_reply(bench)).await;
         run("admin client", admin_client(bench)).await;
@@ -516,6 +517,56 @@ async fn admin_client(bench: &Bench) {
     until("consumed again after the reset", async || times() >= 3).await;
     consumer.shut_down(Duration::from_secs(5)).await;
     consuming.shut_down().await;
+    client.shut_down().await;
+}
+
+async fn pop(bench: &Bench) {
+    let topic = "ClientPop";
+    bench.topic(topic).await;
+    send_numbers(bench, topic, 20).await;
+    let client = bench.client();
+    let consumer = PopConsumer::new(&client, "pop_group").unwrap();
+    let options = PopOptions {
+        invisible: Duration::from_secs(3),
+        wait: Duration::from_secs(1),
+        from: ConsumeFrom::FirstOffset,
+        ..PopOptions::default()
+    };
+    let all = Expression::all();
+    let mut popped = Vec::new();
+    until("all are popped", async || {
+        popped.extend(consumer.pop(topic, &all, options).await.unwrap());
+        popped.len() == 20
+    })
+    .await;
+    let forgotten = popped.split_off(17);
+    for message in &popped {
+        consumer.ack(message).await.unwrap();
+    }
+    let mut hidden = forgotten[0].clone();
+    let long = Duration::from_secs(60);
+    consumer.change_invisible(&mut hidden, long).await.unwrap();
+    assert_ne!(hidden.receipt, forgotten[0].receipt);
+    let mut back = Vec::new();
+    until("two come back", async || {
+        back.extend(consumer.pop(topic, &all, options).await.unwrap());
+        back.len() >= 2
+    })
+    .await;
+    let bodies = |messages: &[callboard::client::PoppedMessage]| {
+        let mut all: Vec<_> = messages
+            .iter()
+            .map(|popped| popped.message.body.clone())
+            .collect();
+        all.sort();
+        all
+    };
+    assert_eq!(bodies(&back), bodies(&forgotten[1..]));
+    for message in &back {
+        assert_eq!(message.message.reconsume_times, 1);
+        consumer.ack(message).await.unwrap();
+    }
+    consumer.ack(&hidden).await.unwrap();
     client.shut_down().await;
 }
 

@@ -33,7 +33,10 @@ pub mod unique_id;
 pub use crate::protocol::body::MessageQueue;
 pub use admin::AdminClient;
 pub use config::ClientConfig;
-pub use consumer::{ConsumeFrom, ConsumeOutcome, MessageModel, PullConsumer, PushConsumer};
+pub use consumer::{
+    ConsumeFrom, ConsumeOutcome, MessageModel, PopConsumer, PopOptions, PoppedMessage,
+    PullConsumer, PushConsumer,
+};
 pub use error::ClientError;
 pub use instance::MqClient;
 pub use message::{Message, MessageExt};

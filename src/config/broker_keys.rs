@@ -148,31 +148,38 @@ section! {
         /// The broker assigns queues to consumers that ask for it.
         server_load_balancer_enable: bool = "serverLoadBalancerEnable", Is("true"), Start;
         /// How assigned consumers fetch: PULL or POP.
-        default_message_request_mode: String = "defaultMessageRequestMode", Is("PULL"), Kept;
+        default_message_request_mode: String = "defaultMessageRequestMode", Is("PULL"), Hot;
         /// Queues shared by the pop consumers of a group; -1 is all.
-        default_pop_share_queue_num: i32 = "defaultPopShareQueueNum", Is("-1"), Kept;
+        default_pop_share_queue_num: i32 = "defaultPopShareQueueNum", Is("-1"), Hot;
         /// Waiting pops per queue.
-        pop_polling_size: usize = "popPollingSize", Is("1024"), Kept;
+        pop_polling_size: usize = "popPollingSize", Is("1024"), Hot;
         /// Queues with waiting pops.
-        pop_polling_map_size: usize = "popPollingMapSize", Is("100000"), Kept;
+        pop_polling_map_size: usize = "popPollingMapSize", Is("100000"), Hot;
         /// Waiting pops of the broker.
-        max_pop_polling_size: usize = "maxPopPollingSize", Is("100000"), Kept;
+        max_pop_polling_size: usize = "maxPopPollingSize", Is("100000"), Hot;
         /// Queues of the revive topic.
         revive_queue_num: i32 = "reviveQueueNum", Is("8"), Start;
         /// Milliseconds between looks for pops to bring back.
-        revive_interval_ms: i64 = "reviveInterval", Is("1000"), Kept;
+        revive_interval_ms: i64 = "reviveInterval", Is("1000"), Start;
         /// Milliseconds an ack without its check point is waited for.
         revive_ack_wait_ms: i64 = "reviveAckWaitMs", Is("180000"), Kept;
         /// Percent of the pops that look at the retry topic first.
-        pop_from_retry_probability: i32 = "popFromRetryProbability", Is("20"), Kept;
+        pop_from_retry_probability: i32 = "popFromRetryProbability", Is("20"), Hot;
         /// Pop retry topics have names of the second form.
-        enable_retry_topic_v2: bool = "enableRetryTopicV2", Is("false"), Kept;
+        enable_retry_topic_v2: bool = "enableRetryTopicV2", Is("false"), Hot;
         /// Pop also reads retry topics of the first form.
         retrieve_message_from_pop_retry_topic_v1: bool =
-            "retrieveMessageFromPopRetryTopicV1", Is("true"), Kept;
+            "retrieveMessageFromPopRetryTopicV1", Is("true"), Hot;
+        /// Groups that begin to pop near the end of a queue take its first message while it is in memory.
+        init_pop_offset_by_check_msg_in_mem: bool =
+            "initPopOffsetByCheckMsgInMem", Is("true"), Hot;
+        /// A queue with too many popped messages that nobody acknowledged is not popped.
+        enable_pop_message_threshold: bool = "enablePopMessageThreshold", Is("false"), Hot;
+        /// How many those are.
+        pop_inflight_message_threshold: i64 = "popInflightMessageThreshold", Is("10000"), Hot;
         /// Popped retries carry the name of their retry topic.
         pop_response_return_actual_retry_topic: bool =
-            "popResponseReturnActualRetryTopic", Is("false"), Kept;
+            "popResponseReturnActualRetryTopic", Is("false"), Hot;
         /// Resetting offsets does not need the consumers.
         use_server_side_reset_offset: bool = "useServerSideResetOffset", Is("true"), Hot;
         /// Offsets of broadcasting consumers behind a proxy are kept.

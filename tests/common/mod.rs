@@ -19,6 +19,7 @@ pub mod console;
 pub mod load;
 pub mod many;
 pub mod pair;
+pub mod pop;
 pub mod record;
 pub mod remoting;
 pub mod requests;

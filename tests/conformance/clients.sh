@@ -41,6 +41,9 @@ for client in "${clients[@]}"; do
     line="$(grep -E "^(ok|not ok|skip) $check( |\$)" "$out" | tail -1 || true)"
     case "$line" in
       "ok "*) seen=$((seen + 1)); ok "$client ${line#ok }";;
+      # Clients before 5.0 know neither pop nor recall.
+      "skip "*) if [[ "$version" == 4.* ]]; then seen=$((seen + 1)); echo "skip $client ${line#skip }"
+        else not_ok "$client $line"; fi;;
       "") not_ok "$client $check # did not run";;
       *) not_ok "$client ${line#not ok }";;
     esac

@@ -17,6 +17,7 @@ mod common;
 mod answers;
 mod filters;
 mod known;
+mod pops;
 mod script;
 mod sweep;
 
@@ -43,6 +44,7 @@ fn both_answer_alike() {
     for step in script::steps()
         .into_iter()
         .chain(filters::steps())
+        .chain(pops::steps())
         .chain(sweep::steps())
     {
         // Later steps need what earlier ones made.

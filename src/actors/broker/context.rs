@@ -21,12 +21,14 @@ use super::{
 };
 use crate::{
     actors::{
-        delivery::{schedule::Schedule, timer::Timer, transactions::Transactions},
+        delivery::{pop::Pops, schedule::Schedule, timer::Timer, transactions::Transactions},
         groups::{ConsumerGroups, ProducerGroups},
         ha::Ha,
         kernel::{ActorRef, Permits, Tree},
         store::{
             acks::Acks,
+            arrivals::Arrivals,
+            cold_reader::HOT_DISTANCE,
             commit_log_writer::CommitLogWriter,
             dispatcher::Dispatcher,
             index::{IndexActor, IndexMarks},
@@ -129,6 +131,8 @@ pub struct StoreHandles {
     pub home: Arc<QueueHome>,
     /// The deleted topics.
     pub deleted: Arc<Mutex<DeletedTopics>>,
+    /// Who hears of messages of whole topics.
+    pub arrivals: Arrivals,
     /// Address in records.
     pub store_host: SocketAddr,
     /// `maxMessageSize`, bytes: follows the configuration.
@@ -145,6 +149,31 @@ impl StoreHandles {
     pub fn slot(&self, topic: &str, queue_id: i32) -> Arc<QueueSlot> {
         self.table
             .get_or_create_at(topic, queue_id, self.watermarks.appended())
+    }
+
+    /// Whether a queue still has its first message, and that is in memory
+    /// (`checkInMemByConsumeOffset`).
+    ///
+    /// What is near the log's end counts as in memory without asking the kernel (RocketMQ asks it
+    /// always): whether a new group sees a topic's first messages is not to hang on what else the
+    /// machine does.
+    pub async fn first_in_memory(&self, topic: &str, queue_id: i32) -> bool {
+        let Some(slot) = self.table.get(topic, queue_id) else {
+            return false;
+        };
+        let log = self.watermarks.log().clone();
+        let looked = self.shards.inspect(slot, move |view| {
+            if view.range().0 > 0 {
+                return false;
+            }
+            let entries = view.entries(0, 1).unwrap_or_default();
+            entries.first().is_some_and(|entry| {
+                let len = usize::try_from(entry.size).unwrap_or(0);
+                log.end() - entry.physical_offset <= HOT_DISTANCE
+                    || log.resident(entry.physical_offset, len)
+            })
+        });
+        looked.await.unwrap_or(false)
     }
 }
 
@@ -190,6 +219,8 @@ pub struct BrokerContext {
     pub timer: Option<Timer>,
     /// What timed sends are held to; follows the configuration.
     pub timed: Derived<TimedRules>,
+    /// Pops.
+    pub pops: Pops,
     /// Statistics.
     pub stats: Stats,
 }

@@ -3,6 +3,7 @@
 pub mod console;
 pub mod context;
 pub mod inner;
+pub mod pop;
 pub mod processor;
 pub mod pull;
 pub mod refusal;

@@ -281,6 +281,16 @@ pub fn not_supported(data: &SubscriptionData) -> String {
     format!("The broker does not support consumer to filter message by {kind}")
 }
 
+/// The filter of a subscription that a pop brings along; none when its expression is bad. RocketMQ
+/// asks for no `enablePropertyFilter` here.
+pub fn filter_of(ctx: &BrokerContext, data: &SubscriptionData) -> Option<EntryFilter> {
+    if data.is_tag_type() {
+        return Some(tag_filter(data));
+    }
+    let parsed = ctx.filters.parsed(&data.expression_type, &data.sub_string);
+    parsed.ok().map(EntryFilter::Sql)
+}
+
 /// The filter on queue entries that a subscription to tags asks for.
 fn tag_filter(data: &SubscriptionData) -> EntryFilter {
     if data.is_all() || data.class_filter_mode {

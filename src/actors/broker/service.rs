@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::{context::BrokerContext, processor, pull, send::SendBatch};
+use super::{context::BrokerContext, pop, processor, pull, send::SendBatch};
 use crate::{
     actors::{
         kernel::PermitClass,
@@ -47,6 +47,10 @@ impl BrokerService {
                 | RequestCode::ConsumerSendMsgBack
                 | RequestCode::SendReplyMessage
                 | RequestCode::SendReplyMessageV2
+                | RequestCode::PopMessage
+                | RequestCode::AckMessage
+                | RequestCode::BatchAckMessage
+                | RequestCode::ChangeMessageInvisibletime
         );
         let is_pull = matches!(
             code,
@@ -93,6 +97,9 @@ impl Service for BrokerService {
                 ) => self.sends.push(&self.ctx, request, conn),
                 Some(RequestCode::PullMessage | RequestCode::LitePullMessage) => {
                     pull::pull(&self.ctx, request, conn);
+                }
+                Some(code @ (RequestCode::PopMessage | RequestCode::Notification)) => {
+                    pop::take(&self.ctx, code, request, conn);
                 }
                 Some(code) => self.control(code, request, conn),
                 None => conn

@@ -4,7 +4,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     sync::{
         Arc, Mutex, OnceLock,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -27,6 +27,11 @@ use super::{
 use crate::{
     actors::{
         delivery::{
+            pop::{
+                PopParts, PopPolicy, Pops, after_kill::raise_offsets, in_flight::InFlight,
+                orders::Orders, records::ReviveLog,
+            },
+            revive::{self, Revive},
             schedule::{DelayOffsets, Schedule, Scheduler, SchedulerParts},
             timer::{Timer, TimerActor, TimerMarks, TimerParts, TimerPolicy},
             transactions::{TransactionCounts, TransactionParts, Transactions, TransactionsActor},
@@ -42,7 +47,7 @@ use crate::{
     },
     config::{Live, broker::BrokerConfig},
     console::Console,
-    protocol::message::id::UniqueKeys,
+    protocol::message::{id::UniqueKeys, names},
     store::{
         epoch::EpochFile,
         error::StoreError,
@@ -89,6 +94,7 @@ pub struct Broker {
     pub address: SocketAddr,
     /// Where its debug endpoint listens.
     pub console_address: Option<SocketAddr>,
+    revives: Vec<ActorRef<Revive>>,
     console: Option<ActorRef<Console>>,
     store: StoreActors,
     net: Net,
@@ -114,6 +120,10 @@ impl Broker {
         let store_settings = settings::store_settings(&config)?;
         let open = OpenStore::open(&fs, &store_settings.store)?;
         let was_killed = !open.clean;
+        // Before anybody writes the file anew.
+        let offsets_file = store_settings.store.root.join("config/consumerOffset.json");
+        let offsets_saved_at = std::fs::metadata(offsets_file).and_then(|file| file.modified());
+        let offsets_saved_at = offsets_saved_at.ok();
         let threads = Threads::start(settings::threads(&loaded)).map_err(io("start threads"))?;
         let watchdog = Watchdog::start(&tree, watchdog_config(&loaded));
         let watchdog = watchdog.map_err(io("start the watchdog"))?;
@@ -143,9 +153,14 @@ impl Broker {
         if loaded.is_master() {
             let last_epoch = begin_epoch(&ctx);
             take_back_offsets(&ctx, was_killed, last_epoch).await;
+            if was_killed {
+                let raised = raise_offsets(&ctx.pops.parts, offsets_saved_at).await;
+                log::info!("offsets raised by what was popped before the kill: {raised}");
+            }
         } else {
             ctx.offsets.table().follow();
         }
+        let revives = builder.revives(&ctx);
         let net = Net::start(
             &tree,
             "broker",
@@ -163,6 +178,7 @@ impl Broker {
             address,
             console_address: console.as_ref().map(|(_, address)| *address),
             console: console.map(|(actor, _)| actor),
+            revives,
             store,
             net,
             threads,
@@ -185,6 +201,8 @@ impl Broker {
             self.ctx.transactions.actor.narrow::<Shutdown>(),
         ];
         deliveries.extend(timer.map(|timer| timer.actor.narrow::<Shutdown>()));
+        deliveries.extend(self.revives.iter().map(ActorRef::narrow));
+        deliveries.extend(self.ctx.pops.steps());
         let mut clean = shutdown_in_order(&deliveries, deadline).await.is_empty();
         self.net.close_all();
         if let Some(ha) = self.ctx.ha.get() {
@@ -341,6 +359,7 @@ impl Builder<'_> {
             retention: actors.retention.clone(),
             home: Arc::clone(&actors.home),
             deleted: Arc::clone(&actors.deleted),
+            arrivals: actors.arrivals.clone(),
             store_host: identity.store_host,
             max_message_size,
         };
@@ -353,6 +372,7 @@ impl Builder<'_> {
                 .map_err(StartError::Table)?;
         let offsets = Offsets::start(tree, "broker", &cold, &tables, Arc::clone(config))
             .map_err(StartError::Table)?;
+        let (orders_file, orders) = tables.consumer_order_info().map_err(StartError::Table)?;
         let producers = ProducerGroups::default();
         let consumers = ConsumerGroups::new(tree, "broker", misc.clone(), Arc::clone(config));
         consumers.start(producers.clone());
@@ -372,6 +392,27 @@ impl Builder<'_> {
             delivers: config.load().is_master(),
         });
         let timer = self.timer(&store, &tables, timer_config)?;
+        let pops = PopParts {
+            log: ReviveLog {
+                store: store.clone(),
+                permits: self.permits.clone(),
+                timer: timer.as_ref().map(|timer| Arc::clone(&timer.marks)),
+                timed: config.derive(TimedRules::of),
+                topic: names::revive_topic(&identity.cluster).into(),
+            },
+            broker_name: identity.broker_name.clone(),
+            revive_queues: config.load().broker.revive_queue_num,
+            pops: AtomicU64::new(0),
+            topics: topics.clone(),
+            groups: subscriptions.clone(),
+            offsets: offsets.clone(),
+            orders: Orders::new(orders.unwrap_or_default()),
+            in_flight: InFlight::new(now_ms()),
+            stats: stats.clone(),
+            policy: config.derive(PopPolicy::of),
+        };
+        let shards = (0..self.threads.shard_count()).map(|n| self.threads.get(Role::Shard(n)));
+        let pops = Pops::start(tree, shards, &cold, pops, orders_file);
         let registrars = Registrars::new(tree, "broker", &misc, Arc::clone(config), topics.clone());
         let ctx = BrokerContext {
             config: Arc::clone(config),
@@ -394,6 +435,7 @@ impl Builder<'_> {
             transactions,
             timer,
             timed: config.derive(TimedRules::of),
+            pops,
             stats,
         };
         Ok((Arc::new(ctx), actors))
@@ -408,6 +450,21 @@ impl Builder<'_> {
             TransactionsActor::recover(cell, parts)
         });
         Transactions { counts, actor }
+    }
+
+    /// Starts what brings popped messages back; after it all tables must be as they will be used.
+    fn revives(&self, ctx: &BrokerContext) -> Vec<ActorRef<Revive>> {
+        let config = self.config.load();
+        let every = u64::try_from(config.broker.revive_interval_ms).unwrap_or(0);
+        let arbiter = self.threads.get(Role::Misc);
+        let every = Duration::from_millis(every.max(50));
+        revive::start(
+            self.tree,
+            &arbiter,
+            &ctx.pops.parts,
+            every,
+            config.is_master(),
+        )
     }
 
     fn schedule(

@@ -2,6 +2,8 @@
 //!
 //! Each kind is an actor (or a subtree) of its own with its state on disk.
 
+pub mod pop;
+pub mod revive;
 pub mod schedule;
 pub mod timer;
 pub mod transactions;

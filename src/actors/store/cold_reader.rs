@@ -10,10 +10,14 @@ use actix::{Actor, ActorContext, Context, Handler, Message, Supervised};
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::{pull::Pull, queue::Serve, queues::QueueShards};
+use super::{
+    pull::Pull,
+    queue::{Read, Serve},
+    queues::QueueShards,
+};
 use crate::{
     actors::kernel::{ActorCell, Shutdown},
-    store::mapped,
+    store::{mapped, queue_table::QueueSlot},
 };
 
 /// Bytes this near to the end of the log count as in memory without a look.
@@ -22,14 +26,23 @@ pub const HOT_DISTANCE: i64 = 64 * 1024 * 1024;
 /// The longest that one read from the disk may take before the watchdog counts it as stuck.
 const READ_MAX: Duration = Duration::from_secs(60);
 
-/// A pull whose bytes have to be read first.
+/// Bytes that have to be read first.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Warm {
-    /// The pull.
-    pub pull: Box<Pull>,
+    /// Who goes back to its queue then.
+    pub then: WarmFor,
     /// The slices that it will be answered with, or that its filter looks at.
     pub parts: SmallVec<[Bytes; 8]>,
+}
+
+/// Who waits for bytes.
+#[derive(Debug)]
+pub enum WarmFor {
+    /// A pull.
+    Pull(Box<Pull>),
+    /// A read of the broker's own.
+    Read(Arc<QueueSlot>, Box<Read>),
 }
 
 /// The actor; see the module.
@@ -64,9 +77,13 @@ impl Handler<Warm> for ColdReader {
                 touch(part);
             }
         });
-        let pull = message.pull;
-        let slot = Arc::clone(&pull.slot);
-        self.shards.to_queue(slot, Serve(pull));
+        match message.then {
+            WarmFor::Pull(pull) => {
+                let slot = Arc::clone(&pull.slot);
+                self.shards.to_queue(slot, Serve(pull));
+            }
+            WarmFor::Read(slot, read) => self.shards.to_queue(slot, *read),
+        }
     }
 }
 

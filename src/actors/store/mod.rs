@@ -2,6 +2,7 @@
 
 pub mod acks;
 pub mod append;
+pub mod arrivals;
 pub mod checkpoint;
 pub mod cold_reader;
 pub mod commit_log_writer;

@@ -18,8 +18,8 @@ use self::{
     serving::HeldPull,
 };
 use super::{
-    cold_reader::Warm, dispatcher::Dispatched, rescan::Rescan, shard::QueueGauge,
-    watermarks::Watermarks,
+    arrivals::Arrivals, cold_reader::Warm, dispatcher::Dispatched, rescan::Rescan,
+    shard::QueueGauge, watermarks::Watermarks,
 };
 use crate::{
     actors::{
@@ -43,7 +43,7 @@ mod serving;
 
 pub use self::{
     messages::{
-        AllGone, Arrived, CatchUp, Destroy, Inspect, LogCut, QueueView, Serve, Sleep, Tick,
+        AllGone, Arrived, CatchUp, Destroy, Inspect, LogCut, QueueView, Read, Serve, Sleep, Tick,
     },
     serving::HELD_PULLS_MAX,
 };
@@ -64,6 +64,8 @@ pub struct QueueParts {
     pub deleted: Arc<Mutex<DeletedTopics>>,
     /// Brings bytes into memory before they are answered.
     pub cold_reader: TellRef<Warm>,
+    /// Who waits for messages of whole topics.
+    pub arrivals: Arrivals,
 }
 
 impl QueueParts {
@@ -255,6 +257,8 @@ impl Handler<Arrived> for Queue {
         if !self.held.is_empty() {
             self.wake(&message.items);
         }
+        let tags_codes = message.items.iter().map(|item| item.record.tags_code);
+        self.parts.arrivals.tell(&self.slot.key, tags_codes);
     }
 }
 
@@ -264,6 +268,15 @@ impl Handler<Serve> for Queue {
     fn handle(&mut self, message: Serve, _: &mut Self::Context) {
         self.cell.begin_work();
         self.serve(message.0);
+    }
+}
+
+impl Handler<Read> for Queue {
+    type Result = ();
+
+    fn handle(&mut self, message: Read, _: &mut Self::Context) {
+        self.cell.begin_work();
+        self.read(message);
     }
 }
 

@@ -6,12 +6,16 @@ use actix::{Handler, Message};
 use tokio::sync::oneshot;
 
 use super::{
-    queue::{AllGone, Inspect, Queue, QueueView},
+    pull::Warmed,
+    queue::{AllGone, Inspect, Queue, QueueView, Read},
     shard::{DropQueue, HandOver, Shard, ToQueue},
 };
 use crate::{
     actors::kernel::{ActorError, ActorRef},
-    store::queue_table::QueueSlot,
+    store::{
+        get_message::{GetRequest, GetResult},
+        queue_table::QueueSlot,
+    },
 };
 
 /// Addresses of the shards; cheap to clone. Filled once, when the shards have been started.
@@ -74,6 +78,28 @@ impl QueueShards {
                 shard.tell(DropQueue { slot, gone });
             }
         }
+    }
+
+    /// Reads messages of a queue, whose bytes are in memory then.
+    ///
+    /// # Errors
+    /// [`ActorError::Gone`] when the queue crashed, was deleted, or has no usable files now.
+    pub async fn read(
+        &self,
+        slot: Arc<QueueSlot>,
+        request: GetRequest,
+    ) -> Result<GetResult, ActorError> {
+        let (reply, answered) = oneshot::channel();
+        let warmed = Warmed::No;
+        self.to_queue(
+            slot,
+            Read {
+                request,
+                warmed,
+                reply,
+            },
+        );
+        answered.await.map_err(|_| ActorError::Gone)
     }
 
     /// Lets `look` look at a queue, on its thread.

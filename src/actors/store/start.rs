@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     acks::{Acks, WaitFor},
+    arrivals::Arrivals,
     checkpoint::{CheckpointParts, Checkpointer, HandOverMarks},
     cold_reader::ColdReader,
     commit_log_writer::{CommitLogWriter, WriterParts},
@@ -96,6 +97,8 @@ pub struct StoreActors {
     pub home: Arc<QueueHome>,
     /// The deleted topics.
     pub deleted: Arc<Mutex<DeletedTopics>>,
+    /// Who hears of messages of whole topics.
+    pub arrivals: Arrivals,
     steps: Vec<TellRef<Shutdown>>,
     abort: AbortFile,
     _lock: StoreLock,
@@ -164,6 +167,7 @@ impl Starter<'_> {
 
         let deleted = Arc::new(Mutex::new(open.deleted));
         let cold_reader = self.cold_reader(shards.clone());
+        let arrivals = Arrivals::default();
         let queues = Arc::new(QueueParts {
             home: Arc::clone(&open.home),
             watermarks: self.watermarks.clone(),
@@ -172,6 +176,7 @@ impl Starter<'_> {
             rescan: rescan.clone(),
             deleted: Arc::clone(&deleted),
             cold_reader: cold_reader.narrow(),
+            arrivals: arrivals.clone(),
         });
         let complete = self.shards(&shards, queues, end, settings.queue_sleep);
         let index = self.index(fs, &settings, open.index, &rescan, &index_marks);
@@ -246,6 +251,7 @@ impl Starter<'_> {
             retention,
             home: open.home,
             deleted,
+            arrivals,
             steps,
             abort: open.abort,
             _lock: open.lock,

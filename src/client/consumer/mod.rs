@@ -1,9 +1,11 @@
 //! Receiving: [`PushConsumer`] calls a function with messages as they come,
-//! [`PullConsumer`] leaves when and what to the program.
+//! [`PullConsumer`] leaves when and what to the program, [`PopConsumer`] leaves offsets and shares to
+//! the broker.
 
 pub mod allocate;
 mod md5;
 pub(crate) mod offset_store;
+pub mod pop;
 pub(crate) mod process_queue;
 pub mod pull;
 pub mod push;
@@ -11,6 +13,7 @@ mod rebalance;
 pub mod subscription;
 
 pub use allocate::{AllocateStrategy, Averagely, AveragelyByCircle, ConsistentHash};
+pub use pop::{PopConsumer, PopOptions, PoppedMessage};
 pub use pull::{PullConsumer, PullOutcome, PullStatus};
 pub use push::{ConsumeOutcome, PushConsumer, PushConsumerBuilder};
 pub use subscription::Expression;

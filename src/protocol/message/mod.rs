@@ -7,6 +7,7 @@ pub mod names;
 pub mod perm;
 pub mod properties;
 pub mod recall;
+pub mod receipt;
 pub mod record;
 pub mod sys_flag;
 pub mod transaction;

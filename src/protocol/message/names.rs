@@ -189,6 +189,21 @@ pub fn pop_retry_topic_v2(topic: &str, group: &str) -> String {
     format!("{RETRY_PREFIX}{group}+{topic}")
 }
 
+/// Whether the topic is a pop retry topic with a name of the new form; no other name has a `+`.
+pub fn is_pop_retry_topic_v2(topic: &str) -> bool {
+    is_retry_topic(topic) && topic.contains('+')
+}
+
+/// The topic that a group's pop retry topic belongs to (`KeyBuilder.parseNormalTopic`); any other
+/// topic is itself. None for a retry topic that is not one of this group's.
+pub fn normal_topic<'a>(topic: &'a str, group: &str) -> Option<&'a str> {
+    let Some(rest) = topic.strip_prefix(RETRY_PREFIX) else {
+        return Some(topic);
+    };
+    let rest = rest.strip_prefix(group)?;
+    rest.strip_prefix('+').or_else(|| rest.strip_prefix('_'))
+}
+
 /// Whether every character may be in the name of a topic or group.
 pub fn has_valid_characters(name: &str) -> bool {
     let valid =
@@ -282,5 +297,10 @@ mod tests {
         assert_eq!(group_of_topic(&dlq_topic("g")), Some("g"));
         assert_eq!(group_of_topic("g"), None);
         assert!(is_predefined_group("TOOLS_CONSUMER") && !is_predefined_group("g"));
+        for retry in [pop_retry_topic_v1("t", "g"), pop_retry_topic_v2("t", "g")] {
+            assert_eq!(normal_topic(&retry, "g"), Some("t"));
+            assert_eq!(normal_topic(&retry, "other"), None);
+        }
+        assert_eq!(normal_topic("t", "g"), Some("t"));
     }
 }

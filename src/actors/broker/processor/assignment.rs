@@ -1,8 +1,8 @@
 //! Assignment of queues by the broker (`QueryAssignmentProcessor`): codes 400, 401 and 402.
 //!
-//! How a group gets the messages of a topic can be set to POP and is kept for tools and slaves,
-//! but pop is not served yet: an assignment is always one to pull. Clients follow the mode in the
-//! answer, so a group set to POP is consumed by pulling meanwhile.
+//! How a group gets the messages of a topic is set by an operator (401) or, where nobody did, by
+//! `defaultMessageRequestMode`; retry topics are always pulled. A client that pops gets each broker as
+//! queue -1, unless only so many clients shall share a queue (`popShareQueueNum`).
 
 use super::{answer, json, read_json};
 use crate::{
@@ -24,17 +24,21 @@ use crate::{
     },
 };
 
+/// The queue of an assignment that stands for all queues of its broker.
+const ANY_QUEUE: i32 = -1;
+
 /// QUERY_ASSIGNMENT (400). Without a list in the answer the client keeps the queues it has.
 pub async fn query(
     ctx: &BrokerContext,
     request: &RemotingCommand,
 ) -> Result<RemotingCommand, Refusal> {
     let asked: QueryAssignmentRequestBody = read_json(request)?;
-    let queues = assigned(ctx, &asked).await;
+    let (mode, share) = mode_of(ctx, &asked.topic, &asked.consumer_group);
+    let queues = assigned(ctx, &asked, mode, share).await;
     let assignment = |message_queue| MessageQueueAssignment {
         attachments: None,
         message_queue,
-        mode: MessageRequestMode::Pull,
+        mode,
     };
     let body = QueryAssignmentResponseBody {
         message_queue_assignments: queues
@@ -43,10 +47,27 @@ pub async fn query(
     json(request, &body)
 }
 
+/// How a group gets the messages of a topic, and how many clients share a queue when popping.
+fn mode_of(ctx: &BrokerContext, topic: &str, group: &str) -> (MessageRequestMode, i32) {
+    if let Some(set) = ctx.subscriptions.request_mode(topic, group) {
+        return (set.mode, set.pop_share_queue_num);
+    }
+    let config = ctx.config.load();
+    let mode = if names::is_retry_topic(topic) {
+        MessageRequestMode::Pull
+    } else {
+        MessageRequestMode::from_name(&config.broker.default_message_request_mode)
+            .unwrap_or_default()
+    };
+    (mode, config.broker.default_pop_share_queue_num)
+}
+
 /// The queues of the asking client; `None` when that cannot be told.
 async fn assigned(
     ctx: &BrokerContext,
     asked: &QueryAssignmentRequestBody,
+    mode: MessageRequestMode,
+    share: i32,
 ) -> Option<Vec<MessageQueue>> {
     let queues = ctx.registrars.readable_queues(&asked.topic).await?;
     let balanced = ctx.config.load().broker.server_load_balancer_enable;
@@ -59,10 +80,54 @@ async fn assigned(
     let member = clients
         .iter()
         .position(|client| **client == *asked.client_id);
+    if mode == MessageRequestMode::Pop {
+        return Some(to_pop(strategy, &queues, member, clients.len(), share));
+    }
     // A client that is not online yet has nothing.
     Some(member.map_or_else(Vec::new, |member| {
         strategy.allocate(&queues, member, clients.len())
     }))
+}
+
+/// The queues that client number `member` of `clients` pops (`allocate4Pop`): all of them where any
+/// number of clients may share a queue; else its own and those of the `share` clients behind it.
+fn to_pop(
+    strategy: Strategy,
+    queues: &[MessageQueue],
+    member: Option<usize>,
+    clients: usize,
+    share: i32,
+) -> Vec<MessageQueue> {
+    let share = usize::try_from(share).unwrap_or(0);
+    if share == 0 || share >= clients.saturating_sub(1) {
+        let mut brokers: Vec<MessageQueue> = Vec::new();
+        for queue in queues {
+            let any = MessageQueue {
+                queue_id: ANY_QUEUE,
+                ..queue.clone()
+            };
+            if !brokers.contains(&any) {
+                brokers.push(any);
+            }
+        }
+        return brokers;
+    }
+    let Some(member) = member else {
+        return Vec::new();
+    };
+    if clients > queues.len() {
+        // More clients than queues: each gets one.
+        let queue = queues.get(member % queues.len().max(1));
+        return queue.into_iter().cloned().collect();
+    }
+    let shared = (0..=share).map(|behind| (member + behind) % clients);
+    let mut all: Vec<MessageQueue> = Vec::new();
+    for queue in shared.flat_map(|member| strategy.allocate(queues, member, clients)) {
+        if !all.contains(&queue) {
+            all.push(queue);
+        }
+    }
+    all
 }
 
 /// SET_MESSAGE_REQUEST_MODE (401).
@@ -96,4 +161,38 @@ pub async fn modes(
     request: &RemotingCommand,
 ) -> Result<RemotingCommand, Refusal> {
     json(request, &*ctx.subscriptions.request_modes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queues(count: i32) -> Vec<MessageQueue> {
+        let queue = |queue_id| MessageQueue {
+            broker_name: if queue_id % 2 == 0 { "a" } else { "b" }.to_owned(),
+            queue_id,
+            topic: "t".to_owned(),
+        };
+        (0..count).map(queue).collect()
+    }
+
+    fn ids(queues: &[MessageQueue]) -> Vec<i32> {
+        queues.iter().map(|queue| queue.queue_id).collect()
+    }
+
+    #[test]
+    fn every_broker_is_one_queue_unless_few_may_share() {
+        let strategy = Strategy::from_name("AVG").unwrap();
+        let pop = |count, member, clients, share| {
+            to_pop(strategy, &queues(count), member, clients, share)
+        };
+        for (clients, share) in [(1, -1), (5, 0), (3, 2), (3, 9)] {
+            let all = pop(8, Some(0), clients, share);
+            assert_eq!(ids(&all), [ANY_QUEUE, ANY_QUEUE]);
+        }
+        assert_eq!(ids(&pop(8, Some(0), 4, 1)), [0, 1, 2, 3]);
+        assert_eq!(ids(&pop(8, Some(3), 4, 1)), [6, 7, 0, 1]);
+        assert_eq!(ids(&pop(2, Some(3), 4, 1)), [1]);
+        assert!(pop(8, None, 4, 1).is_empty());
+    }
 }

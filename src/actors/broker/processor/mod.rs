@@ -11,11 +11,13 @@ use crate::{
     protocol::{CommandHeader, RemotingCommand, RequestCode, ResponseCode, fastjson},
 };
 
+pub mod ack;
 pub mod admin;
 pub mod assignment;
 pub mod client;
 pub mod connection;
 pub mod offset;
+pub mod peek;
 pub mod progress;
 pub mod query;
 pub mod replication;
@@ -137,6 +139,11 @@ async fn groups(
         RequestCode::SendReplyMessage | RequestCode::SendReplyMessageV2 => {
             reply::reply(ctx, request, conn).await
         }
+        RequestCode::AckMessage => ack::ack(ctx, request, conn).await,
+        RequestCode::BatchAckMessage => ack::batch_ack(ctx, request, conn).await,
+        RequestCode::ChangeMessageInvisibletime => ack::change_invisible(ctx, request, conn).await,
+        RequestCode::PeekMessage => peek::peek(ctx, request, conn).await,
+        RequestCode::PollingInfo => peek::polling_info(ctx, request, conn).await,
         RequestCode::HeartBeat => client::heartbeat(ctx, request, conn).await,
         RequestCode::UnregisterClient => client::unregister(ctx, request, conn).await,
         RequestCode::CheckClientConfig => client::check_config(ctx, request).await,

@@ -10,7 +10,6 @@ use crate::{
     actors::{
         broker::{context::BrokerContext, refusal::Refusal},
         groups::Member,
-        store::cold_reader::HOT_DISTANCE,
     },
     protocol::{
         LanguageCode, RemotingCommand, RequestCode, ResponseCode,
@@ -59,34 +58,13 @@ pub async fn query_offset(
             let remark = "Not found, do not set to zero, maybe this group boot first";
             return refuse(ResponseCode::QueryNotFound, remark);
         }
-        _ if first_message_in_memory(ctx, topic, header.queue_id).await => 0,
+        _ if ctx.store.first_in_memory(topic, header.queue_id).await => 0,
         _ => {
             let remark = "Not found, V3_0_6_SNAPSHOT maybe this group consumer boot first";
             return refuse(ResponseCode::QueryNotFound, remark);
         }
     };
     Ok(answer(request).with_header(&OffsetResponseHeader { offset }))
-}
-
-/// What is near the log's end counts as in memory without asking the kernel (RocketMQ asks it always):
-/// whether a new group sees a topic's first messages is not to hang on what else the machine does.
-async fn first_message_in_memory(ctx: &BrokerContext, topic: &str, queue_id: i32) -> bool {
-    let Some(slot) = ctx.store.table.get(topic, queue_id) else {
-        return false;
-    };
-    let log = ctx.store.watermarks.log().clone();
-    let looked = ctx.store.shards.inspect(slot, move |view| {
-        if view.range().0 > 0 {
-            return false;
-        }
-        let entries = view.entries(0, 1).unwrap_or_default();
-        entries.first().is_some_and(|entry| {
-            let len = usize::try_from(entry.size).unwrap_or(0);
-            log.end() - entry.physical_offset <= HOT_DISTANCE
-                || log.resident(entry.physical_offset, len)
-        })
-    });
-    looked.await.unwrap_or(false)
 }
 
 /// UPDATE_CONSUMER_OFFSET (15). Any offset is taken, also a smaller one; none while a reset waits

@@ -22,6 +22,7 @@ use crate::{
             query::QueryConsumeQueueRequestHeader,
             topic::GetTopicStatsInfoRequestHeader,
         },
+        message::names,
     },
 };
 
@@ -102,8 +103,11 @@ async fn group_progress(ctx: &BrokerContext, group: &str, topic: &str) -> Consum
     let Some(config) = ctx.topics.get(topic) else {
         return stats;
     };
+    // What is popped of a topic comes back in a topic of its own, which nobody subscribes to.
+    let subscribed = names::normal_topic(topic, group).unwrap_or(topic);
     if let Some(online) = ctx.consumers.get(group)
         && online.subscription(topic).is_none()
+        && online.subscription(subscribed).is_none()
         && !online.subscriptions.is_empty()
     {
         return stats;
@@ -111,7 +115,12 @@ async fn group_progress(ctx: &BrokerContext, group: &str, topic: &str) -> Consum
     for queue_id in 0..config.read_queue_nums {
         let (_, max) = query::queue_range(ctx, topic, queue_id).await;
         let committed = ctx.offsets.query(group, topic, queue_id).unwrap_or(-1);
-        let pulled = ctx.offsets.pulled(group, topic, queue_id);
+        // Popped messages lie before the offset; tools show the distance as what is in flight.
+        let in_flight = ctx.pops.parts.in_flight.get(topic, group, queue_id);
+        let pulled = ctx
+            .offsets
+            .pulled(group, topic, queue_id)
+            .map(|pulled| pulled.max(committed.saturating_add(in_flight)));
         let last = match committed > 0 {
             true => query::store_time(ctx, topic, queue_id, committed - 1).await,
             false => None,

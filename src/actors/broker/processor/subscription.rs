@@ -70,6 +70,7 @@ pub async fn delete(
         Ok(()) | Err(GroupError::NotExist(_)) => {}
         Err(error) => return Err(error.into()),
     }
+    ctx.pops.parts.in_flight.forget_group(&header.group_name);
     if header.clean_offset {
         let topics = ctx.offsets.table().remove_group(&header.group_name);
         log::info!(

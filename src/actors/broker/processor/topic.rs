@@ -219,6 +219,8 @@ pub async fn delete_one(ctx: &BrokerContext, topic: String) -> Result<(), Refusa
     if let Some(timer) = &ctx.timer {
         timer.marks.forget_topic(&topic);
     }
+    ctx.pops.parts.in_flight.forget_topic(&topic);
+    ctx.pops.parts.orders.forget_topic(&topic);
     ctx.topics.end_deletion(&topic);
     Ok(())
 }

@@ -68,6 +68,7 @@ struct GroupCounters {
     pulls: AtomicU64,
     sent_back: AtomicU64,
     dead: AtomicU64,
+    acknowledged: AtomicU64,
 }
 
 /// Totals of the whole broker since it started.
@@ -95,6 +96,7 @@ struct Broker {
     found: AtomicU64,
     missed: AtomicU64,
     got: AtomicU64,
+    acknowledged: AtomicU64,
     get_micros_max: AtomicU64,
 }
 
@@ -283,6 +285,16 @@ impl Stats {
         }
     }
 
+    /// A group acknowledged popped messages.
+    pub fn acknowledged(&self, topic: &str, group: &str, messages: usize) {
+        let counters = self.of_group(topic, group);
+        counters.acknowledged.fetch_add(messages as u64, Relaxed);
+        self.0
+            .broker
+            .acknowledged
+            .fetch_add(messages as u64, Relaxed);
+    }
+
     fn of_group(&self, topic: &str, group: &str) -> Arc<GroupCounters> {
         let key = format!("{topic}@{group}");
         if let Some(counters) = self.0.groups.get(&key) {
@@ -401,6 +413,8 @@ impl Stats {
                 counters.sent_back.load(Relaxed),
             );
             add("DLQ_PUT_NUMS", &counters.dead, counters.dead.load(Relaxed));
+            let acknowledged = counters.acknowledged.load(Relaxed);
+            add("GROUP_ACK_NUMS", &counters.acknowledged, acknowledged);
         }
         let totals = self.totals();
         let cluster = |name| (name, self.0.cluster.clone());
@@ -414,6 +428,12 @@ impl Stats {
         };
         figures.push((cluster("BROKER_PUT_NUMS"), put));
         figures.push((cluster("BROKER_GET_NUMS"), got));
+        let acknowledged = self.0.broker.acknowledged.load(Relaxed);
+        let acks = Total {
+            sum: acknowledged,
+            times: acknowledged,
+        };
+        figures.push((cluster("BROKER_ACK_NUMS"), acks));
         figures
     }
 

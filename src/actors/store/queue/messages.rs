@@ -6,11 +6,15 @@ use actix::Message;
 use tokio::sync::oneshot;
 
 use crate::{
-    actors::store::{dispatcher::Dispatched, pull::Pull},
+    actors::store::{
+        dispatcher::Dispatched,
+        pull::{Pull, Warmed},
+    },
     store::{
         commit_log::CommitLogReader,
         consume_queue::{Boundary, ConsumeQueue, Entry},
         error::StoreError,
+        get_message::{GetRequest, GetResult},
     },
 };
 
@@ -36,6 +40,19 @@ pub struct Tick {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Serve(pub Box<Pull>);
+
+/// A read by the broker itself. What is found comes with its bytes in memory; the reply is dropped when
+/// the queue cannot be read now.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Read {
+    /// What is read.
+    pub request: GetRequest,
+    /// What the cold reader has brought into memory already.
+    pub warmed: Warmed,
+    /// Who reads.
+    pub reply: oneshot::Sender<GetResult>,
+}
 
 /// Read from the log what the files lack: a hand-over may have been lost.
 #[derive(Debug, Clone, Copy, Message)]

@@ -201,6 +201,7 @@ impl Queue {
         self.publish();
         self.flush(until);
         self.serve_held();
+        self.parts.arrivals.tell(&self.slot.key, []);
     }
 }
 

@@ -8,10 +8,10 @@ use std::{
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::Queue;
+use super::{Queue, messages::Read};
 use crate::{
     actors::store::{
-        cold_reader::{HOT_DISTANCE, Warm},
+        cold_reader::{HOT_DISTANCE, Warm, WarmFor},
         dispatcher::Dispatched,
         pull::{Pull, Warmed},
     },
@@ -49,7 +49,7 @@ impl Queue {
         let begun = Instant::now();
         // The first try may find a hole, and a small one is mended at once.
         for _ in 0..2 {
-            if let Some(found) = self.get(&pull) {
+            if let Some(found) = self.get(&pull.request, pull.warmed) {
                 self.parts.stats.get_took(begun.elapsed());
                 self.settle(pull, found);
                 return;
@@ -68,7 +68,28 @@ impl Queue {
     /// Gives a pull to the cold reader, from where it comes back.
     fn warm(&self, mut pull: Box<Pull>, warmed: Warmed, parts: SmallVec<[Bytes; 8]>) {
         pull.warmed = warmed;
-        self.parts.cold_reader.tell(Warm { pull, parts });
+        let then = WarmFor::Pull(pull);
+        self.parts.cold_reader.tell(Warm { then, parts });
+    }
+
+    /// Answers a read of the broker's own; one that cannot be served now is dropped.
+    pub(super) fn read(&mut self, mut read: Read) {
+        let mut tries = (0..2).filter_map(|_| self.get(&read.request, read.warmed));
+        let Some(found) = tries.next() else { return };
+        let (warmed, parts) = match found {
+            Found::Cold(parts) => (Warmed::Properties, parts),
+            Found::Answer(result) => {
+                if read.warmed == Warmed::Answer || !self.is_cold(&result) {
+                    // The reader may have gone meanwhile.
+                    let _ = read.reply.send(result);
+                    return;
+                }
+                (Warmed::Answer, result.parts)
+            }
+        };
+        read.warmed = warmed;
+        let then = WarmFor::Read(Arc::clone(&self.slot), Box::new(read));
+        self.parts.cold_reader.tell(Warm { then, parts });
     }
 
     fn answer_or_hold(&mut self, pull: Box<Pull>, result: GetResult) {
@@ -125,16 +146,20 @@ impl Queue {
     }
 
     /// What a pull finds; `None` while the files are unusable or lack entries.
-    fn get(&mut self, pull: &Pull) -> Option<Found> {
+    fn get(&mut self, request: &GetRequest, warmed: Warmed) -> Option<Found> {
         let mut entries = std::mem::take(&mut self.entries);
         entries.clear();
-        let found = self.find(pull, &mut entries);
+        let found = self.find(request, warmed, &mut entries);
         self.entries = entries;
         found
     }
 
-    fn find(&mut self, pull: &Pull, entries: &mut Vec<Entry>) -> Option<Found> {
-        let request = &pull.request;
+    fn find(
+        &mut self,
+        request: &GetRequest,
+        warmed: Warmed,
+        entries: &mut Vec<Entry>,
+    ) -> Option<Found> {
         let parts = Arc::clone(&self.parts);
         let limits = parts.limits.load();
         let files = self.whole_files()?;
@@ -158,7 +183,7 @@ impl Queue {
         }
         let log = parts.log();
         if request.filter.reads_records()
-            && pull.warmed == Warmed::No
+            && warmed == Warmed::No
             && entries
                 .first()
                 .is_some_and(|first| self.is_far(first.physical_offset))
@@ -200,7 +225,7 @@ impl Queue {
                 let mut held = self.held.swap_remove(at);
                 self.publish_held();
                 held.pull.wait_until = None;
-                match self.get(&held.pull) {
+                match self.get(&held.pull.request, held.pull.warmed) {
                     Some(found) => self.settle(held.pull, found),
                     None => self.answer_not_now(held.pull),
                 }
