@@ -74,6 +74,7 @@ fn delivered(client: &Client) -> BTreeMap<String, usize> {
 fn wait_delivered(to: SocketAddr, acked: &[String]) -> BTreeMap<String, usize> {
     let client = Client::connect(to).expect("connect");
     eventually("all timed messages are delivered", || {
+        std::thread::sleep(Duration::from_millis(200));
         let counts = delivered(&client);
         acked
             .iter()
@@ -300,6 +301,46 @@ fn a_message_that_is_called_back_is_not_delivered() {
     let detail = get(cluster.broker.console(), "/actors/broker/delivery/timer");
     let detail = detail.expect("the console").json();
     assert_eq!(detail["detail"]["pending"], 0);
+}
+
+/// The time of a transaction's message counts when it is committed: it waits in its slot then.
+#[test]
+fn a_committed_message_waits_for_its_time() {
+    let cluster = start("ASYNC_FLUSH");
+    let client = Client::connect(cluster.broker.address()).expect("connect");
+    let text = properties(&[
+        ("UNIQ_KEY", "HALF".to_owned()),
+        ("TRAN_MSG", "true".to_owned()),
+        ("PGROUP", "test_producer".to_owned()),
+        ("TIMER_DELAY_MS", "2000".to_owned()),
+    ]);
+    let mut ext = send_ext(TOPIC, 0, &text);
+    let flag = ext.iter_mut().find(|(name, _)| *name == "f");
+    flag.expect("a system flag").1 = "4".to_owned();
+    let half = client.call(SEND_MESSAGE_V2, &ext, b"HALF 0", PATIENCE);
+    let half = must(half, "a half message");
+    assert_eq!(half.ext_text("recallHandle"), "");
+    let offset_id = half.ext_text("msgId");
+    let offset = i64::from_str_radix(&offset_id[offset_id.len() - 16..], 16).expect("an offset");
+    let end = [
+        ("topic", TOPIC.to_owned()),
+        ("producerGroup", "test_producer".to_owned()),
+        (
+            "tranStateTableOffset",
+            half.ext_text("queueOffset").to_owned(),
+        ),
+        ("commitLogOffset", offset.to_string()),
+        ("commitOrRollback", "8".to_owned()),
+        ("fromTransactionCheck", "false".to_owned()),
+        ("msgId", "HALF".to_owned()),
+        ("transactionId", "HALF".to_owned()),
+    ];
+    let began = now_ms();
+    must(client.call(37, &end, b"", PATIENCE), "commit");
+    wait_delivered(cluster.broker.address(), &["HALF".to_owned()]);
+    let delivered = pull_all(&client, TOPIC, 0, 0);
+    let at = delivered.first().expect("delivered").store_timestamp;
+    assert!(at >= began + 2_000, "{} ms early", began + 2_000 - at);
 }
 
 #[test]
