@@ -5,7 +5,8 @@
 #
 # Starts the servers in turn, RUNS times interleaved, and prints one markdown table of medians;
 # ratios are against Java. Build first: cargo build --release --bins
-# Env: BIN=folder of our programs (target/release)  KIT=folder with rocketmq/{namesrv,broker}.sh   RUNS=5  SECONDS_PER_ROW=8  BACKLOG=2000000
+# Env: BIN=folder of our programs (target/release)  KIT=folder with rocketmq/{namesrv,broker}.sh   RUNS=5  SECONDS_PER_ROW=8
+#      BACKLOG=2000000 KINDS=100000 (messages of those rows)
 #      SERVERS="java ours echo"  ROWS=regex (only rows that match)  BROKER_HEAP=2g BROKER_DIRECT=1g
 # Everything runs on 127.0.0.1 and stops with the script.
 set -euo pipefail
@@ -13,7 +14,7 @@ here="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 bin="${BIN:-${CARGO_TARGET_DIR:-$here/target}/release}"
 out="${1:-$(mktemp -d)}"; mkdir -p "$out"; out="$(cd "$out" && pwd)"
 lines="$out/results.jsonl"; : > "$lines"
-runs="${RUNS:-5}"; seconds="${SECONDS_PER_ROW:-8}"; backlog="${BACKLOG:-2000000}"
+runs="${RUNS:-5}"; seconds="${SECONDS_PER_ROW:-8}"; backlog="${BACKLOG:-2000000}"; kinds="${KINDS:-100000}"
 servers="${SERVERS:-java ours echo}"; wanted="${ROWS:-.}"
 kit="${KIT:-}"
 ns_port="${NS_PORT:-19876}"; broker_port="${BROKER_PORT:-20911}"; echo_port="${ECHO_PORT:-21911}"
@@ -43,7 +44,8 @@ trap 'stop_ours; stop_java' EXIT
 conf() { # conf FILE FLUSH
   printf '%s\n' brokerClusterName=DefaultCluster brokerName=broker-a brokerId=0 brokerIP1=127.0.0.1 \
     "listenPort=$broker_port" "namesrvAddr=$ns" "flushDiskType=$2" autoCreateTopicEnable=true \
-    brokerFastFailureEnable=false waitTimeMillsInSendQueue=20000 diskMaxUsedSpaceRatio=95 > "$1"
+    brokerFastFailureEnable=false waitTimeMillsInSendQueue=20000 diskMaxUsedSpaceRatio=95 \
+    enablePropertyFilter=true transactionTimeOut=600000 > "$1"
 }
 
 # start SERVER FLUSH DIR: sets pid, start_ms and where (arguments for mqbench)
@@ -109,6 +111,15 @@ async_rows() { # SERVER RUN
   row "$1" "$2" "drain a backlog of $backlog" consume
   topic_suffix=
 }
+kind_rows() { # SERVER RUN
+  local kind
+  [ "$1" != echo ] || return 0
+  for kind in transactions timed pop sql orderly; do
+    topic_suffix="-$kind"
+    row "$1" "$2" "kind: $kind" kind "$kind" --count "$kinds"
+  done
+  topic_suffix=
+}
 sync_rows() { # SERVER RUN
   # What the disk takes at best, with one record after the other.
   if [ "$1" = ours ] && [[ "SYNC_FLUSH" =~ $wanted ]]; then
@@ -125,7 +136,7 @@ for run in $(seq 1 "$runs"); do
     for flush in ASYNC_FLUSH SYNC_FLUSH; do
       [ "$server" = echo ] && [ $flush = SYNC_FLUSH ] && continue
       start "$server" $flush "$out/$server"
-      if [ $flush = ASYNC_FLUSH ]; then async_rows "$server" "$run"; else sync_rows "$server" "$run"; fi
+      if [ $flush = ASYNC_FLUSH ]; then async_rows "$server" "$run"; kind_rows "$server" "$run"; else sync_rows "$server" "$run"; fi
       stop_ours; stop_java; rm -rf "$out/$server"
     done
   done

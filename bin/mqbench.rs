@@ -10,6 +10,7 @@
 //! mqbench sparse --store DIR --segments 100   a store of 100 GiB that takes a few MiB
 //! mqbench evict DIR                           what is read from it next comes from the disk
 //! mqbench disk DIR                            records a second, each written and synced
+//! mqbench kind pop --namesrv ... --topic B --queues 8 --count 100000
 //! mqbench namesrv --brokers 1000 --topics 100000
 //! mqbench idle --server-pid 4711              what a server holds and spends
 //! mqbench echo --listen 127.0.0.1:10911       the floor
@@ -35,6 +36,8 @@ mod echo;
 mod evict;
 #[path = "mqbench/frames.rs"]
 mod frames;
+#[path = "mqbench/kinds.rs"]
+mod kinds;
 #[path = "mqbench/namesrv.rs"]
 mod namesrv;
 #[path = "mqbench/openloop.rs"]
@@ -84,6 +87,8 @@ enum Mode {
     Disk(Disk),
     /// Makes a store as if much had been stored: segments of few records and a hole.
     Sparse(sparse::Sparse),
+    /// Measures one kind of messages or consumers, from producer to consumer.
+    Kind(Kinds),
     /// Registers many brokers with a NameServer and asks it for routes.
     Namesrv(namesrv::Namesrv),
     /// Makes a markdown table of medians out of a file of JSON lines.
@@ -176,6 +181,23 @@ struct Consume {
     /// Starts at the end of each queue and waits for new messages, instead of draining it.
     #[arg(long)]
     tail: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+struct Kinds {
+    /// What is measured.
+    kind: kinds::Kind,
+    #[command(flatten)]
+    common: Common,
+    /// Senders in all, each waiting for its answer.
+    #[arg(long, default_value_t = 64)]
+    senders: usize,
+    /// Bytes of a message body.
+    #[arg(long, default_value_t = 1024)]
+    body: usize,
+    /// Seconds over which the times of timed messages are spread.
+    #[arg(long, default_value_t = 10.0)]
+    spread: f64,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -321,6 +343,7 @@ async fn run(mode: Mode) -> Result<(), String> {
             Ok(())
         }
         Mode::Sparse(args) => sparse::run(&args),
+        Mode::Kind(args) => kinds::run(args).await,
         Mode::Namesrv(args) => namesrv::run(&args).await,
         Mode::Table(args) => {
             let text = std::fs::read_to_string(&args.file).map_err(|error| error.to_string())?;

@@ -90,7 +90,8 @@ impl Control {
         }
     }
 
-    fn measure(&self) {
+    /// Begins to measure.
+    pub fn measure(&self) {
         if self.phase.get() == Phase::WarmUp {
             self.edges.borrow_mut().0 = Edge::now(self.server_pid);
             self.begin.set(Instant::now());

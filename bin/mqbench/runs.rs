@@ -17,7 +17,8 @@ use crate::{Common, Consume, Idle, Produce, Wait, consume, openloop, produce};
 /// Counters of different connections start this far apart.
 const COUNTER_STRIDE: u64 = 1 << 40;
 
-async fn targets(
+/// The queues of the topic or topics; they are made where they are not there.
+pub async fn targets(
     client: &RemotingClient,
     common: &Common,
     usage: Use,
