@@ -212,7 +212,10 @@ impl TimerStore {
             let slot = match slots.entry(tick) {
                 std::collections::hash_map::Entry::Occupied(slot) => slot.into_mut(),
                 std::collections::hash_map::Entry::Vacant(place) => {
-                    place.insert(self.wheel.get(tick)?)
+                    let slot = self.wheel.get(tick)?;
+                    // A slot of long ago may point behind what a power loss left of the log.
+                    let is_dead = slot.last_pos >= self.log.end();
+                    place.insert(if is_dead { Slot::empty(tick) } else { slot })
                 }
             };
             let prev_pos = slot.last_pos;
