@@ -421,6 +421,17 @@ fn filters_and_peeks() {
     assert!(rest.is_empty());
     assert_eq!(committed(&bench), 12, "what does not match is passed over");
     some.iter().for_each(|message| bench.ack(message));
+    for number in 0..4 {
+        bench.send_to(0, &format!("n{number}"), &format!("n\u{1}{number}\u{2}"));
+    }
+    let sql = [("expType", "SQL92"), ("exp", "n > 1")];
+    let some = pop_with(
+        &bench.client,
+        bench.who,
+        &pop_ext(bench.who, 32, 60_000, 0, &sql),
+    );
+    assert_eq!(texts(&some), ["n2", "n3"].map(String::from).into());
+    assert_eq!(committed(&bench), 16);
     let none = bench
         .client
         .call(PEEK_MESSAGE, &ext, b"", PATIENCE)
