@@ -48,7 +48,11 @@ fuzz_target!(|data: &[u8]| {
     }
     ledger.drained(i64::MAX / 2, true);
     let due = ledger.due().count();
-    ledger.due().for_each(|point| drop(point.open().count()));
+    assert!(
+        ledger
+            .due()
+            .all(|point| point.open().count() <= point.body.len())
+    );
     ledger.settle(due);
     assert!(ledger.due().next().is_none());
 });
