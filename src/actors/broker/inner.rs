@@ -6,10 +6,14 @@ use bytes::BytesMut;
 use smallvec::{SmallVec, smallvec};
 use tokio::sync::oneshot;
 
-use super::{context::StoreHandles, refusal::Refusal, timed::without_times};
+use super::{
+    context::{BrokerContext, StoreHandles},
+    refusal::{OVERLOAD, Refusal},
+    timed::without_times,
+};
 use crate::{
     actors::{
-        kernel::Permit,
+        kernel::PermitClass,
         store::append::{
             AppendBatch, AppendOutcome, AppendRequest, PutStatus, RecordMeta, ReplyTo, TagsCode,
         },
@@ -21,7 +25,7 @@ use crate::{
             batch,
             keys::KeyProperties,
             names, properties,
-            record::{self, NewRecord},
+            record::{self, NewRecord, RecordView},
             sys_flag,
         },
     },
@@ -52,6 +56,30 @@ pub struct InnerMessage<'a> {
     pub properties: &'a [u8],
     /// Those of them that it is found by.
     pub keys: KeyProperties<'a>,
+}
+
+impl<'a> InnerMessage<'a> {
+    /// A stored message on its way to another queue, with these properties.
+    pub fn of_record(
+        view: &RecordView<'a>,
+        topic: &'a str,
+        queue_id: i32,
+        properties: &'a [u8],
+    ) -> Self {
+        Self {
+            topic,
+            queue_id,
+            flag: view.flag,
+            sys_flag: view.sys_flag,
+            born_timestamp: view.born_timestamp,
+            born_host: view.born_host,
+            reconsume_times: view.reconsume_times,
+            prepared_transaction_offset: 0,
+            body: view.body,
+            properties,
+            keys: KeyProperties::of(properties),
+        }
+    }
 }
 
 impl InnerMessage<'_> {
@@ -198,27 +226,34 @@ pub fn batch_request(
     Ok(AppendRequest::new(slot, buf.split(), records))
 }
 
-impl StoreHandles {
-    /// Appends one request and waits for its outcome.
-    pub async fn append_one(
+impl BrokerContext {
+    /// Appends one request within the broker's own budget and waits for its outcome.
+    ///
+    /// # Errors
+    /// SYSTEM_BUSY past the budget.
+    pub async fn append_own(
         &self,
         request: AppendRequest,
         wait_store_ok: bool,
-        permit: Option<Permit>,
-    ) -> AppendOutcome {
+    ) -> Result<AppendOutcome, Refusal> {
+        let bytes = request.bytes.len();
+        let permit = self.permits.try_acquire(PermitClass::Internal, 1, bytes);
+        if permit.is_none() {
+            return Err(Refusal::new(ResponseCode::SystemBusy, OVERLOAD));
+        }
         let (answer, answered) = oneshot::channel();
-        self.writer.tell(AppendBatch {
+        self.store.writer.tell(AppendBatch {
             requests: vec![request],
             wait_store_ok,
             permit,
             reply: Box::new(ReplyTo(answer)),
         });
-        answered.await.unwrap_or(AppendOutcome {
+        Ok(answered.await.unwrap_or(AppendOutcome {
             status: PutStatus::WriteFailed,
             physical_offset: -1,
             queue_offset: -1,
             store_timestamp: 0,
             error: Some("outcome unknown".to_owned()),
-        })
+        }))
     }
 }

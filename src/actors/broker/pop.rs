@@ -7,7 +7,7 @@ use std::{net::SocketAddr, sync::Arc};
 use super::{
     context::BrokerContext,
     pull::filter_of,
-    refusal::{Refusal, SEE_FAQ},
+    refusal::{OVERLOAD, Refusal, SEE_FAQ},
 };
 use crate::{
     actors::{
@@ -43,7 +43,7 @@ pub fn take(
 ) {
     let mut responder = conn.responder(&request);
     let Some(permit) = ctx.permits.try_acquire(PermitClass::HeldPulls, 1, 0) else {
-        let remark = "[OVERLOAD]system busy, start flow control for a while";
+        let remark = OVERLOAD;
         return responder.fail(ResponseCode::SystemBusy, remark);
     };
     responder.set_permit(permit);

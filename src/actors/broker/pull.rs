@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use super::{
     context::BrokerContext,
-    refusal::{Refusal, SEE_FAQ},
+    refusal::{OVERLOAD, Refusal, SEE_FAQ},
 };
 use crate::{
     actors::{
@@ -81,7 +81,7 @@ fn forbid<T>(forbidden: Forbidden, remark: impl Into<String>) -> Result<T, Refus
 pub fn pull(ctx: &Arc<BrokerContext>, request: RemotingCommand, conn: &Arc<ConnectionHandle>) {
     let mut responder = conn.responder(&request);
     let Some(permit) = ctx.permits.try_acquire(PermitClass::HeldPulls, 1, 0) else {
-        let remark = "[OVERLOAD]system busy, start flow control for a while";
+        let remark = OVERLOAD;
         return responder.fail(ResponseCode::SystemBusy, remark);
     };
     responder.set_permit(permit);

@@ -25,3 +25,6 @@ impl Refusal {
 /// The sentence that RocketMQ puts behind some remarks (`FAQUrl.suggestTodo`).
 pub const SEE_FAQ: &str =
     "\nSee https://rocketmq.apache.org/docs/bestPractice/06FAQ for further details.";
+
+/// The remark past a budget.
+pub const OVERLOAD: &str = "[OVERLOAD]system busy, start flow control for a while";

@@ -12,7 +12,7 @@ use super::{
     context::{BrokerContext, SendMarks},
     inner::{InnerMessage, batch_request, message_illegal},
     processor::send_back::DLQ_QUEUES,
-    refusal::{Refusal, SEE_FAQ},
+    refusal::{OVERLOAD, Refusal, SEE_FAQ},
     tables::topics::CreateForSend,
     timed::recall_handle,
 };
@@ -91,10 +91,7 @@ impl SendBatch {
             .permits
             .try_acquire(PermitClass::Sends, 1, request.body.len())
         else {
-            return responder.fail(
-                ResponseCode::SystemBusy,
-                "[OVERLOAD]system busy, start flow control for a while",
-            );
+            return responder.fail(ResponseCode::SystemBusy, OVERLOAD);
         };
         responder.set_permit(permit);
         let header = match decode(&request) {

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::{context::BrokerContext, pop, processor, pull, send::SendBatch};
+use super::{context::BrokerContext, pop, processor, pull, refusal::OVERLOAD, send::SendBatch};
 use crate::{
     actors::{
         kernel::PermitClass,
@@ -69,7 +69,7 @@ impl BrokerService {
         let permits = &self.ctx.permits;
         let permit = permits.try_acquire(class, 1, request.body.len());
         let Some(permit) = permit else {
-            let remark = "[OVERLOAD]system busy, start flow control for a while";
+            let remark = OVERLOAD;
             return responder.fail(ResponseCode::SystemBusy, remark);
         };
         responder.set_permit(permit);

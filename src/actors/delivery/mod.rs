@@ -2,6 +2,7 @@
 //!
 //! Each kind is an actor (or a subtree) of its own with its state on disk.
 
+pub mod append;
 pub mod pop;
 pub mod revive;
 pub mod schedule;

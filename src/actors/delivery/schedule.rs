@@ -18,18 +18,17 @@ use actix::{
     WrapFuture,
 };
 use bytes::BytesMut;
-use tokio::sync::oneshot;
 
 use crate::{
     actors::{
         broker::{context::StoreHandles, inner::InnerMessage},
-        kernel::{ActorCell, ActorRef, PermitClass, Permits, Shutdown, lock},
-        store::append::{AppendBatch, AppendReply, AppendRequest, Appended},
+        delivery::append::append_all,
+        kernel::{ActorCell, ActorRef, Permits, Shutdown, lock},
+        store::append::{AppendRequest, PutStatus},
     },
     protocol::{
         body::{DataVersion, offset::DelayOffsetTable},
         message::{
-            keys::KeyProperties,
             names, properties,
             record::{CheckCrc, RecordView},
         },
@@ -292,17 +291,8 @@ fn restored(store: &StoreHandles, entry: &Entry) -> Option<Restored> {
     }
     let queue_id = view.property(properties::REAL_QID)?.parse().ok()?;
     let message = InnerMessage {
-        topic,
-        queue_id,
-        flag: view.flag,
-        sys_flag: view.sys_flag,
-        born_timestamp: view.born_timestamp,
-        born_host: view.born_host,
-        reconsume_times: view.reconsume_times,
         prepared_transaction_offset: view.prepared_transaction_offset,
-        body: view.body,
-        properties: view.properties,
-        keys: KeyProperties::of(view.properties),
+        ..InnerMessage::of_record(&view, topic, queue_id, view.properties)
     };
     let mut buf = BytesMut::with_capacity(size);
     message
@@ -317,45 +307,15 @@ async fn deliver(parts: &SchedulerParts, level: i32, from: i64, due: Due) -> Out
         parts.offsets.set(level, from);
         return Outcome::Nothing;
     }
-    if !due.requests.is_empty() && !append_all(parts, due.requests).await {
+    // A deleted topic's messages are gone, as they would be without a delay. Where not all was stored,
+    // what was comes again with the others.
+    let gone = &[PutStatus::TopicDeleted];
+    let stored = append_all(&parts.store, &parts.permits, due.requests, gone).await;
+    if stored.is_err() {
         return Outcome::Failed;
     }
     parts.offsets.set(level, due.next);
     Outcome::More
-}
-
-/// Whether every request was stored. Those that were will come again with the others.
-async fn append_all(parts: &SchedulerParts, requests: Vec<AppendRequest>) -> bool {
-    let bytes = requests.iter().map(|request| request.bytes.len()).sum();
-    let permit = parts
-        .permits
-        .try_acquire(PermitClass::Internal, requests.len(), bytes);
-    if permit.is_none() {
-        return false;
-    }
-    let (answer, answered) = oneshot::channel();
-    parts.store.writer.tell(AppendBatch {
-        requests,
-        wait_store_ok: true,
-        permit,
-        reply: Box::new(AllStored(answer)),
-    });
-    answered.await.unwrap_or(false)
-}
-
-/// Tells whether all of a batch was stored.
-#[derive(Debug)]
-struct AllStored(oneshot::Sender<bool>);
-
-impl AppendReply for AllStored {
-    fn answer(self: Box<Self>, outcome: &Appended) {
-        // A deleted topic's messages are gone, as they would be without a delay.
-        let done = |request: &AppendRequest| {
-            request.status.is_stored()
-                || request.status == crate::actors::store::append::PutStatus::TopicDeleted
-        };
-        let _ = self.0.send(outcome.requests.iter().all(done));
-    }
 }
 
 /// Looks at all levels.

@@ -21,7 +21,10 @@ use actix::{
 use tokio::sync::oneshot;
 
 use crate::{
-    actors::kernel::{ActorCell, Shutdown},
+    actors::{
+        kernel::{ActorCell, Shutdown},
+        store::append::PutStatus,
+    },
     protocol::message::names,
     store::{
         StoreError,
@@ -31,7 +34,6 @@ use crate::{
     },
 };
 
-mod append;
 mod due;
 mod keep;
 mod marks;
@@ -39,7 +41,7 @@ mod parts;
 mod running;
 mod start;
 
-use append::append_all;
+use super::append::append_all;
 use due::Recalls;
 pub use marks::TimerMarks;
 pub use parts::{Timer, TimerParts, TimerPolicy};
@@ -332,11 +334,13 @@ impl TimerActor {
             return self.next(ctx);
         }
         let parts = self.parts.clone();
-        let bytes = batch.bytes;
-        let appending = async move { append_all(&parts, requests, bytes).await };
+        // What can never be stored is given up, as by RocketMQ (`PUT_NO_RETRY`).
+        let gone = &[PutStatus::TopicDeleted, PutStatus::MessageIllegal];
+        let appending =
+            async move { append_all(&parts.store, &parts.permits, requests, gone).await };
         ctx.spawn(appending.into_actor(self).map(|stored, actor, ctx| {
             if let Err(error) = stored {
-                return actor.failed(&error, ctx);
+                return actor.failed(&error.remark, ctx);
             }
             actor.cell.fail_point("after_append");
             actor.appended(batch);

@@ -16,7 +16,6 @@ use crate::{
             send::{check_topic, decode},
             tables::topics::CreateForSend,
         },
-        kernel::PermitClass,
         net::ConnectionHandle,
         store::append::AppendOutcome,
     },
@@ -48,10 +47,9 @@ pub async fn reply(
         Err(refusal) => refused(request, &refusal),
     };
     let marks = ctx.marks.load();
-    let trace_on = if marks.trace_on { "true" } else { "false" };
-    let fields = &mut response.ext_fields;
-    fields.insert(properties::MSG_REGION, &marks.region);
-    fields.insert(properties::TRACE_ON, trace_on);
+    for (name, value) in marks.fields() {
+        response.ext_fields.insert(name, value);
+    }
     Ok(response)
 }
 
@@ -199,10 +197,8 @@ async fn store(
     let append = append
         .inspect_err(|refusal| log::warn!("broker reply not stored: {}", refusal.remark))
         .ok()?;
-    let bytes = append.bytes.len();
-    let permit = ctx.permits.try_acquire(PermitClass::Internal, 1, bytes)?;
     let wait = properties::waits_for_store(text);
-    let outcome = ctx.store.append_one(append, wait, Some(permit)).await;
+    let outcome = ctx.append_own(append, wait).await.ok()?;
     if !outcome.status.is_stored() {
         log::warn!("broker reply not stored: {:?}", outcome.error);
         return None;

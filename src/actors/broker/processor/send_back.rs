@@ -5,21 +5,17 @@ use bytes::BytesMut;
 
 use super::{answer, decode, query::whole_record};
 use crate::{
-    actors::{
-        broker::{
-            context::BrokerContext,
-            inner::InnerMessage,
-            refusal::{Refusal, SEE_FAQ},
-            send::response_of,
-        },
-        kernel::PermitClass,
+    actors::broker::{
+        context::BrokerContext,
+        inner::InnerMessage,
+        refusal::{Refusal, SEE_FAQ},
+        send::response_of,
     },
     protocol::{
         RemotingCommand, ResponseCode,
         header::client::ConsumerSendMsgBackRequestHeader,
         language::version,
         message::{
-            keys::KeyProperties,
             names, perm, properties,
             record::{CheckCrc, RecordView},
         },
@@ -130,29 +126,13 @@ async fn store(ctx: &BrokerContext, view: &RecordView<'_>, to: Destination) -> R
     edited.set(properties::DELAY, to.delay_level.to_string());
     let text = edited.to_vec();
     let message = InnerMessage {
-        topic: &to.topic,
-        queue_id: to.queue_id,
-        flag: view.flag,
-        sys_flag: view.sys_flag,
-        born_timestamp: view.born_timestamp,
-        born_host: view.born_host,
         reconsume_times: view.reconsume_times + 1,
-        prepared_transaction_offset: 0,
-        body: view.body,
-        properties: &text,
-        keys: KeyProperties::of(&text),
+        ..InnerMessage::of_record(view, &to.topic, to.queue_id, &text)
     };
     let mut buf = BytesMut::with_capacity(view.body.len() + text.len() + 256);
     let append = message.into_request(&ctx.store, to.delay_level, &mut buf)?;
-    let permit = ctx
-        .permits
-        .try_acquire(PermitClass::Internal, 1, append.bytes.len());
-    if permit.is_none() {
-        let remark = "[OVERLOAD]system busy, start flow control for a while";
-        return Err(Refusal::new(ResponseCode::SystemBusy, remark));
-    }
     // WAIT=false, as RocketMQ stores it: the copy does not wait for the disk.
-    let outcome = ctx.store.append_one(append, false, permit).await;
+    let outcome = ctx.append_own(append, false).await?;
     if outcome.status.is_stored() {
         return Ok(());
     }

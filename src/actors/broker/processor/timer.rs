@@ -7,7 +7,6 @@ use crate::{
     actors::{
         broker::{context::BrokerContext, inner::InnerMessage, refusal::Refusal},
         delivery::timer::Timer,
-        kernel::PermitClass,
         net::ConnectionHandle,
     },
     protocol::{
@@ -138,14 +137,7 @@ async fn mark(
     let out_ms = slot.ok().flatten().ok_or_else(failed)?;
     let mut buf = BytesMut::new();
     let append = message.into_timed_request(&ctx.store, out_ms, &mut buf)?;
-    let permit = ctx
-        .permits
-        .try_acquire(PermitClass::Internal, 1, append.bytes.len());
-    if permit.is_none() {
-        let remark = "[OVERLOAD]system busy, start flow control for a while";
-        return Err(Refusal::new(ResponseCode::SystemBusy, remark));
-    }
-    let outcome = ctx.store.append_one(append, true, permit).await;
+    let outcome = ctx.append_own(append, true).await?;
     if outcome.status.is_stored() {
         return Ok(());
     }

@@ -12,7 +12,7 @@ use crate::{
             send::{response_of, topic_not_exist},
         },
         delivery::transactions::{End, committed, copy_of, immunity_ms},
-        kernel::{PermitClass, lock},
+        kernel::lock,
     },
     protocol::{
         RemotingCommand, ResponseCode,
@@ -138,14 +138,7 @@ pub async fn resume_check(
     let name = properties::TRANSACTION_CHECK_TIMES;
     let text = transaction::moved_properties(half.properties, name, 0);
     let append = copy_of(&half, &text, &ctx.store)?;
-    let permit = ctx
-        .permits
-        .try_acquire(PermitClass::Internal, 1, append.bytes.len());
-    if permit.is_none() {
-        let remark = "[OVERLOAD]system busy, start flow control for a while";
-        return Err(Refusal::new(ResponseCode::SystemBusy, remark));
-    }
-    let outcome = ctx.store.append_one(append, false, permit).await;
+    let outcome = ctx.append_own(append, false).await?;
     if !outcome.status.is_stored() {
         return Err(error(
             "Put message back to RMQ_SYS_TRANS_HALF_TOPIC failed.",

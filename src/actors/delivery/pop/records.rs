@@ -7,15 +7,13 @@
 
 use std::sync::Arc;
 
-use bytes::BytesMut;
-use tokio::sync::oneshot;
-
 use crate::{
     actors::{
         broker::{context::StoreHandles, inner::InnerMessage, refusal::Refusal, timed::TimedRules},
+        delivery::append::append_all,
         delivery::timer::TimerMarks,
-        kernel::{PermitClass, Permits},
-        store::append::{AppendBatch, AppendReply, AppendRequest, Appended, PutStatus},
+        kernel::Permits,
+        store::append::AppendRequest,
     },
     config::Derived,
     protocol::{
@@ -26,6 +24,7 @@ use crate::{
     },
     store::now_ms,
 };
+use bytes::BytesMut;
 
 /// A check point is looked at so long before its messages come back, ms (`ackTimeInterval`).
 pub const CK_BEFORE_MS: i64 = 1000;
@@ -160,68 +159,11 @@ impl ReviveLog {
     /// # Errors
     /// A refusal to answer with.
     pub async fn append(&self, requests: Vec<AppendRequest>) -> Result<(), Refusal> {
-        append_all(&self.store, &self.permits, requests, false).await
+        append_all(&self.store, &self.permits, requests, &[]).await
     }
 }
 
 fn json<T: serde::Serialize>(body: &T) -> Result<Vec<u8>, Refusal> {
     let text = fastjson::to_vec(body);
     text.map_err(|error| Refusal::new(ResponseCode::SystemError, error.to_string()))
-}
-
-/// Appends requests of the broker's own; `deleted_is_fine` counts those of a deleted topic as done.
-///
-/// # Errors
-/// SYSTEM_BUSY past the budget, else SYSTEM_ERROR. Some of them may be stored.
-pub async fn append_all(
-    store: &StoreHandles,
-    permits: &Permits,
-    requests: Vec<AppendRequest>,
-    deleted_is_fine: bool,
-) -> Result<(), Refusal> {
-    if requests.is_empty() {
-        return Ok(());
-    }
-    let bytes = requests.iter().map(|request| request.bytes.len()).sum();
-    let permit = permits.try_acquire(PermitClass::Internal, requests.len(), bytes);
-    if permit.is_none() {
-        let remark = "[OVERLOAD]system busy, start flow control for a while";
-        return Err(Refusal::new(ResponseCode::SystemBusy, remark));
-    }
-    let (answer, answered) = oneshot::channel();
-    store.writer.tell(AppendBatch {
-        requests,
-        wait_store_ok: true,
-        permit,
-        reply: Box::new(AllStored {
-            answer,
-            deleted_is_fine,
-        }),
-    });
-    let unknown = || Err("outcome unknown".to_owned());
-    let stored = answered.await.unwrap_or_else(|_| unknown());
-    stored.map_err(|error| Refusal::new(ResponseCode::SystemError, error))
-}
-
-/// Tells whether all of a batch was stored.
-#[derive(Debug)]
-struct AllStored {
-    answer: oneshot::Sender<Result<(), String>>,
-    deleted_is_fine: bool,
-}
-
-impl AppendReply for AllStored {
-    fn answer(self: Box<Self>, outcome: &Appended) {
-        let is_done = |request: &AppendRequest| {
-            let gone = self.deleted_is_fine && request.status == PutStatus::TopicDeleted;
-            request.status.is_stored() || gone
-        };
-        let failed = outcome.requests.iter().find(|request| !is_done(request));
-        let told = failed.map_or(Ok(()), |request| {
-            let why = outcome.error.as_deref().unwrap_or("not stored");
-            Err(format!("{why} ({:?})", request.status))
-        });
-        // The asker may have gone.
-        let _ = self.answer.send(told);
-    }
 }

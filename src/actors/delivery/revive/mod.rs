@@ -19,12 +19,12 @@ use actix::{
 use bytes::BytesMut;
 
 use self::ledger::{Ledger, Point, ReviveRecord};
-use super::pop::{PopParts, records::append_all};
+use super::{append::append_all, pop::PopParts};
 use crate::{
     actors::{
         broker::inner::InnerMessage,
         kernel::{ActorCell, ActorRef, Shutdown, Tree, lock, spawn},
-        store::append::AppendRequest,
+        store::append::{AppendRequest, PutStatus},
     },
     protocol::message::{
         keys::KeyProperties,
@@ -255,7 +255,8 @@ async fn bring_back(parts: &ReviveParts, ledger: &mut Ledger, gauge: &Gauge) {
         }
         let count = requests.len() as u64;
         let log = &parts.pops.log;
-        if let Err(refusal) = append_all(&log.store, &log.permits, requests, true).await {
+        let gone = &[PutStatus::TopicDeleted];
+        if let Err(refusal) = append_all(&log.store, &log.permits, requests, gone).await {
             // Some may be stored: they come back twice rather than never.
             log::warn!("revive cannot bring messages back: {refusal}");
             break;

@@ -12,7 +12,6 @@ use crate::{
         store::append::AppendRequest,
     },
     protocol::message::{
-        keys::KeyProperties,
         names, properties,
         record::{CheckCrc, RecordView},
     },
@@ -79,19 +78,7 @@ pub(super) fn due(
     edited.set(properties::TIMER_DEQUEUE_MS, now_ms.to_string());
     let text = edited.to_vec();
     let print = Fingerprint::of(view, topic, queue_id, rounds);
-    let message = InnerMessage {
-        topic,
-        queue_id,
-        flag: view.flag,
-        sys_flag: view.sys_flag,
-        born_timestamp: view.born_timestamp,
-        born_host: view.born_host,
-        reconsume_times: view.reconsume_times,
-        prepared_transaction_offset: 0,
-        body: view.body,
-        properties: &text,
-        keys: KeyProperties::of(&text),
-    };
+    let message = InnerMessage::of_record(view, topic, queue_id, &text);
     let mut buf = BytesMut::with_capacity(view.size + 64);
     match message.into_request(store, 0, &mut buf) {
         Ok(request) => Due::Append {

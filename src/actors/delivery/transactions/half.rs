@@ -105,29 +105,17 @@ pub fn immunity_ms(half: &RecordView<'_>, timeout_ms: i64) -> Option<i64> {
     Some(wished.max(timeout_ms))
 }
 
-fn inner<'a>(half: &RecordView<'a>, topic: &'a str, text: &'a [u8]) -> InnerMessage<'a> {
-    InnerMessage {
-        topic,
-        queue_id: 0,
-        flag: half.flag,
-        sys_flag: half.sys_flag,
-        born_timestamp: half.born_timestamp,
-        born_host: half.born_host,
-        reconsume_times: half.reconsume_times,
-        prepared_transaction_offset: 0,
-        body: half.body,
-        properties: text,
-        keys: KeyProperties::of(text),
-    }
-}
-
 /// A half message at the end of its queue, with these properties.
 pub fn copy_of(
     half: &RecordView<'_>,
     text: &[u8],
     store: &StoreHandles,
 ) -> Result<AppendRequest, Refusal> {
-    inner(half, names::TRANS_HALF_TOPIC, text).into_request(store, 0, &mut BytesMut::new())
+    InnerMessage::of_record(half, names::TRANS_HALF_TOPIC, 0, text).into_request(
+        store,
+        0,
+        &mut BytesMut::new(),
+    )
 }
 
 /// A half message that is given up.
@@ -136,7 +124,11 @@ pub(super) fn given_up(
     store: &StoreHandles,
 ) -> Result<AppendRequest, Refusal> {
     let topic = names::TRANS_CHECK_MAX_TIME_TOPIC;
-    inner(half, topic, half.properties).into_request(store, 0, &mut BytesMut::new())
+    InnerMessage::of_record(half, topic, 0, half.properties).into_request(
+        store,
+        0,
+        &mut BytesMut::new(),
+    )
 }
 
 /// The message that a transaction was about, as consumers get it. A delay level that its producer
@@ -155,7 +147,7 @@ pub fn committed(
         queue_id,
         sys_flag: transaction::committed_sys_flag(half.sys_flag),
         prepared_transaction_offset: half.physical_offset,
-        ..inner(half, topic, &text)
+        ..InnerMessage::of_record(half, topic, 0, &text)
     };
     let buf = &mut BytesMut::new();
     match slot_of(&message)? {
