@@ -157,7 +157,7 @@ start_model() {
     {
       grep -vE '^(listenPort|haListenPort|debugListenAddr|namesrvAddr|storePathRootDir|storePathCommitLog)=' "$file"
       printf '%s\n' "listenPort=$port" brokerIP1=127.0.0.1 brokerIP2=127.0.0.1 brokerFastFailureEnable=false \
-        transactionTimeOut=6000 transactionCheckInterval=3000 enablePropertyFilter=true \
+        transactionTimeOut=6000 transactionCheckInterval=3000 enablePropertyFilter=true recallMessageEnable=true \
         "storePathRootDir=$WORK/$name/store" "storePathCommitLog=$WORK/$name/store/commitlog"
     } > "$WORK/$name.conf"
     start_broker "$SUT" "$WORK/$name" "$WORK/$name.conf" "$ns"

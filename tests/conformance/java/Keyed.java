@@ -49,34 +49,23 @@ import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
  * NAMESRV_ADDR names the NameServer. Ends with 1 and a reason on the first difference.
  */
 public class Keyed {
-  static final String NS = System.getenv("NAMESRV_ADDR");
+  public static void main(String[] a) { Verbs.run(a, Keyed::verb); }
 
-  public static void main(String[] a) {
-    int code = 0;
-    try {
-      switch (a[0]) {
-        case "setup": setup(a[1], a[2], Integer.parseInt(a[3]), a[4]); break;
-        case "send": send(a[1], Integer.parseInt(a[2]), Integer.parseInt(a[3]), a[4]); break;
-        case "verify": verify(a[1], a[2]); break;
-        case "consume": consume(a[1], a[2], Integer.parseInt(a[3]), a[4]); break;
-        case "slave": slave(a[1], a[2]); break;
-        case "commit": commit(a[1], a[2], new MessageQueue(a[1], a[3], Integer.parseInt(a[4])), Long.parseLong(a[5])); break;
-        case "ticks": ticks(a[1], a[2], new MessageQueue(a[1], a[3], 0), Integer.parseInt(a[4])); break;
-        case "offset": offset(a[1], a[2], new MessageQueue(a[1], a[3], 0)); break;
-        case "account": account(a[1], a[2]); break;
-        case "hold": hold(a[1], a[2], a[3]); break;
-        default: throw new IllegalArgumentException(a[0]);
-      }
-    } catch (Throwable t) {
-      System.out.println("FAILED " + String.join(" ", a) + ": " + t);
-      if (!(t instanceof AssertionError)) t.printStackTrace(System.out);
-      code = 1;
+  static void verb(String[] a) throws Exception {
+    switch (a[0]) {
+      case "setup": setup(a[1], a[2], Integer.parseInt(a[3]), a[4]); break;
+      case "send": send(a[1], Integer.parseInt(a[2]), Integer.parseInt(a[3]), a[4]); break;
+      case "verify": verify(a[1], a[2]); break;
+      case "consume": consume(a[1], a[2], Integer.parseInt(a[3]), a[4]); break;
+      case "slave": slave(a[1], a[2]); break;
+      case "commit": commit(a[1], a[2], new MessageQueue(a[1], a[3], Integer.parseInt(a[4])), Long.parseLong(a[5])); break;
+      case "ticks": ticks(a[1], a[2], new MessageQueue(a[1], a[3], 0), Integer.parseInt(a[4])); break;
+      case "offset": offset(a[1], a[2], new MessageQueue(a[1], a[3], 0)); break;
+      case "account": account(a[1], a[2]); break;
+      case "hold": hold(a[1], a[2], a[3]); break;
+      default: throw new IllegalArgumentException(a[0]);
     }
-    System.out.flush();
-    Runtime.getRuntime().halt(code);
   }
-
-  static void check(boolean good, String what) { if (!good) throw new AssertionError(what); }
 
   interface Attempt<T> { T get() throws Exception; }
 
@@ -96,7 +85,7 @@ public class Keyed {
 
   static DefaultMQProducer producer(String group) throws Exception {
     DefaultMQProducer p = new DefaultMQProducer(group);
-    p.setNamesrvAddr(NS);
+    p.setNamesrvAddr(Verbs.NS);
     p.setSendMsgTimeout(10_000);
     p.setRetryTimesWhenSendFailed(0);
     p.setHeartbeatBrokerInterval(1_000);
@@ -106,7 +95,7 @@ public class Keyed {
 
   static DefaultMQPullConsumer puller(String group) throws Exception {
     DefaultMQPullConsumer c = new DefaultMQPullConsumer(group);
-    c.setNamesrvAddr(NS);
+    c.setNamesrvAddr(Verbs.NS);
     c.start();
     return c;
   }
@@ -121,7 +110,7 @@ public class Keyed {
 
   static void setup(String topic, String group, int queues, String broker) throws Exception {
     DefaultMQAdminExt admin = new DefaultMQAdminExt(10_000);
-    admin.setNamesrvAddr(NS);
+    admin.setNamesrvAddr(Verbs.NS);
     admin.start();
     TopicConfig config = new TopicConfig(topic);
     config.setReadQueueNums(queues);
@@ -130,7 +119,7 @@ public class Keyed {
     SubscriptionGroupConfig groupConfig = new SubscriptionGroupConfig();
     groupConfig.setGroupName(group);
     admin.createAndUpdateSubscriptionGroupConfig(broker, groupConfig);
-    check(queues(producer("setup"), topic).size() == queues, "the route has another number of queues");
+    Verbs.check(queues(producer("setup"), topic).size() == queues, "the route has another number of queues");
   }
 
   static String key(int n) { return "key-" + n; }
@@ -176,7 +165,7 @@ public class Keyed {
   }
 
   static void record(PrintWriter out, int n, SendResult r, int count) {
-    check(r.getSendStatus() == SendStatus.SEND_OK, n + " was answered " + r.getSendStatus());
+    Verbs.check(r.getSendStatus() == SendStatus.SEND_OK, n + " was answered " + r.getSendStatus());
     String[] unique = r.getMsgId().split(",");
     String[] byOffset = r.getOffsetMsgId() == null ? new String[0] : r.getOffsetMsgId().split(",");
     for (int i = 0; i < count; i++) {
@@ -195,16 +184,16 @@ public class Keyed {
   static void compare(String[] sent, MessageExt got, String how) {
     int n = Integer.parseInt(sent[0]);
     String where = n + " by " + how;
-    check(got != null, where + ": nothing");
+    Verbs.check(got != null, where + ": nothing");
     byte[] body = body(n);
     boolean cut = got.getBody().length == 1000 && body.length > 1000;
-    check(Arrays.equals(cut ? Arrays.copyOf(body, 1000) : body, got.getBody()), where + ": body differs");
-    check((key(n) + " pair-" + n / 2).equals(got.getKeys()), where + ": keys " + got.getKeys());
-    check((n % 3 == 0 ? "TagA" : "TagB").equals(got.getTags()), where + ": tags " + got.getTags());
-    check(Integer.toString(n).equals(got.getUserProperty("number")), where + ": property");
-    if (n % 7 == 0) check(("Grüße " + n).equals(got.getUserProperty("name")), where + ": property beyond ASCII");
-    check(got.getQueueId() == Integer.parseInt(sent[1]), where + ": queue " + got.getQueueId());
-    check(got.getQueueOffset() == Long.parseLong(sent[2]), where + ": queue offset " + got.getQueueOffset());
+    Verbs.check(Arrays.equals(cut ? Arrays.copyOf(body, 1000) : body, got.getBody()), where + ": body differs");
+    Verbs.check((key(n) + " pair-" + n / 2).equals(got.getKeys()), where + ": keys " + got.getKeys());
+    Verbs.check((n % 3 == 0 ? "TagA" : "TagB").equals(got.getTags()), where + ": tags " + got.getTags());
+    Verbs.check(Integer.toString(n).equals(got.getUserProperty("number")), where + ": property");
+    if (n % 7 == 0) Verbs.check(("Grüße " + n).equals(got.getUserProperty("name")), where + ": property beyond ASCII");
+    Verbs.check(got.getQueueId() == Integer.parseInt(sent[1]), where + ": queue " + got.getQueueId());
+    Verbs.check(got.getQueueOffset() == Long.parseLong(sent[2]), where + ": queue offset " + got.getQueueOffset());
   }
 
   static void verify(String topic, String ledger) throws Exception {
@@ -216,7 +205,7 @@ public class Keyed {
     for (MessageQueue queue : queues(p, topic)) {
       MessageQueue q = queue;
       long max = eventually("maximum offset", () -> c.maxOffset(q));
-      check(c.minOffset(q) == 0, "minimum offset of " + q + " is " + c.minOffset(q));
+      Verbs.check(c.minOffset(q) == 0, "minimum offset of " + q + " is " + c.minOffset(q));
       for (long offset = 0; offset < max; ) {
         long from = offset;
         PullResult r = eventually("pull at " + from, () -> {
@@ -224,17 +213,17 @@ public class Keyed {
           return x.getPullStatus() == PullStatus.FOUND ? x : null;
         });
         for (MessageExt m : r.getMsgFoundList()) {
-          check(m.getQueueOffset() == offset, q + " at " + offset + " gives " + m.getQueueOffset());
+          Verbs.check(m.getQueueOffset() == offset, q + " at " + offset + " gives " + m.getQueueOffset());
           String[] line = sent.get(q.getQueueId() + "/" + offset);
-          check(line != null, q + " at " + offset + ": a message that nobody was told of, keys " + m.getKeys());
+          Verbs.check(line != null, q + " at " + offset + ": a message that nobody was told of, keys " + m.getKeys());
           compare(line, m, "pull");
-          check(line[3].equals(m.getMsgId()), line[0] + ": unique id " + m.getMsgId());
+          Verbs.check(line[3].equals(m.getMsgId()), line[0] + ": unique id " + m.getMsgId());
           offset++;
           pulled++;
         }
       }
     }
-    check(pulled == sent.size(), "pulled " + pulled + " of " + sent.size() + " acknowledged");
+    Verbs.check(pulled == sent.size(), "pulled " + pulled + " of " + sent.size() + " acknowledged");
     for (String[] line : sent.values()) {
       int n = Integer.parseInt(line[0]);
       compare(line, eventually("key of " + n, () -> {
@@ -267,14 +256,14 @@ public class Keyed {
         if (r.getPullStatus() != PullStatus.FOUND) break;
         for (MessageExt m : r.getMsgFoundList()) {
           String[] line = sent.get(q.getQueueId() + "/" + offset);
-          check(line != null, q + " at " + offset + ": a message that nobody was told of, keys " + m.getKeys());
+          Verbs.check(line != null, q + " at " + offset + ": a message that nobody was told of, keys " + m.getKeys());
           compare(line, m, "pull");
           offset++;
           pulled++;
         }
       }
     }
-    check(pulled == sent.size(), "pulled " + pulled + " of " + sent.size() + " acknowledged");
+    Verbs.check(pulled == sent.size(), "pulled " + pulled + " of " + sent.size() + " acknowledged");
     for (String[] line : sent.values()) {
       int n = Integer.parseInt(line[0]);
       compare(line, eventually("key of " + n, () -> {
@@ -350,9 +339,9 @@ public class Keyed {
     for (String[] line : lines(consumed)) times.merge(line[0], 1, Integer::sum);
     for (String[] line : lines(ledger)) {
       Integer n = times.remove(line[0]);
-      check(n != null && n == 1, "message " + line[0] + " was consumed " + n + " times");
+      Verbs.check(n != null && n == 1, "message " + line[0] + " was consumed " + n + " times");
     }
-    check(times.isEmpty(), "consumed but never acknowledged: " + times);
+    Verbs.check(times.isEmpty(), "consumed but never acknowledged: " + times);
     System.out.println("each consumed once");
   }
 
@@ -361,7 +350,7 @@ public class Keyed {
     queues(p, topic);
     AtomicInteger count = new AtomicInteger();
     DefaultMQPushConsumer c = new DefaultMQPushConsumer(consumerGroup);
-    c.setNamesrvAddr(NS);
+    c.setNamesrvAddr(Verbs.NS);
     c.setInstanceName("held");
     c.setPersistConsumerOffsetInterval(500);
     c.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);

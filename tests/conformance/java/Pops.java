@@ -41,33 +41,24 @@ public class Pops {
   static NettyRemotingClient client;
   static String topic, group, addr;
 
-  public static void main(String[] a) {
-    int code = 0;
-    try {
-      client = new NettyRemotingClient(new NettyClientConfig());
-      client.start();
-      topic = a[1];
-      if (!a[0].equals("send")) { group = a[2]; addr = a[3]; }
-      switch (a[0]) {
-        case "send": send(num(a[2]), num(a[3]), num(a[4]), a[5]); break;
-        case "pop": pop(num(a[4]), num(a[5]), a[6]); break;
-        case "ack": for (String line : lines(a[4], num(a[5]), num(a[6]))) ack(receipt(line)); break;
-        case "hide": for (String line : lines(a[4], num(a[5]), num(a[6]))) hide(receipt(line), num(a[7])); break;
-        case "back": back(lines(a[4], num(a[5]), num(a[6])), num(a[7])); break;
-        default: throw new IllegalArgumentException(a[0]);
-      }
-    } catch (Throwable t) {
-      System.out.println("FAILED " + String.join(" ", a) + ": " + t);
-      if (!(t instanceof AssertionError)) t.printStackTrace(System.out);
-      code = 1;
+  public static void main(String[] a) { Verbs.run(a, Pops::verb); }
+
+  static void verb(String[] a) throws Exception {
+    client = new NettyRemotingClient(new NettyClientConfig());
+    client.start();
+    topic = a[1];
+    if (!a[0].equals("send")) { group = a[2]; addr = a[3]; }
+    switch (a[0]) {
+      case "send": send(num(a[2]), num(a[3]), num(a[4]), a[5]); break;
+      case "pop": pop(num(a[4]), num(a[5]), a[6]); break;
+      case "ack": for (String line : lines(a[4], num(a[5]), num(a[6]))) ack(receipt(line)); break;
+      case "hide": for (String line : lines(a[4], num(a[5]), num(a[6]))) hide(receipt(line), num(a[7])); break;
+      case "back": back(lines(a[4], num(a[5]), num(a[6])), num(a[7])); break;
+      default: throw new IllegalArgumentException(a[0]);
     }
-    System.out.flush();
-    Runtime.getRuntime().halt(code);
   }
 
   static int num(String text) { return Integer.parseInt(text); }
-
-  static void check(boolean good, String what) { if (!good) throw new AssertionError(what); }
 
   static String receipt(String line) { return line.substring(line.indexOf(' ') + 1); }
 
@@ -77,7 +68,7 @@ public class Pops {
 
   static void send(int from, int to, int queues, String broker) throws Exception {
     DefaultMQProducer producer = new DefaultMQProducer("pops_producer");
-    producer.setNamesrvAddr(System.getenv("NAMESRV_ADDR"));
+    producer.setNamesrvAddr(Verbs.NS);
     producer.start();
     for (int i = from; i < to; i++) {
       byte[] body = ("m" + i).getBytes(StandardCharsets.UTF_8);
@@ -107,7 +98,7 @@ public class Pops {
     RemotingCommand answer = call(RemotingCommand.createRequestCommand(RequestCode.POP_MESSAGE, header));
     List<MessageExt> messages = new ArrayList<>();
     if (answer.getCode() != 0) {
-      check(answer.getCode() == 210, "pop: " + answer.getCode() + " " + answer.getRemark());
+      Verbs.check(answer.getCode() == 210, "pop: " + answer.getCode() + " " + answer.getRemark());
       return messages;
     }
     PopMessageResponseHeader told = (PopMessageResponseHeader) answer.decodeCommandCustomHeader(PopMessageResponseHeader.class);
@@ -130,7 +121,7 @@ public class Pops {
     try (PrintWriter out = new PrintWriter(new FileWriter(file))) {
       long deadline = System.currentTimeMillis() + 60000;
       while (got < count) {
-        check(System.currentTimeMillis() < deadline, "popped " + got + " of " + count);
+        Verbs.check(System.currentTimeMillis() < deadline, "popped " + got + " of " + count);
         for (MessageExt message : popOnce(count - got, hidden, 1000)) {
           out.println(text(message) + " " + message.getProperty(MessageConst.PROPERTY_POP_CK));
           got++;
@@ -149,7 +140,7 @@ public class Pops {
     header.setOffset(ExtraInfoUtil.getQueueOffset(parts));
     header.setExtraInfo(receipt);
     RemotingCommand answer = call(RemotingCommand.createRequestCommand(RequestCode.ACK_MESSAGE, header));
-    check(answer.getCode() == 0, "ack: " + answer.getCode() + " " + answer.getRemark());
+    Verbs.check(answer.getCode() == 0, "ack: " + answer.getCode() + " " + answer.getRemark());
   }
 
   static void hide(String receipt, int hidden) throws Exception {
@@ -162,7 +153,7 @@ public class Pops {
     header.setExtraInfo(receipt);
     header.setInvisibleTime((long) hidden);
     RemotingCommand answer = call(RemotingCommand.createRequestCommand(RequestCode.CHANGE_MESSAGE_INVISIBLETIME, header));
-    check(answer.getCode() == 0, "hide: " + answer.getCode() + " " + answer.getRemark());
+    Verbs.check(answer.getCode() == 0, "hide: " + answer.getCode() + " " + answer.getRemark());
   }
 
   static void back(List<String> wanted, int extra) throws Exception {
@@ -173,18 +164,18 @@ public class Pops {
     long deadline = System.currentTimeMillis() + 90000, quiet = 0;
     // A while longer, for what must not come.
     while (!missing.isEmpty() || System.currentTimeMillis() < quiet) {
-      check(System.currentTimeMillis() < deadline, "never came back: " + missing);
+      Verbs.check(System.currentTimeMillis() < deadline, "never came back: " + missing);
       for (MessageExt message : popOnce(32, 60000, 1000)) {
         String text = text(message);
         if (!expected.contains(text)) others.add(text);
         else if (!missing.remove(text)) again++;
         if (!expected.contains(text) || message.getReconsumeTimes() > 0)
-          check(message.getReconsumeTimes() > 0 || extra > 0, text + " was popped as if for the first time");
+          Verbs.check(message.getReconsumeTimes() > 0 || extra > 0, text + " was popped as if for the first time");
         ack(message.getProperty(MessageConst.PROPERTY_POP_CK));
       }
       if (missing.isEmpty() && quiet == 0) quiet = System.currentTimeMillis() + 6000;
     }
     System.out.println("back: " + expected.size() + " expected, twice " + again + ", others " + others);
-    check(others.size() <= extra, "came back although acknowledged: " + others);
+    Verbs.check(others.size() <= extra, "came back although acknowledged: " + others);
   }
 }

@@ -29,30 +29,19 @@ import org.apache.rocketmq.common.message.MessageQueue;
  * NAMESRV_ADDR names the NameServer. Ends with 1 and a reason on the first difference.
  */
 public class Timed {
-  static final String NS = System.getenv("NAMESRV_ADDR");
+  public static void main(String[] a) { Verbs.run(a, Timed::verb); }
 
-  public static void main(String[] a) {
-    int code = 0;
-    try {
-      switch (a[0]) {
-        case "send": send(a[1], Integer.parseInt(a[2]), Integer.parseInt(a[3]), Integer.parseInt(a[4]), a[5]); break;
-        case "account": account(a[1], a[2], Integer.parseInt(a[3]), Integer.parseInt(a[4])); break;
-        default: throw new IllegalArgumentException(a[0]);
-      }
-    } catch (Throwable t) {
-      System.out.println("FAILED " + String.join(" ", a) + ": " + t);
-      if (!(t instanceof AssertionError)) t.printStackTrace(System.out);
-      code = 1;
+  static void verb(String[] a) throws Exception {
+    switch (a[0]) {
+      case "send": send(a[1], Integer.parseInt(a[2]), Integer.parseInt(a[3]), Integer.parseInt(a[4]), a[5]); break;
+      case "account": account(a[1], a[2], Integer.parseInt(a[3]), Integer.parseInt(a[4])); break;
+      default: throw new IllegalArgumentException(a[0]);
     }
-    System.out.flush();
-    Runtime.getRuntime().halt(code);
   }
-
-  static void check(boolean good, String what) { if (!good) throw new AssertionError(what); }
 
   static void send(String topic, int from, int to, int aheadSeconds, String ledger) throws Exception {
     DefaultMQProducer producer = new DefaultMQProducer("timed_producer");
-    producer.setNamesrvAddr(NS);
+    producer.setNamesrvAddr(Verbs.NS);
     producer.start();
     routed(producer, topic);
     Random random = new Random(from);
@@ -64,7 +53,7 @@ public class Timed {
         Message message = new Message(topic, ("timed " + n).getBytes(StandardCharsets.UTF_8));
         message.setDeliverTimeMs(at);
         SendResult sent = producer.send(message);
-        check(sent.getSendStatus() == SendStatus.SEND_OK, n + ": " + sent);
+        Verbs.check(sent.getSendStatus() == SendStatus.SEND_OK, n + ": " + sent);
         if (recalled) producer.recallMessage(topic, sent.getRecallHandle());
         out.println(n + " " + at + " " + (recalled ? "recalled" : "kept"));
       }
@@ -94,7 +83,7 @@ public class Timed {
       if (word[2].equals("kept")) kept.put(n, Long.parseLong(word[1])); else recalled.add(n);
     }
     DefaultMQPullConsumer consumer = new DefaultMQPullConsumer("takeover_group");
-    consumer.setNamesrvAddr(NS);
+    consumer.setNamesrvAddr(Verbs.NS);
     consumer.start();
     long deadline = System.currentTimeMillis() + seconds * 1000L;
     while (true) {
@@ -105,10 +94,10 @@ public class Timed {
           if (result.getPullStatus() != PullStatus.FOUND) break;
           for (MessageExt message : result.getMsgFoundList()) {
             int n = Integer.parseInt(new String(message.getBody(), StandardCharsets.UTF_8).split(" ")[1]);
-            check(!recalled.contains(n), n + " was called back and is delivered");
+            Verbs.check(!recalled.contains(n), n + " was called back and is delivered");
             Long at = kept.get(n);
-            check(at != null, n + " was never sent");
-            check(message.getStoreTimestamp() >= at, n + " is " + (at - message.getStoreTimestamp()) + " ms early");
+            Verbs.check(at != null, n + " was never sent");
+            Verbs.check(message.getStoreTimestamp() >= at, n + " is " + (at - message.getStoreTimestamp()) + " ms early");
             times.merge(n, 1, Integer::sum);
           }
           offset = result.getNextBeginOffset();
@@ -117,10 +106,10 @@ public class Timed {
       long twice = times.values().stream().filter(count -> count > 1).count();
       if (times.size() == kept.size()) {
         System.out.println(kept.size() + " delivered, none early, " + recalled.size() + " called back, " + twice + " twice");
-        check(twice <= dupsMax, twice + " were delivered twice");
+        Verbs.check(twice <= dupsMax, twice + " were delivered twice");
         return;
       }
-      check(System.currentTimeMillis() < deadline, times.size() + " of " + kept.size() + " are delivered");
+      Verbs.check(System.currentTimeMillis() < deadline, times.size() + " of " + kept.size() + " are delivered");
       Thread.sleep(1000);
     }
   }

@@ -32,21 +32,14 @@ import org.apache.rocketmq.common.message.MessageQueue;
 public class Tx {
   static final String[] KINDS = {"commit", "rollback", "silent-commit", "silent-rollback"};
 
-  public static void main(String[] a) {
-    int code = 0;
-    try {
-      switch (a[0]) {
-        case "send": send(a[1], a[2], Integer.parseInt(a[3]), Integer.parseInt(a[4]), a[5]); break;
-        case "settle": settle(a[1], a[2], a[3]); break;
-        default: throw new IllegalArgumentException(a[0]);
-      }
-    } catch (Throwable t) {
-      System.out.println("FAILED " + String.join(" ", a) + ": " + t);
-      if (!(t instanceof AssertionError)) t.printStackTrace(System.out);
-      code = 1;
+  public static void main(String[] a) { Verbs.run(a, Tx::verb); }
+
+  static void verb(String[] a) throws Exception {
+    switch (a[0]) {
+      case "send": send(a[1], a[2], Integer.parseInt(a[3]), Integer.parseInt(a[4]), a[5]); break;
+      case "settle": settle(a[1], a[2], a[3]); break;
+      default: throw new IllegalArgumentException(a[0]);
     }
-    System.out.flush();
-    Runtime.getRuntime().halt(code);
   }
 
   static String text(Message m) { return new String(m.getBody(), StandardCharsets.UTF_8); }
@@ -63,7 +56,7 @@ public class Tx {
 
   static TransactionMQProducer producer(String group, boolean answers) throws Exception {
     TransactionMQProducer p = new TransactionMQProducer(group);
-    p.setNamesrvAddr(Keyed.NS);
+    p.setNamesrvAddr(Verbs.NS);
     p.setSendMsgTimeout(10_000);
     p.setHeartbeatBrokerInterval(1_000);
     p.setTransactionListener(new TransactionListener() {
@@ -86,13 +79,13 @@ public class Tx {
       for (int n = from; n < to; n++) {
         String body = KINDS[n % KINDS.length] + " " + n;
         Message m = new Message(topic, "T", "key-" + n, body.getBytes(StandardCharsets.UTF_8));
-        Keyed.check(Keyed.eventually(body, () -> p.sendMessageInTransaction(m, null)).getSendStatus() == SendStatus.SEND_OK, body);
+        Verbs.check(Keyed.eventually(body, () -> p.sendMessageInTransaction(m, null)).getSendStatus() == SendStatus.SEND_OK, body);
         out.println(body);
       }
     }
     // So long that some are asked about and put to the end of the queue.
     for (long end = System.currentTimeMillis() + 30_000; questions.get() == 0; Thread.sleep(50)) {
-      Keyed.check(System.currentTimeMillis() < end, "nobody was asked");
+      Verbs.check(System.currentTimeMillis() < end, "nobody was asked");
     }
     Thread.sleep(1_500);
     System.out.println("sent " + (to - from) + ", asked " + questions.get() + " times");
@@ -112,11 +105,11 @@ public class Tx {
       boolean all = got.keySet().containsAll(sent.stream().filter(Tx::commits).toList());
       if (all && System.currentTimeMillis() - asked.get() > 5_000) break;
       if (System.currentTimeMillis() > end) {
-        for (String body : sent) Keyed.check(!commits(body) || got.containsKey(body), "committed and lost: " + body);
+        for (String body : sent) Verbs.check(!commits(body) || got.containsKey(body), "committed and lost: " + body);
         throw new AssertionError("still asking");
       }
     }
-    for (String body : got.keySet()) Keyed.check(commits(body), "rolled back and delivered: " + body);
+    for (String body : got.keySet()) Verbs.check(commits(body), "rolled back and delivered: " + body);
     got.forEach((body, n) -> { if (n > 1) System.out.println("  came " + n + " times: " + body); });
     int twice = got.values().stream().mapToInt(n -> n - 1).sum();
     System.out.println(sent.size() + " transactions, " + got.size() + " delivered, " + twice + " twice, asked " + questions.get() + " times");

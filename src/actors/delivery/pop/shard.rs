@@ -142,7 +142,7 @@ impl PopShard {
         let rest = taken.rest;
         if taken.messages > 0 {
             if whom.order {
-                self.watch_releases(&whom, &taken);
+                self.watch_releases(&whom);
             }
             answer(pop, taken, ResponseCode::Success);
             // Whoever came while the queues were locked passed over them.
@@ -340,7 +340,7 @@ impl PopShard {
     }
 
     /// A queue of an ordered pop is free when its messages are visible again.
-    fn watch_releases(&mut self, whom: &Whom, _taken: &Taken) {
+    fn watch_releases(&mut self, whom: &Whom) {
         let queues = match whom.queue_id {
             ..0 => 0..self.parts.pops.read_queues(&whom.topic),
             queue => queue..queue + 1,
