@@ -629,7 +629,7 @@ fn clients() -> Vec<Step> {
         lock("gives back a queue", 42, "c1", queue),
         lock("a queue that was given back", 41, "c2", queue),
         lock("no queue", 41, "c1", ""),
-        Step::new("assigned queues", 400, "").body(
+        Step::new("assigned queues", 400, "").looks().body(
             "{\"clientId\":\"c1\",\"consumerGroup\":\"referee_g\",\"messageModel\":\"CLUSTERING\",\
              \"strategyName\":\"AVG\",\"topic\":\"Ref\"}",
         ),
@@ -637,7 +637,7 @@ fn clients() -> Vec<Step> {
             "{\"clientId\":\"c1\",\"consumerGroup\":\"referee_g\",\"messageModel\":\"CLUSTERING\",\
              \"strategyName\":\"NOSUCH\",\"topic\":\"Ref\"}",
         ),
-        Step::new("assigned queues of nobody", 400, "").body(
+        Step::new("assigned queues of nobody", 400, "").looks().body(
             "{\"clientId\":\"c9\",\"consumerGroup\":\"referee_g\",\"messageModel\":\"CLUSTERING\",\
              \"strategyName\":\"AVG\",\"topic\":\"Ref\"}",
         ),

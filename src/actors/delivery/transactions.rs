@@ -184,7 +184,8 @@ impl TransactionsActor {
             (names::TRANS_HALF_TOPIC, half),
             (names::TRANS_OP_HALF_TOPIC, op),
         ] {
-            if offsets.query(group, topic, QUEUE_ID) != Some(offset) {
+            // As RocketMQ, a group that never had anything to do has no offset.
+            if offsets.query(group, topic, QUEUE_ID).unwrap_or(0) != offset {
                 offsets.commit(group, topic, QUEUE_ID, offset);
             }
         }
