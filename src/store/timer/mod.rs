@@ -3,7 +3,7 @@
 //! Four files, RocketMQ's, so that either broker goes on where the other was stopped or killed:
 //!
 //! * `timerwheel`, a slot for each tick ([`wheel`]);
-//! * `timerlog/`, a unit for each waiting message; the units of a slot are chained ([`unit`], [`log`]);
+//! * `timerlog/`, a unit for each waiting message; the units of a slot are chained ([`mod@unit`], [`log`]);
 //! * `config/timercheck`, how far all that is ([`checkpoint`]);
 //! * `config/timermetrics`, how many wait for each topic ([`tables`](super::tables)).
 //!
