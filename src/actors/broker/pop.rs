@@ -43,8 +43,7 @@ pub fn take(
 ) {
     let mut responder = conn.responder(&request);
     let Some(permit) = ctx.permits.try_acquire(PermitClass::HeldPulls, 1, 0) else {
-        let remark = OVERLOAD;
-        return responder.fail(ResponseCode::SystemBusy, remark);
+        return responder.fail(ResponseCode::SystemBusy, OVERLOAD);
     };
     responder.set_permit(permit);
     let asked = match Asked::decode(code, &request) {

@@ -81,8 +81,7 @@ fn forbid<T>(forbidden: Forbidden, remark: impl Into<String>) -> Result<T, Refus
 pub fn pull(ctx: &Arc<BrokerContext>, request: RemotingCommand, conn: &Arc<ConnectionHandle>) {
     let mut responder = conn.responder(&request);
     let Some(permit) = ctx.permits.try_acquire(PermitClass::HeldPulls, 1, 0) else {
-        let remark = OVERLOAD;
-        return responder.fail(ResponseCode::SystemBusy, remark);
+        return responder.fail(ResponseCode::SystemBusy, OVERLOAD);
     };
     responder.set_permit(permit);
     let header = match PullMessageRequestHeader::decode(&request.ext_fields) {

@@ -142,8 +142,7 @@ impl SendBatch {
             Err(refusal) => {
                 // What was encoded before the refusal is no part of the next request.
                 self.buf.clear();
-                let marks = Arc::clone(marks);
-                return refuse(responder, &marks, refusal.code, &refusal.remark);
+                return refuse(responder, marks, &refusal);
             }
         };
         if prepared.wait_store_ok != self.wait_store_ok && !self.items.is_empty() {
@@ -156,7 +155,9 @@ impl SendBatch {
             responder,
             queue_id: prepared.queue_id,
             unique_key: prepared.unique_key,
-            half_of: prepared.half_of,
+            half_of: prepared
+                .half_of
+                .map(|topic| (topic, Arc::clone(&ctx.transactions.counts))),
             recall_handle: prepared.recall_handle,
         });
     }
@@ -172,7 +173,6 @@ impl SendBatch {
             items: std::mem::take(&mut self.items),
             store_host: ctx.identity.store_host,
             marks,
-            transactions: Arc::clone(&ctx.transactions.counts),
         };
         ctx.store.writer.tell(AppendBatch {
             requests: std::mem::take(&mut self.requests),
@@ -195,13 +195,14 @@ fn expected_len(frame: &RemotingCommand) -> usize {
 }
 
 /// Refuses a send; as all answers to sends, this one tells the broker's region, too.
-fn refuse(responder: Responder, marks: &SendMarks, code: ResponseCode, remark: &str) {
-    responder.answer(code, Some(remark), None, &marks.fields(), []);
+fn refuse(responder: Responder, marks: &SendMarks, refusal: &Refusal) {
+    let Refusal { code, remark } = refusal;
+    responder.answer(*code, Some(remark), None, &marks.fields(), []);
 }
 
 /// Whether topic, group or dead letter topic of a send have to be made first.
 fn needs_making(ctx: &BrokerContext, header: &SendMessageRequestHeader) -> bool {
-    if ctx.topics.get(&header.topic).is_none() {
+    if !ctx.topics.contains(&header.topic) {
         return true;
     }
     let Some(group) = header.topic.strip_prefix(names::RETRY_PREFIX) else {
@@ -227,7 +228,7 @@ fn make_and_send(
                 batch.add(&ctx, &request, header, responder);
                 batch.submit(&ctx);
             }
-            Err((code, remark)) => refuse(responder, &ctx.marks.load_full(), code, &remark),
+            Err(refusal) => refuse(responder, &ctx.marks.load(), &refusal),
         }
     });
 }
@@ -236,17 +237,8 @@ async fn make(
     ctx: &BrokerContext,
     version: i32,
     header: &SendMessageRequestHeader,
-) -> Result<(), (ResponseCode, String)> {
-    if ctx.topics.get(&header.topic).is_none() {
-        let made = ctx.topics.create_for_send(CreateForSend {
-            topic: &header.topic,
-            default_topic: &header.default_topic,
-            queue_nums: header.default_topic_queue_nums,
-            unit_mode: header.unit_mode == Some(true),
-        });
-        made.await
-            .map_err(|error| (error.code(), error.to_string()))?;
-    }
+) -> Result<(), Refusal> {
+    make_topic(ctx, header).await?;
     let Some(group) = header.topic.strip_prefix(names::RETRY_PREFIX) else {
         return Ok(());
     };
@@ -255,11 +247,38 @@ async fn make(
         && is_dead(ctx, group, &config, version, header)
     {
         let dlq = names::dlq_topic(group);
-        let made = ctx.topics.create_retry(&dlq, DLQ_QUEUES, false, 0);
-        made.await
-            .map_err(|error| (error.code(), error.to_string()))?;
+        ctx.topics.create_retry(&dlq, DLQ_QUEUES, false, 0).await?;
     }
     Ok(())
+}
+
+/// Makes the topic of a send unless it is there.
+///
+/// # Errors
+/// When it may not be made, or is no name of a topic.
+pub async fn make_topic(
+    ctx: &BrokerContext,
+    header: &SendMessageRequestHeader,
+) -> Result<(), Refusal> {
+    if ctx.topics.contains(&header.topic) {
+        return Ok(());
+    }
+    let wanted = CreateForSend {
+        topic: &header.topic,
+        default_topic: &header.default_topic,
+        queue_nums: header.default_topic_queue_nums,
+        unit_mode: header.unit_mode == Some(true),
+    };
+    ctx.topics.create_for_send(wanted).await?;
+    Ok(())
+}
+
+/// The queue that a send names, or any of the topic's if it names none.
+pub fn queue_of(header: &SendMessageRequestHeader, topic: &TopicConfig) -> i32 {
+    match header.queue_id {
+        ..0 => rand::random_range(0..topic.write_queue_nums.max(1)),
+        given => given,
+    }
 }
 
 /// Whether a message that a client sends to a retry topic by itself belongs into the dead letter queue
@@ -345,11 +364,6 @@ impl<'a> Wishes<'a> {
     }
 }
 
-/// Old clients send a message back with all of its properties, TRAN_MSG included.
-fn is_retried(header: &SendMessageRequestHeader, wishes: &Wishes<'_>) -> bool {
-    header.reconsume_times.unwrap_or(0) > 0 && wishes.delay_level > 0
-}
-
 struct Sender<'a> {
     ctx: &'a BrokerContext,
     marks: &'a SendMarks,
@@ -366,10 +380,7 @@ impl Sender<'_> {
         buf: &mut BytesMut,
     ) -> Result<Prepared, Refusal> {
         let topic = check_topic(self.ctx, &header, self.peer)?;
-        let mut queue_id = header.queue_id;
-        if queue_id < 0 {
-            queue_id = rand::random_range(0..topic.write_queue_nums.max(1));
-        }
+        let queue_id = queue_of(&header, &topic);
         let given = header
             .properties
             .as_ref()
@@ -377,11 +388,13 @@ impl Sender<'_> {
         let mut wishes = Wishes::of(given);
         let is_batch = self.request.request_code() == Some(RequestCode::SendBatchMessage)
             || header.batch == Some(true);
-        self.check_kind(&header, &wishes, is_batch)?;
+        // Old clients send a message back with all of its properties, TRAN_MSG included.
+        let is_retried = header.reconsume_times.unwrap_or(0) > 0 && wishes.delay_level > 0;
+        let is_half = wishes.half_message && !is_retried;
+        self.check_kind(&header, &wishes, is_batch, is_half)?;
         let (mut stored_topic, mut stored_queue, mut delay_level) =
             self.place(&header, queue_id, wishes.delay_level)?;
         let unique_key = self.stored_properties(&header, &wishes, is_batch, text);
-        let is_half = wishes.half_message && !is_retried(&header, &wishes);
         let half_of = is_half.then(|| stored_topic.clone());
         if let Some(topic) = &half_of {
             // A delay begins when the transaction is committed.
@@ -450,13 +463,10 @@ impl Sender<'_> {
         header: &SendMessageRequestHeader,
         wishes: &Wishes<'_>,
         is_batch: bool,
+        is_half: bool,
     ) -> Result<(), Refusal> {
-        let config = self.ctx.config.load();
-        let is_half = wishes.half_message && !is_retried(header, wishes);
-        if is_half && config.broker.reject_transaction_message {
-            let ip = &config.broker.broker_ip1;
-            let remark = format!("the broker[{ip}] sending transaction message is forbidden");
-            return Err(Refusal::new(ResponseCode::NoPermission, remark));
+        if is_half {
+            self.check_half()?;
         }
         let illegal = |what: &str| Err(Refusal::new(ResponseCode::MessageIllegal, what));
         // RocketMQ stumbles over both of these.
@@ -478,6 +488,16 @@ impl Sender<'_> {
             return Err(message_illegal(self.ctx.store.max_message_size()));
         }
         Ok(())
+    }
+
+    fn check_half(&self) -> Result<(), Refusal> {
+        let config = self.ctx.config.load();
+        if !config.broker.reject_transaction_message {
+            return Ok(());
+        }
+        let ip = &config.broker.broker_ip1;
+        let remark = format!("the broker[{ip}] sending transaction message is forbidden");
+        Err(Refusal::new(ResponseCode::NoPermission, remark))
     }
 
     /// Topic, queue and delay level that the message is stored with: see [`is_dead`].

@@ -69,8 +69,7 @@ impl BrokerService {
         let permits = &self.ctx.permits;
         let permit = permits.try_acquire(class, 1, request.body.len());
         let Some(permit) = permit else {
-            let remark = OVERLOAD;
-            return responder.fail(ResponseCode::SystemBusy, remark);
+            return responder.fail(ResponseCode::SystemBusy, OVERLOAD);
         };
         responder.set_permit(permit);
         let (ctx, conn) = (Arc::clone(&self.ctx), Arc::clone(conn));

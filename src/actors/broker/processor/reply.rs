@@ -13,8 +13,7 @@ use crate::{
             context::BrokerContext,
             inner::InnerMessage,
             refusal::Refusal,
-            send::{check_topic, decode},
-            tables::topics::CreateForSend,
+            send::{check_topic, decode, make_topic, queue_of},
         },
         net::ConnectionHandle,
         store::append::AppendOutcome,
@@ -59,21 +58,9 @@ async fn push_and_store(
     header: SendMessageRequestHeader,
     conn: &Arc<ConnectionHandle>,
 ) -> Result<RemotingCommand, Refusal> {
-    if ctx.topics.get(&header.topic).is_none() {
-        let made = ctx.topics.create_for_send(CreateForSend {
-            topic: &header.topic,
-            default_topic: &header.default_topic,
-            queue_nums: header.default_topic_queue_nums,
-            unit_mode: header.unit_mode == Some(true),
-        });
-        made.await
-            .map_err(|error| Refusal::new(error.code(), error.to_string()))?;
-    }
+    make_topic(ctx, &header).await?;
     let topic = check_topic(ctx, &header, conn.peer)?;
-    let queue_id = match header.queue_id {
-        ..0 => rand::random_range(0..topic.write_queue_nums.max(1)),
-        given => given,
-    };
+    let queue_id = queue_of(&header, &topic);
     let text = marked(ctx, &header);
     let pushed = push(ctx, request, &header, conn.peer, &text).await;
     let stored = if ctx.config.load().broker.store_reply_message_enable {
@@ -112,9 +99,9 @@ fn marked(ctx: &BrokerContext, header: &SendMessageRequestHeader) -> Vec<u8> {
     let given = header.properties.as_ref();
     let marks = ctx.marks.load();
     let mut edited = properties::Editor::new(given.map_or(&b""[..], |text| text.as_bytes()));
-    edited.set(properties::MSG_REGION, marks.region.as_str());
-    let trace_on = if marks.trace_on { "true" } else { "false" };
-    edited.set(properties::TRACE_ON, trace_on);
+    for (name, value) in marks.fields() {
+        edited.set(name, value);
+    }
     edited.to_vec()
 }
 

@@ -20,8 +20,8 @@ pub(super) struct SendItem {
     pub(super) responder: Responder,
     pub(super) queue_id: i32,
     pub(super) unique_key: Option<Str>,
-    /// Topic of a half message.
-    pub(super) half_of: Option<Str>,
+    /// Topic of a half message, and who counts it.
+    pub(super) half_of: Option<(Str, Arc<TransactionCounts>)>,
     pub(super) recall_handle: Option<Str>,
 }
 
@@ -31,7 +31,6 @@ pub(super) struct SendReplies {
     pub(super) items: Vec<SendItem>,
     pub(super) store_host: SocketAddr,
     pub(super) marks: Arc<SendMarks>,
-    pub(super) transactions: Arc<TransactionCounts>,
 }
 
 impl AppendReply for SendReplies {
@@ -40,7 +39,6 @@ impl AppendReply for SendReplies {
             items,
             store_host,
             marks,
-            transactions,
         } = *self;
         let extra = marks.fields();
         let ids = MessageIds::of(&outcome.requests, store_host);
@@ -51,8 +49,8 @@ impl AppendReply for SendReplies {
                     .answer(code, remark.as_deref(), None, &extra, []);
                 continue;
             }
-            if let Some(topic) = &item.half_of {
-                transactions.add(topic, 1);
+            if let Some((topic, counts)) = &item.half_of {
+                counts.add(topic, 1);
             }
             let header = SendMessageResponseHeader {
                 msg_id: ids.get(at),
