@@ -4,7 +4,6 @@
 //! body. The header holds a code ([`codes`]) and named texts ([`ext_fields`]), which
 //! the typed headers of [`header`] read and write ([`command_header`]).
 
-pub mod base64;
 pub mod binary_header;
 pub mod body;
 pub mod codes;

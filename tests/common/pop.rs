@@ -4,6 +4,7 @@ use super::PATIENCE;
 use super::record::{self, Record};
 use super::remoting::{Client, Frame, NoAnswer};
 use super::requests::{Ext, now_ms};
+use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -190,7 +191,7 @@ pub fn batch_ack(client: &Client, who: Who, messages: &[&Popped]) -> Frame {
             }
             let number = |at: usize| first.part(at).parse::<i64>().expect("number");
             json!({
-                "b": base64(&bits), "c": who.group, "it": number(2), "pt": number(1),
+                "b": BASE64_STANDARD.encode(&bits), "c": who.group, "it": number(2), "pt": number(1),
                 "q": number(6), "r": first.part(4), "rq": number(3), "so": start, "t": who.topic,
             })
         })
@@ -220,23 +221,4 @@ pub fn change_invisible(client: &Client, who: Who, popped: &Popped, hidden_ms: u
         receipt,
         record: popped.record.clone(),
     }
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::new();
-    for chunk in bytes.chunks(3) {
-        let word = u32::from(chunk[0]) << 16
-            | u32::from(*chunk.get(1).unwrap_or(&0)) << 8
-            | u32::from(*chunk.get(2).unwrap_or(&0));
-        for digit in 0..4 {
-            let letter = LETTERS[(word >> (18 - 6 * digit)) as usize & 63];
-            out.push(if digit <= chunk.len() {
-                char::from(letter)
-            } else {
-                '='
-            });
-        }
-    }
-    out
 }

@@ -1,6 +1,18 @@
 //! Acknowledging popped messages (code 200151), and the records that the broker keeps of pops.
 
-use crate::protocol::base64;
+use base64::{
+    Engine,
+    alphabet::STANDARD,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+
+/// As Java's `Base64` writes bits and reads them: with padding, which may be missing.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::RequireNone)
+        .with_decode_allow_trailing_bits(true),
+);
 
 body! {
     /// Acknowledgements of messages that were popped together.
@@ -179,7 +191,7 @@ impl BatchAck {
     /// The acknowledged offsets; none when the bit set is not Base64. `Some` of at most
     /// [`Self::MESSAGES_MAX`] offsets.
     pub fn offsets(&self) -> Option<Vec<i64>> {
-        let bytes = base64::decode(&self.bit_set)?;
+        let bytes = BASE64.decode(self.bit_set.trim_end_matches('=')).ok()?;
         let bits = (0..bytes.len() * 8).filter(|bit| {
             let byte = bytes.get(bit / 8).copied().unwrap_or(0);
             byte >> (bit % 8) & 1 == 1
@@ -200,7 +212,7 @@ impl BatchAck {
                 *byte |= 1 << (distance % 8);
             }
         }
-        base64::encode(&bytes)
+        BASE64.encode(bytes)
     }
 }
 
