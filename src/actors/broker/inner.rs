@@ -29,6 +29,7 @@ use crate::{
             sys_flag,
         },
     },
+    store::now_ms,
 };
 
 /// A single message; see the module.
@@ -76,6 +77,29 @@ impl<'a> InnerMessage<'a> {
             reconsume_times: view.reconsume_times,
             prepared_transaction_offset: 0,
             body: view.body,
+            properties,
+            keys: KeyProperties::of(properties),
+        }
+    }
+
+    /// A message that the broker makes by itself, now.
+    pub fn own(
+        topic: &'a str,
+        queue_id: i32,
+        body: &'a [u8],
+        properties: &'a [u8],
+        born_host: SocketAddr,
+    ) -> Self {
+        Self {
+            topic,
+            queue_id,
+            flag: 0,
+            sys_flag: 0,
+            born_timestamp: now_ms(),
+            born_host,
+            reconsume_times: 0,
+            prepared_transaction_offset: 0,
+            body,
             properties,
             keys: KeyProperties::of(properties),
         }

@@ -429,10 +429,9 @@ impl Sender<'_> {
         };
         // A half message is checked for its time, which is looked at when it is committed.
         let timed = timed.filter(|_| !is_half);
-        let request = match timed {
-            _ if is_batch => batch_request(message, store, buf)?,
-            Some(out_ms) => message.into_timed_request(store, out_ms, buf)?,
-            None => message.into_request(store, delay_level, buf)?,
+        let request = match is_batch {
+            true => batch_request(message, store, buf)?,
+            false => message.into_request_at(timed, store, delay_level, buf)?,
         };
         let handle_of = |out_ms| {
             let broker_name = &self.ctx.identity.broker_name;

@@ -175,6 +175,24 @@ impl InnerMessage<'_> {
         };
         timed.into_request(store, 0, buf)
     }
+
+    /// Encodes the message for the timer's queue if it has a slot there, else for its own, or for that of
+    /// its delay level.
+    ///
+    /// # Errors
+    /// As [`InnerMessage::into_request`].
+    pub fn into_request_at(
+        self,
+        slot: Option<i64>,
+        store: &StoreHandles,
+        delay_level: i32,
+        buf: &mut bytes::BytesMut,
+    ) -> Result<AppendRequest, Refusal> {
+        match slot {
+            Some(out_ms) => self.into_timed_request(store, out_ms, buf),
+            None => self.into_request(store, delay_level, buf),
+        }
+    }
 }
 
 /// Takes the times out of the properties of a message with a delay level, which counts instead

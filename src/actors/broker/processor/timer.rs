@@ -12,7 +12,7 @@ use crate::{
     protocol::{
         RemotingCommand, ResponseCode,
         header::send::{RecallMessageRequestHeader, RecallMessageResponseHeader},
-        message::{keys::KeyProperties, perm, properties, recall::RecallHandle},
+        message::{perm, properties, recall::RecallHandle},
     },
     store::now_ms,
 };
@@ -119,21 +119,11 @@ async fn mark(
         properties::append(&mut text, name, value);
     }
     let message = InnerMessage {
-        topic: &handle.topic,
-        queue_id: 0,
-        flag: 0,
-        sys_flag: 0,
         born_timestamp: now,
-        born_host: conn.peer,
-        reconsume_times: 0,
-        prepared_transaction_offset: 0,
-        body: b"0",
-        properties: &text,
-        keys: KeyProperties::of(&text),
+        ..InnerMessage::own(&handle.topic, 0, b"0", &text, conn.peer)
     };
-    let marks = ctx.timer.as_ref().map(|timer| &*timer.marks);
-    let slot = ctx.timed.load().slot_of(&text, 0, marks);
     // Its time may have come while it was on its way.
+    let slot = ctx.timed_slot(&message);
     let out_ms = slot.ok().flatten().ok_or_else(failed)?;
     let mut buf = BytesMut::new();
     let append = message.into_timed_request(&ctx.store, out_ms, &mut buf)?;

@@ -20,7 +20,7 @@ use crate::{
         ResponseCode, Str,
         body::pop::{ACK_TAG, AckMsg, BATCH_ACK_TAG, CK_TAG, PopCheckPoint},
         fastjson,
-        message::{keys::KeyProperties, names, properties},
+        message::{names, properties},
     },
     store::now_ms,
 };
@@ -122,25 +122,12 @@ impl ReviveLog {
             properties::TIMER_DELIVER_MS,
             &deliver_at.to_string(),
         );
-        let message = InnerMessage {
-            topic: &self.topic,
-            queue_id: revive_queue,
-            flag: 0,
-            sys_flag: 0,
-            born_timestamp: now_ms(),
-            born_host: self.store.store_host,
-            reconsume_times: 0,
-            prepared_transaction_offset: 0,
-            body,
-            properties: &text,
-            keys: KeyProperties::of(&text),
-        };
+        let born_host = self.store.store_host;
+        let message = InnerMessage::own(&self.topic, revive_queue, body, &text, born_host);
         let mut buf = BytesMut::with_capacity(body.len() + text.len() + 256);
         let rules = self.timed.load();
-        match rules.slot_of(&text, 0, self.timer.as_deref())? {
-            Some(out_ms) => message.into_timed_request(&self.store, out_ms, &mut buf),
-            None => message.into_request(&self.store, 0, &mut buf),
-        }
+        let slot = rules.slot_of(&text, 0, self.timer.as_deref())?;
+        message.into_request_at(slot, &self.store, 0, &mut buf)
     }
 
     /// Whether every record that is due has reached its queue.

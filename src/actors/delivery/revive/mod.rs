@@ -22,12 +22,11 @@ use self::ledger::{Ledger, Point, ReviveRecord};
 use super::{append::append_all, pop::PopParts};
 use crate::{
     actors::{
-        broker::inner::InnerMessage,
+        broker::{inner::InnerMessage, refusal::Refusal},
         kernel::{ActorCell, ActorRef, Shutdown, Tree, lock, spawn},
         store::append::{AppendRequest, PutStatus},
     },
     protocol::message::{
-        keys::KeyProperties,
         names, properties,
         record::{self, CheckCrc, Peek, RecordView},
     },
@@ -365,7 +364,7 @@ fn retry(
     point: &Point,
     view: &RecordView<'_>,
     topic: &str,
-) -> Result<AppendRequest, crate::actors::broker::refusal::Refusal> {
+) -> Result<AppendRequest, Refusal> {
     let store = &parts.pops.log.store;
     let mut edited = properties::Editor::new(view.properties);
     let is_first = edited.get(properties::FIRST_POP_TIME).is_none() || view.reconsume_times == 0;
@@ -375,17 +374,9 @@ fn retry(
     edited.set(properties::ORIGIN_GROUP, &*point.group);
     let text = edited.to_vec();
     let message = InnerMessage {
-        topic,
-        queue_id: 0,
-        flag: view.flag,
-        sys_flag: view.sys_flag,
-        born_timestamp: view.born_timestamp,
         born_host: store.store_host,
         reconsume_times: view.reconsume_times.saturating_add(1),
-        prepared_transaction_offset: 0,
-        body: view.body,
-        properties: &text,
-        keys: KeyProperties::of(&text),
+        ..InnerMessage::of_record(view, topic, 0, &text)
     };
     let mut buf = BytesMut::with_capacity(view.size + 256);
     message.into_request(store, 0, &mut buf)

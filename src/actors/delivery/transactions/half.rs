@@ -11,17 +11,14 @@ use crate::{
     },
     config::broker::BrokerConfig,
     protocol::{
-        CommandHeader, RemotingCommand, RequestCode,
+        RemotingCommand, RequestCode,
         header::transaction::CheckTransactionStateRequestHeader,
         message::{
-            id,
-            keys::KeyProperties,
-            names, properties,
+            id, names, properties,
             record::{self, NewRecord, RecordView},
             transaction,
         },
     },
-    store::now_ms,
 };
 
 /// When half messages are asked about and given up.
@@ -149,29 +146,15 @@ pub fn committed(
         prepared_transaction_offset: half.physical_offset,
         ..InnerMessage::of_record(half, topic, 0, &text)
     };
-    let buf = &mut BytesMut::new();
-    match slot_of(&message)? {
-        Some(out_ms) => message.into_timed_request(store, out_ms, buf),
-        None => message.into_request(store, delay.unwrap_or(0), buf),
-    }
+    let slot = slot_of(&message)?;
+    message.into_request_at(slot, store, delay.unwrap_or(0), &mut BytesMut::new())
 }
 
 /// The mark of half messages that are done with; `body` as [`transaction::mark_offset`] writes it.
 pub(super) fn mark(body: &[u8], store: &StoreHandles) -> Result<AppendRequest, Refusal> {
     let text = transaction::mark_properties();
-    let message = InnerMessage {
-        topic: names::TRANS_OP_HALF_TOPIC,
-        queue_id: 0,
-        flag: 0,
-        sys_flag: 0,
-        born_timestamp: now_ms(),
-        born_host: store.store_host,
-        reconsume_times: 0,
-        prepared_transaction_offset: 0,
-        body,
-        properties: &text,
-        keys: KeyProperties::of(&text),
-    };
+    let topic = names::TRANS_OP_HALF_TOPIC;
+    let message = InnerMessage::own(topic, 0, body, &text, store.store_host);
     message.into_request(store, 0, &mut BytesMut::new())
 }
 
@@ -232,14 +215,11 @@ impl Question {
             offset_msg_id: Some(id::offset_id(self.store_host, physical_offset).into()),
         };
         let body: Bytes = self.record.freeze();
-        let mut command = question(&header).with_body(body);
+        let code = RequestCode::CheckTransactionState;
+        let mut command = RemotingCommand::request(code, &header).with_body(body);
         command.ext_fields.insert("bname", broker_name);
         command
     }
-}
-
-fn question(header: &impl CommandHeader) -> RemotingCommand {
-    RemotingCommand::request(RequestCode::CheckTransactionState, header)
 }
 
 #[cfg(test)]
