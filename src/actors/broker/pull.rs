@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 
 use super::{
     context::BrokerContext,
+    pop::illegal_queue,
     refusal::{OVERLOAD, Refusal, SEE_FAQ},
 };
 use crate::{
@@ -161,12 +162,8 @@ fn check(
         return forbid(Forbidden::Topic, remark);
     }
     if header.queue_id < 0 || header.queue_id >= topic.read_queue_nums {
-        let remark = format!(
-            "queueId[{}] is illegal, topic:[{topic_name}] topicConfig.readQueueNums:[{}] consumer:[/{}]",
-            header.queue_id,
-            topic.read_queue_nums,
-            responder.conn().peer
-        );
+        let (queues, peer) = (topic.read_queue_nums, responder.conn().peer);
+        let remark = illegal_queue(header.queue_id, topic_name, queues, peer);
         return refuse(ResponseCode::InvalidParameter, remark);
     }
     let filter = if header.sys_flag & SUBSCRIPTION != 0 {
@@ -226,13 +223,11 @@ fn own_filter(
     };
     let data = SubscriptionData::build(&header.topic, text, kind, header.sub_version)
         .map_err(|_| parse_failed())?;
-    if data.is_tag_type() {
-        return Ok(tag_filter(&data));
+    if !data.is_tag_type() {
+        check_enabled(ctx, &data)?;
     }
-    check_enabled(ctx, &data)?;
     // RocketMQ's broker goes on with a bad expression, and answers every message.
-    let filter = ctx.filters.parsed(&data.expression_type, text);
-    Ok(EntryFilter::Sql(filter.map_err(|_| parse_failed())?))
+    filter_of(ctx, &data).ok_or_else(parse_failed)
 }
 
 /// The filter that a group's heartbeats asked for.
@@ -280,8 +275,8 @@ pub fn not_supported(data: &SubscriptionData) -> String {
     format!("The broker does not support consumer to filter message by {kind}")
 }
 
-/// The filter of a subscription that a pop brings along; none when its expression is bad. RocketMQ
-/// asks for no `enablePropertyFilter` here.
+/// The filter of a subscription that a request brings along; none when its expression is bad. RocketMQ
+/// asks for no `enablePropertyFilter` when that is a pop.
 pub fn filter_of(ctx: &BrokerContext, data: &SubscriptionData) -> Option<EntryFilter> {
     if data.is_tag_type() {
         return Some(tag_filter(data));

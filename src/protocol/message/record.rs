@@ -475,6 +475,20 @@ impl<'a> RecordView<'a> {
     }
 }
 
+/// The bytes of the whole records that lie one behind the other, up to the first place where none begins.
+/// Nothing but their lengths is looked at.
+pub fn slices(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        let Peek::Record { size } = peek(rest) else {
+            return None;
+        };
+        let (first, behind) = rest.split_at_checked(size)?;
+        rest = behind;
+        Some(first)
+    })
+}
+
 /// The records of the body of a pull answer, up to the first that can't be read.
 pub fn records(mut bytes: &[u8]) -> impl Iterator<Item = Result<RecordView<'_>, RecordError>> {
     std::iter::from_fn(move || {

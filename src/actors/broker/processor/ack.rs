@@ -52,28 +52,11 @@ pub async fn ack(
     let group = &header.consumer_group;
     if receipt.is_order() {
         let place = place(topic, group, queue_id);
-        ack_ordered(
-            ctx,
-            place,
-            offset,
-            receipt.pop_time,
-            receipt.invisible_time,
-            conn,
-        )
-        .await?;
+        ack_ordered(ctx, place, offset, receipt.pop_time, conn).await?;
         return Ok(answer(request));
     }
     check_revive_queue(ctx, receipt.revive_qid)?;
-    let ack = AckMsg {
-        ack_offset: offset,
-        ack_offset_list: None,
-        broker_name: Some(receipt.broker_name.clone()),
-        consumer_group: group.to_string(),
-        pop_time: receipt.pop_time,
-        queue_id,
-        start_offset: receipt.start_offset,
-        topic: topic.to_string(),
-    };
+    let ack = ack_of(&receipt, topic, group, queue_id, offset);
     store_ack(ctx, receipt.revive_qid, &ack, receipt.revive_time(), 1).await?;
     Ok(answer(request))
 }
@@ -123,7 +106,7 @@ async fn ack_several(
     if ack.revive_queue_id == ORDER_REVIVE_QUEUE {
         for offset in offsets {
             let place = place(&topic, &ack.consumer_group, queue_id);
-            ack_ordered(ctx, place, offset, ack.pop_time, ack.invisible_time, conn).await?;
+            ack_ordered(ctx, place, offset, ack.pop_time, conn).await?;
         }
         return Ok(());
     }
@@ -144,6 +127,20 @@ async fn ack_several(
     };
     let due = ack.pop_time.saturating_add(ack.invisible_time);
     store_ack(ctx, ack.revive_queue_id, &record, due, messages).await
+}
+
+/// The acknowledgement of one message by its receipt.
+fn ack_of(receipt: &Receipt, topic: &str, group: &str, queue_id: i32, offset: i64) -> AckMsg {
+    AckMsg {
+        ack_offset: offset,
+        ack_offset_list: None,
+        broker_name: Some(receipt.broker_name.clone()),
+        consumer_group: group.to_owned(),
+        pop_time: receipt.pop_time,
+        queue_id,
+        start_offset: receipt.start_offset,
+        topic: topic.to_owned(),
+    }
 }
 
 async fn store_ack(
@@ -180,7 +177,6 @@ async fn ack_ordered(
     whom: Whom,
     offset: i64,
     pop_time: i64,
-    invisible_time: i64,
     conn: &ConnectionHandle,
 ) -> Result<(), Refusal> {
     let (topic, group, queue_id) = (whom.topic.clone(), whom.group.clone(), whom.queue_id);
@@ -190,7 +186,6 @@ async fn ack_ordered(
         whom,
         offset,
         pop_time,
-        invisible_time,
     };
     match shard.ask(ack).await.map_err(|_| unknown())? {
         OrderAnswer::Done => {
@@ -260,10 +255,10 @@ async fn hide(
     now: i64,
 ) -> Result<(), Refusal> {
     let parts = &ctx.pops.parts;
-    let (topic, group) = (header.topic.to_string(), header.consumer_group.to_string());
+    let (topic, group) = (&header.topic, &header.consumer_group);
     let point = PopCheckPoint {
         broker_name: Some(receipt.broker_name.clone()),
-        consumer_group: Some(group.clone()),
+        consumer_group: Some(group.to_string()),
         queue_offset_diff: Some(vec![0]),
         invisible_time: header.invisible_time,
         num: 1,
@@ -271,19 +266,10 @@ async fn hide(
         queue_id: header.queue_id,
         revive_time: now.saturating_add(header.invisible_time),
         start_offset: header.offset,
-        topic: Some(topic.clone()),
+        topic: Some(topic.to_string()),
         ..PopCheckPoint::default()
     };
-    let old = AckMsg {
-        ack_offset: header.offset,
-        ack_offset_list: None,
-        broker_name: Some(receipt.broker_name.clone()),
-        consumer_group: group,
-        pop_time: receipt.pop_time,
-        queue_id: header.queue_id,
-        start_offset: receipt.start_offset,
-        topic,
-    };
+    let old = ack_of(receipt, topic, group, header.queue_id, header.offset);
     let queue = receipt.revive_qid;
     let records = vec![
         parts.log.check_point(queue, &point)?,

@@ -90,7 +90,7 @@ impl Peeking<'_> {
     }
 
     async fn queue(&mut self, topic: &str, queue_id: i32) {
-        let offset = self.ctx.pops.offset(topic, self.group, queue_id);
+        let offset = self.ctx.pops.parts.offset(topic, self.group, queue_id);
         let rest = self.ctx.pops.parts.rest(topic, self.group, queue_id);
         self.rest = self.rest.saturating_add(rest);
         if self.messages >= self.max {

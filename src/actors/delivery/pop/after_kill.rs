@@ -14,7 +14,7 @@ use crate::{
         fastjson,
         message::{
             names, properties,
-            record::{CheckCrc, RecordView},
+            record::{self, CheckCrc, RecordView},
         },
     },
     store::{
@@ -78,11 +78,7 @@ async fn raise_from(parts: &PopParts, slot: Arc<QueueSlot>, since: i64) -> usize
             return raised;
         }
         offset = found.next_begin_offset;
-        for record in found
-            .parts
-            .iter()
-            .flat_map(|part| super::take::records(part))
-        {
+        for record in found.parts.iter().flat_map(|part| record::slices(part)) {
             let view = RecordView::parse(record, CheckCrc::No).ok();
             let point = view.and_then(|view| check_point(parts, &view));
             let point = point.filter(|point| point.pop_time >= since);

@@ -208,16 +208,12 @@ impl Pops {
         steps.push(self.orders.narrow());
         steps
     }
-
-    /// The offset that a group would go on with in a queue (`getPopOffset` of the processors that
-    /// only look): nothing is set by asking.
-    pub fn offset(&self, topic: &str, group: &str, queue_id: i32) -> i64 {
-        self.parts.offset(topic, group, queue_id)
-    }
 }
 
 impl PopParts {
-    fn offset(&self, topic: &str, group: &str, queue_id: i32) -> i64 {
+    /// The offset that a group would go on with in a queue (`getPopOffset` of the processors that
+    /// only look): nothing is set by asking.
+    pub fn offset(&self, topic: &str, group: &str, queue_id: i32) -> i64 {
         let committed = self.offsets.query(group, topic, queue_id);
         let slot = self.log.store.table.get(topic, queue_id);
         committed.unwrap_or_else(|| slot.map_or(0, |slot| slot.min_offset()))

@@ -81,8 +81,6 @@ pub struct AckOrdered {
     pub offset: i64,
     /// When it was popped, ms.
     pub pop_time: i64,
-    /// How long it stays hidden, ms.
-    pub invisible_time: i64,
 }
 
 /// An ordered message is to be visible again at another time.

@@ -19,7 +19,7 @@ use crate::{
         message::{
             names, properties,
             receipt::{InfoList, ORDER_REVIVE_QUEUE, Receipt, RetryKind},
-            record::{self, CheckCrc, NewRecord, Peek, RecordView, patch_record},
+            record::{self, CheckCrc, NewRecord, RecordView, patch_record},
         },
     },
     store::{
@@ -390,7 +390,8 @@ impl Taking<'_> {
             return;
         }
         let mut out = BytesMut::with_capacity(queue.found.bytes + queue.offsets.len() * 128);
-        for record in queue.found.parts.iter().flat_map(|part| records(part)) {
+        let records = queue.found.parts.iter();
+        for record in records.flat_map(|part| record::slices(part)) {
             if let Ok(view) = RecordView::parse(record, CheckCrc::No) {
                 self.of_topic(&view, &queue, &mut out);
             }
@@ -416,16 +417,8 @@ impl Taking<'_> {
         let text = edited.to_vec();
         let record = NewRecord {
             topic: &self.wanted.whom.topic,
-            queue_id: view.queue_id,
-            flag: view.flag,
-            sys_flag: view.sys_flag,
-            born_timestamp: view.born_timestamp,
-            born_host: view.born_host,
-            store_host: view.store_host,
-            reconsume_times: view.reconsume_times,
-            prepared_transaction_offset: view.prepared_transaction_offset,
-            body: view.body,
             properties: &text,
+            ..view.to_new()
         };
         let mut one = BytesMut::with_capacity(view.size + 128);
         if let Err(error) = record::encode_record(&record, &mut one) {
@@ -442,21 +435,8 @@ impl Taking<'_> {
     }
 }
 
-/// The records of a slice of the log.
-pub(super) fn records(slice: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = slice;
-    std::iter::from_fn(move || {
-        let Peek::Record { size } = record::peek(rest) else {
-            return None;
-        };
-        let (first, behind) = rest.split_at_checked(size)?;
-        rest = behind;
-        Some(first)
-    })
-}
-
 /// Queue offsets of the messages that were found.
 fn offsets_of(found: &GetResult) -> Vec<i64> {
-    let all = found.parts.iter().flat_map(|part| records(part));
+    let all = found.parts.iter().flat_map(|part| record::slices(part));
     all.filter_map(record::peek_queue_offset).collect()
 }

@@ -28,7 +28,7 @@ use crate::{
     },
     protocol::message::{
         names, properties,
-        record::{self, CheckCrc, Peek, RecordView},
+        record::{self, CheckCrc, RecordView},
     },
     store::{
         get_message::{EntryFilter, GetRequest, GetStatus, PULL_BYTES_MAX},
@@ -212,13 +212,9 @@ async fn read(parts: &ReviveParts, ledger: &mut Ledger) -> bool {
     false
 }
 
-fn take_records(ledger: &mut Ledger, mut slice: &[u8], now: i64) {
-    while let Peek::Record { size } = record::peek(slice) {
-        let Some((first, rest)) = slice.split_at_checked(size) else {
-            return;
-        };
-        slice = rest;
-        let Ok(view) = RecordView::parse(first, CheckCrc::No) else {
+fn take_records(ledger: &mut Ledger, slice: &[u8], now: i64) {
+    for record in record::slices(slice) {
+        let Ok(view) = RecordView::parse(record, CheckCrc::No) else {
             continue;
         };
         let due = properties::get_int(view.properties, properties::TIMER_DELIVER_MS);
