@@ -7,8 +7,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::client::error::ClientError;
 use crate::client::remoting::RemotingConfig;
 use crate::protocol::Str;
-#[allow(unused_imports, reason = "documentation")]
-use crate::protocol::message::names;
 
 /// Environment variable with the NameServer addresses, as in RocketMQ's tools.
 pub const NAMESRV_ADDR_VARIABLE: &str = "NAMESRV_ADDR";
@@ -30,8 +28,8 @@ pub struct ClientConfig {
     pub rebalance_interval: Duration,
     /// Time allowed for requests that are neither sends nor pulls.
     pub api_timeout: Duration,
-    /// Topic that gets traces of what is sent and consumed, as a rule [`names::TRACE_TOPIC`]; none
-    /// without it.
+    /// Topic that gets traces of what is sent and consumed, as a rule
+    /// [`TRACE_TOPIC`](crate::protocol::message::names::TRACE_TOPIC); none without it.
     pub trace_topic: Option<Str>,
     /// Limits of the connections.
     pub remoting: RemotingConfig,

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::client::instance::Inner;
 use crate::client::message::{Message, MessageExt};
 use crate::client::producer::{Producer, SendResult};
-use crate::client::{ClientError, MqClient};
+use crate::client::{ClientError, MqClient, now_ms};
 use crate::protocol::Str;
 use crate::protocol::message::properties;
 use crate::protocol::trace::{MessageKind, TraceEvent, TraceKind};
@@ -188,22 +188,19 @@ impl SentMessage {
     /// Of a message with this id.
     pub(crate) fn of(message: &Message, id: Str) -> SentMessage {
         let property = |name| message.property(name).map(Str::from);
-        let is_delayed = [
+        let has = |name: &str| message.property(name).is_some();
+        let delays = [
             properties::DELAY,
             properties::TIMER_DELIVER_MS,
             properties::TIMER_DELAY_MS,
             properties::TIMER_DELAY_SEC,
         ];
-        let kind = match message {
-            message if message.property(properties::TRAN_MSG).is_some() => MessageKind::TransHalf,
-            message
-                if is_delayed
-                    .iter()
-                    .any(|name| message.property(name).is_some()) =>
-            {
-                MessageKind::Delay
-            }
-            _ => MessageKind::Normal,
+        let kind = if has(properties::TRAN_MSG) {
+            MessageKind::TransHalf
+        } else if delays.into_iter().any(has) {
+            MessageKind::Delay
+        } else {
+            MessageKind::Normal
         };
         SentMessage {
             id,
@@ -226,10 +223,6 @@ fn region(message: &MessageExt) -> String {
         .property(properties::MSG_REGION)
         .unwrap_or_default()
         .to_owned()
-}
-
-fn now_ms() -> i64 {
-    crate::store::now_ms()
 }
 
 /// Sends what comes, until nobody is left to tell anything.

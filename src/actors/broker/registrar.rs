@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 
 use super::tables::Topics;
 use crate::{
-    actors::kernel::{ActorCell, ActorRef, ChildGaveUp, Shutdown, Tree, lock, now_ms, spawn},
+    actors::kernel::{ActorCell, ActorRef, ChildGaveUp, Shutdown, Tree, lock, spawn},
     client::{RemotingClient, RemotingConfig},
     config::{BrokerConfig, Live},
     crashable,
@@ -94,7 +94,7 @@ impl Registrars {
             config,
             topics,
             client: RemotingClient::new(RemotingConfig::default()),
-            announcements: Announcements::new(i64::try_from(now_ms()).unwrap_or(i64::MAX)),
+            announcements: Announcements::new(crate::store::now_ms()),
             routes: routes::Routes::new(),
             sessions: Mutex::default(),
             master: ArcSwapOption::empty(),

@@ -392,12 +392,13 @@ impl Builder<'_> {
             delivers: config.load().is_master(),
         });
         let timer = self.timer(&store, &tables, timer_config)?;
+        let timed = config.derive(TimedRules::of);
         let pops = PopParts {
             log: ReviveLog {
                 store: store.clone(),
                 permits: self.permits.clone(),
                 timer: timer.as_ref().map(|timer| Arc::clone(&timer.marks)),
-                timed: config.derive(TimedRules::of),
+                timed: Arc::clone(&timed),
                 topic: names::revive_topic(&identity.cluster).into(),
             },
             broker_name: identity.broker_name.clone(),
@@ -434,7 +435,7 @@ impl Builder<'_> {
             schedule,
             transactions,
             timer,
-            timed: config.derive(TimedRules::of),
+            timed,
             pops,
             stats,
         };

@@ -192,10 +192,8 @@ impl TransactionsActor {
     }
 
     fn persist(&self) {
-        if let Err(error) = self.parts.counts.save() {
-            log::warn!("{} cannot write its counts: {error}", self.cell.path());
-            self.cell.set_last_error(&error.to_string());
-        }
+        // What could not be written is written at the next tick.
+        self.cell.write_file(|| self.parts.counts.save());
     }
 
     fn persist_later(&self, ctx: &mut Context<Self>) {

@@ -144,7 +144,7 @@ impl ConsumerGroups {
             .pulls
             .get(group)
             .and_then(|topics| topics.get(topic).cloned());
-        let now_ms = i64::try_from(now_ms()).unwrap_or(i64::MAX);
+        let now_ms = crate::store::now_ms();
         if known.is_some_and(|known| {
             *known.sub_string == *expression && now_ms - known.sub_version < REFRESH_MS
         }) {

@@ -144,10 +144,10 @@ impl Mirror {
             self.master.clone_from(&master);
         }
         let (parts, position) = (self.parts.clone(), self.position);
-        let copied = self.metrics_copied.replace(Instant::now());
+        let copied = self.metrics_copied;
         let metrics = copied.is_none_or(|copied| copied.elapsed() >= PAUSE_OF_METRICS);
-        if !metrics {
-            self.metrics_copied = copied;
+        if metrics {
+            self.metrics_copied = Some(Instant::now());
         }
         let asked = async move {
             if let Some(timer) = &parts.source.timer {

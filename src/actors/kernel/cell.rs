@@ -150,6 +150,23 @@ impl ActorCell {
         result
     }
 
+    /// Writes a table of the actor to its file, which may take a while; whether that went well. An error
+    /// is logged, and the actor's last.
+    pub fn write_file<T, E: std::fmt::Display>(
+        &self,
+        write: impl FnOnce() -> Result<T, E>,
+    ) -> bool {
+        const WRITE_LIMIT: Duration = Duration::from_secs(60);
+        match self.blocking(WRITE_LIMIT, write) {
+            Ok(_) => true,
+            Err(error) => {
+                log::error!("{} not written error={error}", self.path());
+                self.set_last_error(&error.to_string());
+                false
+            }
+        }
+    }
+
     /// A place where a test can make the actor panic. One relaxed load while nothing is armed.
     ///
     /// # Panics

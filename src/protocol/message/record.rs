@@ -712,7 +712,23 @@ mod tests {
                 encode_record(&record, &mut out).unwrap();
             }
             let read: Vec<_> = records(&out).map(|record| record.unwrap().body.to_vec()).collect();
+            let body_of = |one| RecordView::parse(one, CheckCrc::Body).unwrap().body.to_vec();
+            let cut: Vec<_> = slices(&out).map(body_of).collect();
+            prop_assert_eq!(&cut, &bodies);
             prop_assert_eq!(read, bodies);
+            // What is torn off at the end is no whole record.
+            let torn = out.len().saturating_sub(1);
+            let whole = slices(&out[..torn]).count();
+            prop_assert_eq!(whole, cut.len().saturating_sub(1));
+        }
+
+        #[test]
+        fn any_bytes_are_cut(bytes: Vec<u8>, mut record_like: Vec<u8>) {
+            record_like.splice(0..0, [96i32.to_be_bytes(), MAGIC_V1.to_be_bytes()].concat());
+            for bytes in [bytes, record_like] {
+                let cut: usize = slices(&bytes).map(<[u8]>::len).sum();
+                prop_assert!(cut <= bytes.len());
+            }
         }
     }
 }

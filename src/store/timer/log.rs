@@ -331,11 +331,6 @@ impl TimerLog {
 }
 
 impl Batch {
-    /// How many bytes wait.
-    pub fn is_empty(&self) -> bool {
-        self.runs.is_empty()
-    }
-
     fn put(&mut self, file_len: i64, bytes: &[u8]) {
         let same_file = self.runs.last_mut().filter(|(pos, run)| {
             *pos + run.len() as i64 == self.end

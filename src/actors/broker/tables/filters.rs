@@ -20,7 +20,7 @@ use self::actor::FiltersActor;
 use crate::{
     actors::{
         groups::ConsumerGroups,
-        kernel::{ActorError, ActorRef, Shutdown, Tree, lock, now_ms, spawn},
+        kernel::{ActorError, ActorRef, Shutdown, Tree, lock, spawn},
     },
     config::{BrokerConfig, Live},
     filter::{FilterError, SqlFilter, bloom::Bloom},
@@ -34,6 +34,7 @@ use crate::{
     },
     store::{
         error::StoreError,
+        now_ms,
         tables::{ConfigFile, Tables},
     },
 };
@@ -128,7 +129,7 @@ impl Filters {
     /// Takes the subscriptions of a group's heartbeat: expressions that are new are parsed, those
     /// for topics that it no longer subscribes to are dead.
     pub fn register(&self, group: &str, subscriptions: &[SubscriptionData]) {
-        let now_ms = i64::try_from(now_ms()).unwrap_or(i64::MAX);
+        let now_ms = now_ms();
         for sub in subscriptions.iter().filter(|sub| !sub.is_tag_type()) {
             self.shared.register(group, sub, now_ms);
         }
@@ -204,7 +205,7 @@ impl SharedTable {
             consumers,
             file: Mutex::new(file),
         };
-        let now_ms = i64::try_from(now_ms()).unwrap_or(i64::MAX);
+        let now_ms = now_ms();
         for (topic, groups) in loaded.unwrap_or_default().filter_data_by_topic {
             for (group, data) in groups.group_filter_data {
                 shared.load_one(&topic, &group, data, now_ms);

@@ -17,12 +17,13 @@ use actix::{
 
 use super::offset_table::{OffsetKey, OffsetTable};
 use crate::{
-    actors::kernel::{ActorCell, ActorError, ActorRef, Shutdown, Tree, lock, now_ms, spawn},
+    actors::kernel::{ActorCell, ActorError, ActorRef, Shutdown, Tree, lock, spawn},
     config::{BrokerConfig, Live},
     crashable,
     protocol::body::{DataVersion, offset::ConsumerOffsetTable},
     store::{
         error::StoreError,
+        now_ms,
         tables::{ConfigFile, Tables},
     },
 };
@@ -85,7 +86,7 @@ impl Offsets {
             return;
         };
         if count % self.shared.version_step == 0 {
-            let now = i64::try_from(now_ms()).unwrap_or(i64::MAX);
+            let now = now_ms();
             lock(&self.shared.version).next(now, 0);
         }
     }
@@ -185,7 +186,7 @@ impl Shared {
     fn load(tables: &Tables, config: Arc<Live<BrokerConfig>>) -> Result<Self, StoreError> {
         let (file, loaded) = tables.consumer_offsets()?;
         let step = config.load().broker.consumer_offset_update_version_step;
-        let now = i64::try_from(now_ms()).unwrap_or(i64::MAX);
+        let now = now_ms();
         let shared = Self {
             table: Arc::default(),
             version: Mutex::new(DataVersion::at(now)),
@@ -253,18 +254,13 @@ impl OffsetsActor {
     }
 
     fn save(&mut self) {
-        const WRITE_LIMIT: Duration = Duration::from_secs(60);
         if !self.shared.table.take_dirty() {
             return;
         }
         self.cell.fail_point("before_save");
         let table = self.shared.snapshot();
-        let saved = self
-            .cell
-            .blocking(WRITE_LIMIT, || lock(&self.shared.file).save(&table));
-        if let Err(error) = saved {
-            log::error!("{} not written error={error}", self.cell.path());
-            self.cell.set_last_error(&error.to_string());
+        let file = &self.shared.file;
+        if !self.cell.write_file(|| lock(file).save(&table)) {
             self.shared.table.mark_dirty();
         }
     }

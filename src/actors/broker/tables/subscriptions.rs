@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 
 use super::attributes::AttributeError;
 use crate::{
-    actors::kernel::{ActorError, ActorRef, Shutdown, Tree, lock, now_ms, spawn},
+    actors::kernel::{ActorError, ActorRef, Shutdown, Tree, lock, spawn},
     config::{BrokerConfig, Live},
     hash::DashMap,
     protocol::{
@@ -33,6 +33,7 @@ use crate::{
     },
     store::{
         error::StoreError,
+        now_ms,
         tables::{ConfigFile, Tables},
     },
 };
@@ -317,7 +318,7 @@ impl Shared {
     fn load(tables: &Tables, config: Arc<Live<BrokerConfig>>) -> Result<Self, StoreError> {
         let (file, loaded) = tables.subscription_groups()?;
         let (modes_file, modes) = tables.message_request_modes()?;
-        let now = i64::try_from(now_ms()).unwrap_or(i64::MAX);
+        let now = now_ms();
         let shared = Self {
             config,
             groups: DashMap::default(),
@@ -377,7 +378,7 @@ impl Shared {
     }
 
     fn count_change(&self) {
-        let now = i64::try_from(now_ms()).unwrap_or(i64::MAX);
+        let now = now_ms();
         lock(&self.version).next(now, 0);
         self.dirty.store(true, Relaxed);
     }

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 
 use super::{attributes::AttributeError, system_topics};
 use crate::{
-    actors::kernel::{ActorError, ActorRef, Shutdown, Tree, lock, now_ms, spawn},
+    actors::kernel::{ActorError, ActorRef, Shutdown, Tree, lock, spawn},
     config::{BrokerConfig, Live},
     hash::DashMap,
     protocol::{
@@ -34,6 +34,7 @@ use crate::{
     },
     store::{
         error::StoreError,
+        now_ms,
         tables::{ConfigFile, Tables},
     },
 };
@@ -397,7 +398,7 @@ impl Shared {
             topics.insert(Str::from(topic.topic_name.clone()), Arc::new(topic));
         }
         drop(running);
-        let now = i64::try_from(now_ms()).unwrap_or(i64::MAX);
+        let now = now_ms();
         let mut version = DataVersion::at(now);
         if let Some(loaded) = loaded {
             version = loaded.data_version;
@@ -440,7 +441,7 @@ impl Shared {
     }
 
     fn count_change(&self) {
-        let now = i64::try_from(now_ms()).unwrap_or(i64::MAX);
+        let now = now_ms();
         lock(&self.version).next(now, 0);
         self.dirty.store(true, Relaxed);
     }

@@ -32,9 +32,6 @@ use crate::{
 /// How often the file is written (`BrokerController`).
 const WRITE_EVERY: Duration = Duration::from_secs(10);
 
-/// How long a file may take to be written before the watchdog counts the actor as stuck.
-const WRITE_LIMIT: Duration = Duration::from_secs(60);
-
 /// What has not been consumed for so long is forgotten, ms (`CLEAN_SPAN_FROM_LAST`).
 const FORGET_AFTER_MS: i64 = 24 * 3600 * 1000;
 
@@ -392,12 +389,7 @@ impl OrdersActor {
             return;
         }
         let table = orders.snapshot();
-        let saved = self
-            .cell
-            .blocking(WRITE_LIMIT, || lock(&self.parts.file).save(&table));
-        if let Err(error) = saved {
-            log::error!("{} not written error={error}", self.cell.path());
-            self.cell.set_last_error(&error.to_string());
+        if !self.cell.write_file(|| lock(&self.parts.file).save(&table)) {
             orders.set_changed();
         }
     }

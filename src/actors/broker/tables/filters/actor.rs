@@ -9,8 +9,9 @@ use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, Superv
 
 use super::{Groups, SharedTable};
 use crate::{
-    actors::kernel::{ActorCell, Shutdown, lock, now_ms},
+    actors::kernel::{ActorCell, Shutdown, lock},
     crashable,
+    store::now_ms,
 };
 
 /// How often the table is written, as in RocketMQ's `BrokerController`.
@@ -38,7 +39,7 @@ impl FiltersActor {
     }
 
     fn round(&mut self) {
-        let now_ms = i64::try_from(now_ms()).unwrap_or(i64::MAX);
+        let now_ms = now_ms();
         let shared = &self.shared;
         shared.bury(now_ms, |_, group| shared.consumers.get(group).is_none());
         shared.clean(now_ms);
@@ -46,18 +47,13 @@ impl FiltersActor {
     }
 
     fn save(&mut self) {
-        const WRITE_LIMIT: Duration = Duration::from_secs(60);
         if !self.shared.dirty.swap(false, Relaxed) {
             return;
         }
         self.cell.fail_point("before_save");
         let table = self.shared.snapshot();
-        let saved = self
-            .cell
-            .blocking(WRITE_LIMIT, || lock(&self.shared.file).save(&table));
-        if let Err(error) = saved {
-            log::error!("{} not written error={error}", self.cell.path());
-            self.cell.set_last_error(&error.to_string());
+        let file = &self.shared.file;
+        if !self.cell.write_file(|| lock(file).save(&table)) {
             self.shared.dirty.store(true, Relaxed);
         }
     }

@@ -199,12 +199,9 @@ impl SubscriptionsActor {
         write: impl FnOnce(&Shared) -> Result<bool, StoreError>,
         mark: impl FnOnce(&Shared) -> &AtomicBool,
     ) {
-        const WRITE_LIMIT: Duration = Duration::from_secs(60);
         self.cell.fail_point("before_save");
-        if let Err(error) = self.cell.blocking(WRITE_LIMIT, || write(&self.shared)) {
+        if !self.cell.write_file(|| write(&self.shared)) {
             // As RocketMQ: the group works, and the next change or tick writes it down.
-            log::error!("{} not written error={error}", self.cell.path());
-            self.cell.set_last_error(&error.to_string());
             mark(&self.shared).store(true, Relaxed);
         }
     }

@@ -240,17 +240,12 @@ impl TopicsActor {
     }
 
     fn save(&mut self) {
-        const WRITE_LIMIT: Duration = Duration::from_secs(60);
         self.cell.fail_point("before_save");
         self.shared.dirty.store(false, Relaxed);
         let table = self.shared.snapshot();
-        let saved = self
-            .cell
-            .blocking(WRITE_LIMIT, || lock(&self.shared.file).save(&table));
-        if let Err(error) = saved {
+        let file = &self.shared.file;
+        if !self.cell.write_file(|| lock(file).save(&table)) {
             // As RocketMQ: the topic works, and the next change or tick writes it down.
-            log::error!("{} not written error={error}", self.cell.path());
-            self.cell.set_last_error(&error.to_string());
             self.shared.dirty.store(true, Relaxed);
         }
     }
