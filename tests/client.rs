@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use callboard::client::consumer::Averagely;
 use callboard::client::consumer::{Expression, PullStatus};
@@ -18,9 +18,9 @@ use callboard::client::{
     MessageModel, MqClient, PopConsumer, PopOptions, Producer, PullConsumer, PushConsumer,
     TransactionListener, TransactionOutcome, TransactionProducer,
 };
-use callboard::protocol::body::topic_config::TopicConfig;
-use common::PATIENCE;
+use common::ours::make_topic;
 use common::server::{Cluster, is_java};
+use common::{block_on, until};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
@@ -51,24 +51,8 @@ impl Bench {
 
     async fn topic(&self, topic: &str) {
         let client = self.client();
-        let admin = AdminClient::new(&client);
-        admin
-            .update_topic(&self.broker, &TopicConfig::new(topic, 4, 6))
-            .await
-            .unwrap();
-        until("the topic has a route", async || {
-            client.route(topic).await.is_ok()
-        })
-        .await;
+        make_topic(&client, &self.broker, topic, 4).await;
         client.shut_down().await;
-    }
-}
-
-async fn until(what: &str, mut probe: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !probe().await {
-        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
@@ -91,11 +75,7 @@ fn clients_and_tools_work() {
 }
 
 fn all_scenarios(bench: &Bench, broker_pid: u32) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
+    block_on(async {
         run("send and pull", send_and_pull(bench)).await;
         run("push clustering", push_clustering(bench)).await;
         run("push broadcasting", push_broadcasting(bench)).await;
@@ -669,23 +649,9 @@ fn mqadmin(bench: &Bench) {
             }
         }
     }
-    let delete = [
-        "deleteTopic",
-        "-c",
-        "DefaultCluster",
-        "-t",
-        "AdminTopic",
-        "-n",
+    common::mqadmin(
         &bench.namesrv,
-    ];
-    let output = Command::new(env!("CARGO_BIN_EXE_mqadmin"))
-        .args(delete)
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
+        "deleteTopic -c DefaultCluster -t AdminTopic",
     );
 }
 

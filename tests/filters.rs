@@ -5,21 +5,20 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use callboard::client::consumer::{Expression, PullStatus};
 use callboard::client::{
-    AdminClient, ClientConfig, ConsumeFrom, ConsumeOutcome, Message, MessageQueue, MqClient,
-    Producer, PullConsumer, PushConsumer,
+    AdminClient, ConsumeFrom, ConsumeOutcome, Message, MessageQueue, MqClient, Producer,
+    PullConsumer, PushConsumer,
 };
 use callboard::protocol::body::heartbeat::{
     CheckClientRequestBody, ConsumerData, HeartbeatData, SubscriptionData,
 };
-use callboard::protocol::body::topic_config::TopicConfig;
 use callboard::protocol::header::pull::PullMessageRequestHeader;
 use callboard::protocol::message::sys_flag::pull::SUBSCRIPTION;
 use callboard::protocol::{RemotingCommand, RequestCode, fastjson};
-use common::{PATIENCE, server::Cluster};
+use common::{block_on, ours, server::Cluster, until};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -32,11 +31,7 @@ struct Bench {
 impl Bench {
     fn start(keys: &[(&str, &str)]) -> Bench {
         let cluster = Cluster::start(keys);
-        let mut config = ClientConfig::new(&cluster.namesrv.address().to_string());
-        config.persist_offsets_interval = Duration::from_millis(200);
-        config.rebalance_interval = Duration::from_millis(500);
-        config.heartbeat_interval = Duration::from_millis(500);
-        let client = MqClient::start(config).unwrap();
+        let client = ours::client(&cluster.namesrv.address().to_string());
         let broker = cluster.broker.address().to_string();
         Bench {
             cluster,
@@ -46,13 +41,7 @@ impl Bench {
     }
 
     async fn topic(&self, topic: &str) -> MessageQueue {
-        let admin = AdminClient::new(&self.client);
-        let config = TopicConfig::new(topic, 1, 6);
-        admin.update_topic(&self.broker, &config).await.unwrap();
-        until("the topic has a route", async || {
-            self.client.route(topic).await.is_ok()
-        })
-        .await;
+        ours::make_topic(&self.client, &self.broker, topic, 1).await;
         let puller = PullConsumer::new(&self.client, "looker").unwrap();
         puller.queues(topic).await.unwrap().remove(0)
     }
@@ -66,22 +55,6 @@ impl Bench {
             answer.remark.as_deref().unwrap_or_default().to_owned(),
         )
     }
-}
-
-async fn until(what: &str, mut probe: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !probe().await {
-        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-fn block_on(test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(test);
 }
 
 fn sql(text: &str) -> Expression {

@@ -9,33 +9,13 @@ use callboard::client::{
     PushConsumer,
 };
 use common::server::{Broker, Folder, Namesrv};
-use common::{PATIENCE, eventually};
+use common::{block_on, eventually, mqadmin, until};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::process::Command;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const TOPIC: &str = "GrowingTopic";
-
-fn mqadmin(namesrv: &str, line: &str) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_mqadmin"))
-        .args(line.split(' '))
-        .args(["-n", namesrv])
-        .output()
-        .expect("mqadmin");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "mqadmin {line}: {text} {output:?}");
-    text
-}
-
-async fn until(what: &str, mut probe: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !probe().await {
-        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
 
 fn client(namesrv: &str) -> MqClient {
     let mut config = ClientConfig::new(namesrv);
@@ -89,11 +69,7 @@ fn masters_come_and_go_and_no_message_is_lost() {
         broker
     };
     let mut a = start("broker-a");
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    runtime.block_on(async {
+    block_on(async {
         mqadmin(
             &namesrvs,
             &format!("updateTopic -c DefaultCluster -t {TOPIC} -r 4 -w 4"),

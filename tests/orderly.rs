@@ -6,15 +6,15 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use callboard::client::consumer::Expression;
 use callboard::client::{
-    AdminClient, ClientConfig, ConsumeFrom, ConsumeOutcome, Message, MessageQueue, MqClient,
-    Producer, PullConsumer, PushConsumer,
+    AdminClient, ConsumeFrom, ConsumeOutcome, Message, MessageQueue, MqClient, Producer,
+    PullConsumer, PushConsumer,
 };
-use callboard::protocol::body::topic_config::TopicConfig;
-use common::{PATIENCE, env_number, server::Cluster};
+use common::ours::{client, make_topic};
+use common::{block_on, env_number, mqadmin, server::Cluster, until};
 
 const QUEUES: i32 = 4;
 
@@ -24,32 +24,6 @@ const DEATH: i64 = -1;
 /// Locks so short that a dead client's can be waited for.
 const KEYS: [(&str, &str); 1] = [("rebalanceLockLifeMs", "3000")];
 const RENEWAL: Duration = Duration::from_millis(900);
-
-fn client(namesrv: &str) -> MqClient {
-    let mut config = ClientConfig::new(namesrv);
-    config.persist_offsets_interval = Duration::from_millis(200);
-    config.rebalance_interval = Duration::from_millis(500);
-    config.heartbeat_interval = Duration::from_millis(500);
-    MqClient::start(config).unwrap()
-}
-
-async fn until(what: &str, mut probe: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !probe().await {
-        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-async fn make_topic(client: &MqClient, broker: &str, topic: &str) {
-    let admin = AdminClient::new(client);
-    let config = TopicConfig::new(topic, QUEUES, 6);
-    admin.update_topic(broker, &config).await.unwrap();
-    until("the topic has a route", async || {
-        client.route(topic).await.is_ok()
-    })
-    .await;
-}
 
 /// What all consumers saw, in the order they saw it.
 #[derive(Default)]
@@ -149,14 +123,10 @@ fn order_survives_joins_leaves_and_crashes() {
     let mut cluster = Cluster::start(&KEYS);
     let namesrv = cluster.namesrv.address().to_string();
     let broker = cluster.broker.address().to_string();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
+    block_on(async {
         let topic = "orderly_drill";
         let first = client(&namesrv);
-        make_topic(&first, &broker, topic).await;
+        make_topic(&first, &broker, topic, QUEUES).await;
         let queues = PullConsumer::new(&first, "looker").unwrap();
         let queues = queues.queues(topic).await.unwrap();
         let producer = Producer::new(&first, "order_producer").unwrap();
@@ -216,14 +186,10 @@ fn a_message_that_fails_holds_its_queue_and_becomes_a_dead_letter() {
     let cluster = Cluster::start(&KEYS);
     let namesrv = cluster.namesrv.address().to_string();
     let broker = cluster.broker.address().to_string();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
+    block_on(async {
         let topic = "orderly_fails";
         let client = client(&namesrv);
-        make_topic(&client, &broker, topic).await;
+        make_topic(&client, &broker, topic, QUEUES).await;
         let queues = PullConsumer::new(&client, "looker").unwrap();
         let queues = queues.queues(topic).await.unwrap();
         let producer = Producer::new(&client, "order_producer").unwrap();
@@ -285,28 +251,18 @@ fn producers_keep_to_the_order_configuration() {
     let cluster = Cluster::start(&[]);
     let namesrv = cluster.namesrv.address().to_string();
     let broker = cluster.broker.address().to_string();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    let mqadmin = |args: &str| {
-        let run = std::process::Command::new(env!("CARGO_BIN_EXE_mqadmin"))
-            .args(args.split(' '))
-            .args(["-n", &namesrv])
-            .output()
-            .unwrap();
-        assert!(run.status.success(), "{args}: {run:?}");
-        String::from_utf8_lossy(&run.stdout).into_owned()
-    };
-    runtime.block_on(async {
+    block_on(async {
         let topic = "orderly_configured";
         let first = client(&namesrv);
-        make_topic(&first, &broker, topic).await;
+        make_topic(&first, &broker, topic, QUEUES).await;
         let admin = AdminClient::new(&first);
         let switch = admin.update_namesrv_config("orderMessageEnable", "true");
         switch.await.unwrap();
-        mqadmin("updateOrderConf -t orderly_configured -m put -v broker-a:2");
-        let told = mqadmin("updateOrderConf -t orderly_configured -m get");
+        mqadmin(
+            &namesrv,
+            "updateOrderConf -t orderly_configured -m put -v broker-a:2",
+        );
+        let told = mqadmin(&namesrv, "updateOrderConf -t orderly_configured -m get");
         assert!(told.contains("broker-a:2"), "{told}");
         let queues_of_a_new_client = async || {
             let client = client(&namesrv);
@@ -317,7 +273,7 @@ fn producers_keep_to_the_order_configuration() {
         let queues = queues_of_a_new_client().await;
         assert_eq!(queues.len(), 2);
         assert!(queues.iter().all(|queue| queue.queue_id < 2));
-        mqadmin("updateOrderConf -t orderly_configured -m delete");
+        mqadmin(&namesrv, "updateOrderConf -t orderly_configured -m delete");
         assert_eq!(queues_of_a_new_client().await.len(), QUEUES as usize);
         first.shut_down().await;
     });

@@ -11,7 +11,7 @@ use common::record::parse_all;
 use common::remoting::{Arrival, Client, Frame};
 use common::requests::{
     Ext, PULL_MESSAGE, QUERY_CONSUMER_OFFSET, SEND_MESSAGE_V2, commit_ext, create_group,
-    create_topic, must, pull_ext, send_ext,
+    create_topic, must, pull_ext, send_ext, set,
 };
 use common::server::Cluster;
 use common::{PATIENCE, eventually};
@@ -224,9 +224,7 @@ fn pops_wait_for_messages() {
     wait(&notify, NOTIFICATION);
     let waiting = |queue: &str| {
         let mut ext = place(bench.who);
-        ext.iter_mut()
-            .filter(|(name, _)| *name == "queueId")
-            .for_each(|(_, id)| *id = queue.into());
+        set(&mut ext, "queueId", queue);
         let answer = bench.client.call(POLLING_INFO, &ext, b"", PATIENCE);
         must(answer, "polling info").ext_number("pollingNum")
     };
@@ -331,19 +329,14 @@ fn ordered_pops_block_their_queue() {
     assert!(
         pop_with(&bench.client, bench.who, &{
             let mut ext = last_ext.clone();
-            ext.iter_mut()
-                .filter(|(name, _)| *name == "pollTime")
-                .for_each(|(_, ms)| *ms = "0".into());
+            set(&mut ext, "pollTime", "0");
             ext
         })
         .is_empty()
     );
     let (to, answers) = mpsc::channel::<Arrival>();
     let mut waits = last_ext;
-    waits
-        .iter_mut()
-        .filter(|(name, _)| *name == "bornTime")
-        .for_each(|(_, ms)| *ms = "0".into());
+    set(&mut waits, "bornTime", "0");
     bench
         .client
         .start(POP_MESSAGE, &waits, b"", &to)
@@ -363,9 +356,7 @@ fn ordered_pops_block_their_queue() {
     );
     let illegal = {
         let mut ext = ack_ext(bench.who, &popped(bench.who, &woken)[0]);
-        ext.iter_mut()
-            .filter(|(name, _)| *name == "offset")
-            .for_each(|(_, at)| *at = "6".into());
+        set(&mut ext, "offset", "6");
         bench
             .client
             .call(common::pop::ACK_MESSAGE, &ext, b"", PATIENCE)
@@ -463,9 +454,7 @@ fn refusals_are_those_of_the_reference() {
     let ack = |change: &[(&'static str, &str)]| {
         let mut ext = ack_ext(bench.who, message);
         for (name, value) in change {
-            ext.iter_mut()
-                .filter(|(known, _)| known == name)
-                .for_each(|(_, old)| *old = (*value).into());
+            set(&mut ext, name, *value);
         }
         bench
             .client

@@ -11,10 +11,12 @@ use common::console::{crash, get, restarts};
 use common::pair::Pair;
 use common::record::Record;
 use common::remoting::{Client, Frame};
-use common::requests::{SEND_MESSAGE_V2, create_topic, must, now_ms, pull_all, send_ext};
+use common::requests::{
+    SEND_MESSAGE_V2, create_topic, must, now_ms, properties, pull_all, send_ext, set,
+};
 use common::rng::Rng;
 use common::server::{Broker, Cluster, Namesrv, is_java};
-use common::{PATIENCE, env_number, eventually};
+use common::{PATIENCE, block_on, env_number, eventually};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -27,16 +29,11 @@ const TOPIC: &str = "TimedTopic";
 const QUEUES: i32 = 2;
 const RECALL_MESSAGE: i32 = 370;
 
-fn properties(entries: &[(&str, String)]) -> String {
-    let entry = |(name, value): &(&str, String)| format!("{name}\u{1}{value}\u{2}");
-    entries.iter().map(entry).collect()
-}
-
 /// Sends a message for a time; its body tells the time.
 fn send_for(client: &Client, key: &str, queue_id: i32, deliver_ms: i64) -> Option<Frame> {
     let text = properties(&[
-        ("UNIQ_KEY", key.to_owned()),
-        ("TIMER_DELIVER_MS", deliver_ms.to_string()),
+        ("UNIQ_KEY", key),
+        ("TIMER_DELIVER_MS", &deliver_ms.to_string()),
     ]);
     let ext = send_ext(TOPIC, queue_id, &text);
     let body = format!("{key} {deliver_ms}");
@@ -309,14 +306,13 @@ fn a_committed_message_waits_for_its_time() {
     let cluster = start("ASYNC_FLUSH");
     let client = Client::connect(cluster.broker.address()).expect("connect");
     let text = properties(&[
-        ("UNIQ_KEY", "HALF".to_owned()),
-        ("TRAN_MSG", "true".to_owned()),
-        ("PGROUP", "test_producer".to_owned()),
-        ("TIMER_DELAY_MS", "2000".to_owned()),
+        ("UNIQ_KEY", "HALF"),
+        ("TRAN_MSG", "true"),
+        ("PGROUP", "test_producer"),
+        ("TIMER_DELAY_MS", "2000"),
     ]);
     let mut ext = send_ext(TOPIC, 0, &text);
-    let flag = ext.iter_mut().find(|(name, _)| *name == "f");
-    flag.expect("a system flag").1 = "4".to_owned();
+    set(&mut ext, "f", "4");
     let half = client.call(SEND_MESSAGE_V2, &ext, b"HALF 0", PATIENCE);
     let half = must(half, "a half message");
     assert_eq!(half.ext_text("recallHandle"), "");
@@ -347,11 +343,7 @@ fn a_committed_message_waits_for_its_time() {
 fn our_own_client_sends_for_a_time_and_calls_back() {
     let cluster = start("ASYNC_FLUSH");
     let namesrv = cluster.namesrv.address().to_string();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    runtime.block_on(async {
+    block_on(async {
         let client = MqClient::start(ClientConfig::new(&namesrv)).expect("a client");
         let producer = Producer::new(&client, "timed_producer").expect("a producer");
         let send = async |key: &str| {
@@ -378,7 +370,7 @@ fn times_that_are_no_good_are_refused() {
     let mut cluster = start("ASYNC_FLUSH");
     let client = Client::connect(cluster.broker.address()).expect("connect");
     let send = |client: &Client, name: &str, value: &str| {
-        let text = properties(&[("UNIQ_KEY", "K".to_owned()), (name, value.to_owned())]);
+        let text = properties(&[("UNIQ_KEY", "K"), (name, value)]);
         let ext = send_ext(TOPIC, 0, &text);
         let answer = client.call(SEND_MESSAGE_V2, &ext, b"x 0", PATIENCE);
         answer.expect("an answer")
@@ -433,10 +425,7 @@ fn a_slave_that_is_made_master_goes_on() {
         at_slave,
         "a slave delivers nothing"
     );
-    slave.stop();
-    slave.set("brokerRole", "ASYNC_MASTER");
-    slave.set("brokerId", "0");
-    slave.restart();
+    slave.become_master();
     let to = slave.address();
     wait_delivered(to, &keys);
     std::thread::sleep(Duration::from_millis(1_200));

@@ -401,24 +401,14 @@ mod tests {
         protocol::message::record::{NewRecord, encode_record},
         store::commit_log::{
             CommitLogWriter, RecoverFrom,
-            testing::{Place, unit},
+            testing::{Place, new_record, unit},
         },
     };
 
     fn record(properties: &[u8]) -> bytes::BytesMut {
-        let host = "10.0.0.1:10911".parse().unwrap();
         let record = NewRecord {
-            topic: "T",
-            queue_id: 0,
-            flag: 0,
-            sys_flag: 0,
-            born_timestamp: 0,
-            born_host: host,
-            store_host: host,
-            reconsume_times: 0,
-            prepared_transaction_offset: 0,
-            body: b"body",
             properties,
+            ..new_record(b"body")
         };
         let mut out = bytes::BytesMut::new();
         encode_record(&record, &mut out).unwrap();

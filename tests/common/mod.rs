@@ -18,6 +18,7 @@ pub mod cluster;
 pub mod console;
 pub mod load;
 pub mod many;
+pub mod ours;
 pub mod pair;
 pub mod pop;
 pub mod record;
@@ -26,6 +27,7 @@ pub mod requests;
 pub mod rng;
 pub mod server;
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// How long anything may take before a test calls it stuck: a bound on hanging, not on speed.
@@ -41,6 +43,36 @@ pub fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
         assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// As [`eventually`], for what is asked of our own client.
+pub async fn until(what: &str, mut probe: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !probe().await {
+        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Runs a test of tasks on this thread.
+pub fn block_on(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(test);
+}
+
+/// What our mqadmin prints for a line of arguments; panics when it fails.
+pub fn mqadmin(namesrv: &str, line: &str) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_mqadmin"))
+        .args(line.split(' '))
+        .args(["-n", namesrv])
+        .output()
+        .expect("mqadmin");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "mqadmin {line}: {text} {output:?}");
+    text
 }
 
 /// A number from the environment, or the default.

@@ -36,8 +36,7 @@ impl Popped {
     }
 
     pub fn property(&self, name: &str) -> Option<&str> {
-        let mut all = self.record.properties.split('\u{2}');
-        all.find_map(|entry| entry.strip_prefix(name)?.strip_prefix('\u{1}'))
+        self.record.property(name)
     }
 
     /// Part of the receipt, by its place.

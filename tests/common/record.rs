@@ -13,6 +13,14 @@ pub struct Record {
     pub properties: String,
 }
 
+impl Record {
+    /// A property.
+    pub fn property(&self, name: &str) -> Option<&str> {
+        let mut entries = self.properties.split('\u{2}');
+        entries.find_map(|entry| entry.strip_prefix(name)?.strip_prefix('\u{1}'))
+    }
+}
+
 /// Splits a pull answer's body; panics on anything but whole records.
 pub fn parse_all(mut bytes: &[u8]) -> Vec<Record> {
     let mut all = Vec::new();

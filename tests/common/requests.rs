@@ -29,6 +29,18 @@ pub fn now_ms() -> i64 {
         .map_or(0, |d| d.as_millis() as i64)
 }
 
+/// The text of properties.
+pub fn properties(entries: &[(&str, &str)]) -> String {
+    let entry = |(name, value): &(&str, &str)| format!("{name}\u{1}{value}\u{2}");
+    entries.iter().map(entry).collect()
+}
+
+/// Gives a field that is there another value.
+pub fn set(ext: &mut Ext, name: &str, value: impl Into<String>) {
+    let field = ext.iter_mut().find(|(known, _)| *known == name);
+    field.unwrap_or_else(|| panic!("a field {name}")).1 = value.into();
+}
+
 /// SEND_MESSAGE_V2's short names.
 pub fn send_ext(topic: &str, queue_id: i32, properties: &str) -> Ext {
     vec![

@@ -416,6 +416,14 @@ impl Broker {
         std::fs::write(&self.conf, text).expect("broker.conf");
     }
 
+    /// A slave is stopped, and started as the master of its name.
+    pub fn become_master(&mut self) {
+        self.stop();
+        self.set("brokerRole", "ASYNC_MASTER");
+        self.set("brokerId", "0");
+        self.restart();
+    }
+
     /// Starts again on the same folder and port.
     pub fn restart(&mut self) {
         let started = Instant::now();

@@ -16,9 +16,7 @@ start_namesrv "$SUT" "$WORK/ns" "$ns_port"
 if [ -n "${MODEL:-}" ]; then
   start_model "$ROOT/config/$MODEL" "127.0.0.1:$ns_port"
 else
-  # Check-backs come sooner.
-  broker_conf "$WORK/broker.conf" "$(free_port)" "$WORK/broker/store" \
-    transactionTimeOut=6000 transactionCheckInterval=3000 enablePropertyFilter=true
+  broker_conf "$WORK/broker.conf" "$(free_port)" "$WORK/broker/store" "${ALL_KINDS[@]}"
   start_broker "$SUT" "$WORK/broker" "$WORK/broker.conf" "127.0.0.1:$ns_port"
 fi
 

@@ -85,6 +85,9 @@ wait_until() {
 
 port_answers() { ! port_is_free "$1"; }
 
+# What brokers need for the checks of all kinds of messages; check-backs come sooner.
+ALL_KINDS=(transactionTimeOut=6000 transactionCheckInterval=3000 enablePropertyFilter=true recallMessageEnable=true)
+
 # broker_conf FILE PORT STORE [key=value...]: a broker.conf that both brokers take.
 broker_conf() {
   local file="$1" port="$2" store="$3"; shift 3
@@ -156,8 +159,7 @@ start_model() {
     mkdir -p "$WORK/$name"
     {
       grep -vE '^(listenPort|haListenPort|debugListenAddr|namesrvAddr|storePathRootDir|storePathCommitLog)=' "$file"
-      printf '%s\n' "listenPort=$port" brokerIP1=127.0.0.1 brokerIP2=127.0.0.1 brokerFastFailureEnable=false \
-        transactionTimeOut=6000 transactionCheckInterval=3000 enablePropertyFilter=true recallMessageEnable=true \
+      printf '%s\n' "listenPort=$port" brokerIP1=127.0.0.1 brokerIP2=127.0.0.1 brokerFastFailureEnable=false "${ALL_KINDS[@]}" \
         "storePathRootDir=$WORK/$name/store" "storePathCommitLog=$WORK/$name/store/commitlog"
     } > "$WORK/$name.conf"
     start_broker "$SUT" "$WORK/$name" "$WORK/$name.conf" "$ns"
@@ -204,6 +206,9 @@ java_program() {
 
 # who SIDE: which program plays "ours" or "java" in a scenario's name.
 who() { if [ "$1" = java ]; then echo java; else echo "$SUT"; fi; }
+
+# want NAME: whether SCENARIOS, a regex, picks this one; without it all are.
+want() { [[ "$1" =~ ^(${SCENARIOS:-.*})$ ]]; }
 
 PASSED=0 FAILED=0
 ok() { PASSED=$((PASSED + 1)); echo "ok $*"; }

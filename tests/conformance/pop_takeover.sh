@@ -12,12 +12,7 @@ ns_port="$(free_port)"; ns="127.0.0.1:$ns_port"
 start_namesrv java "$WORK/ns" "$ns_port"
 compile_java
 
-pops() {
-  NAMESRV_ADDR="$ns" timeout -k 5 300 java -Xmx128m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 \
-    -Duser.home="$WORK" -Drocketmq.client.logRoot="$WORK/clientlogs" \
-    -Drmq.logback.configurationFile="$KIT/rocketmq/conf/quiet.logback.xml" \
-    -cp "$CLASSPATH_ALL" Pops "$@" 2>&1 | sed '/SLF4J/d; s/^/    /'
-}
+pops() { java_program Pops "$@"; }
 
 # offsets_written DIR: whether consumerOffset.json has what the pops committed.
 offsets_written() {
@@ -49,7 +44,6 @@ scenario() {
   rm -rf "$dir"
 }
 
-want() { [[ "$1" =~ ^(${SCENARIOS:-.*})$ ]]; }
 for signal in TERM KILL; do
   for sides in "ours java" "java ours"; do
     name="${sides// /-}-$signal"

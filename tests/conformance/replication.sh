@@ -105,7 +105,7 @@ for pair in "java ours" "ours java" "ours ours"; do
   for mode in async sync; do
     name="${pair// /-}-$mode"
     # shellcheck disable=SC2086 # the two sides are words
-    ! [[ "$name" =~ ^(${SCENARIOS:-.*})$ ]] || scenario $pair "$mode"
+    ! want "$name" || scenario $pair "$mode"
     # What a failure left running would be in the next one's routes.
     for left in "$WORK/$name"/*/broker.pid; do [ ! -e "$left" ] || stop_server "$left" KILL; done
   done

@@ -91,7 +91,6 @@ lock_excludes() {
   stop_server "$dir/broker.pid" KILL
 }
 
-want() { [[ "$1" =~ ^(${SCENARIOS:-.*})$ ]]; }
 for signal in TERM KILL; do
   for sides in "ours java ours" "java ours java"; do
     name="${sides// /-}-$signal"

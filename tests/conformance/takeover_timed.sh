@@ -64,7 +64,6 @@ pair() {
   rm -rf "$dir"
 }
 
-want() { [[ "$1" =~ ^(${SCENARIOS:-.*})$ ]]; }
 for signal in TERM KILL; do
   for sides in "ours java ours" "java ours java"; do
     name="${sides// /-}-$signal"

@@ -40,7 +40,6 @@ scenario() {
 
 transactions() { java_program Tx "$@"; }
 
-want() { [[ "$1" =~ ^(${SCENARIOS:-.*})$ ]]; }
 for signal in TERM KILL; do
   for sides in "ours java ours" "java ours java"; do
     name="${sides// /-}-$signal"

@@ -3,28 +3,20 @@
 
 use crate::script::{Step, send};
 
-fn changed(step: Step, all: &str, fields: &str) -> Step {
-    let mut step = step;
-    for word in format!("{all} {fields}").split_whitespace() {
-        let (name, value) = word.split_once('=').expect("name=value");
-        step.ext.retain(|(known, _)| known != name);
-        if value != "-" {
-            step.ext.push((name.to_owned(), value.to_owned()));
-        }
-    }
-    step
-}
-
 /// Which revive queue it is hangs on how many pops there were before, those that waited counted again.
 fn pop(name: &str, fields: &str) -> Step {
     let all = "consumerGroup=referee_g topic=RefPop queueId=0 maxMsgNums=2 invisibleTime=600000 \
                pollTime=0 bornTime=0 initMode=0 expType=TAG exp=* order=false";
-    changed(Step::new(name, 200050, ""), all, fields).ignore("reviveQid")
+    Step::new(name, 200050, all)
+        .changed(fields)
+        .ignore("reviveQid")
 }
 
 fn ack(name: &str, fields: &str, receipt: &str) -> Step {
     let all = "consumerGroup=referee_g topic=RefPop queueId=0 offset=0";
-    changed(Step::new(name, 200051, ""), all, fields).with("extraInfo", receipt)
+    Step::new(name, 200051, all)
+        .changed(fields)
+        .with("extraInfo", receipt)
 }
 
 fn hide(name: &str, fields: &str, receipt: &str) -> Step {
@@ -35,7 +27,7 @@ fn hide(name: &str, fields: &str, receipt: &str) -> Step {
 
 fn look(name: &str, code: i32, fields: &str) -> Step {
     let all = "consumerGroup=referee_g topic=RefPop queueId=0";
-    changed(Step::new(name, code, ""), all, fields)
+    Step::new(name, code, all).changed(fields)
 }
 
 pub fn steps() -> Vec<Step> {

@@ -1,5 +1,7 @@
 //! Requests in an order that makes sense, with right arguments and with the usual wrong ones.
 
+use crate::common::requests::properties;
+
 /// One request.
 pub struct Step {
     pub name: String,
@@ -44,6 +46,18 @@ impl Step {
         }
     }
 
+    /// The same with these fields, each instead of the one of its name; `name=-` is none.
+    pub fn changed(mut self, fields: &str) -> Step {
+        for word in fields.split_whitespace() {
+            let (name, value) = word.split_once('=').expect("name=value");
+            self.ext.retain(|(known, _)| known != name);
+            if value != "-" {
+                self.ext.push((name.to_owned(), value.to_owned()));
+            }
+        }
+        self
+    }
+
     /// A field whose value has spaces.
     pub fn with(mut self, name: &str, value: &str) -> Step {
         self.ext.push((name.to_owned(), value.to_owned()));
@@ -86,38 +100,16 @@ impl Step {
     }
 }
 
-/// Property text of names and values.
-fn properties(pairs: &[(&str, &str)]) -> String {
-    let one = |(name, value): &(&str, &str)| format!("{name}\u{1}{value}\u{2}");
-    pairs.iter().map(one).collect()
-}
-
 pub fn send(name: &str, fields: &str, pairs: &[(&str, &str)], body: &str) -> Step {
-    let mut step = Step::new(
-        name,
-        310,
-        "a=referee_p c=TBW102 d=4 h=0 j=0 k=false m=false",
-    );
-    for word in format!("b=Ref e=0 f=0 g=1700000000000 {fields}").split_whitespace() {
-        let (name, value) = word.split_once('=').expect("name=value");
-        step.ext.retain(|(known, _)| known != name);
-        step.ext.push((name.to_owned(), value.to_owned()));
-    }
+    let all = "a=referee_p c=TBW102 d=4 h=0 j=0 k=false m=false b=Ref e=0 f=0 g=1700000000000";
+    let step = Step::new(name, 310, all).changed(fields);
     step.with("i", &properties(pairs)).body(body)
 }
 
 pub fn pull(name: &str, fields: &str) -> Step {
-    let mut step = Step::new(name, 11, "");
     let all = "consumerGroup=referee_g topic=Ref queueId=0 queueOffset=0 maxMsgNums=32 sysFlag=4 \
                commitOffset=0 suspendTimeoutMillis=0 subscription=* subVersion=0 expressionType=TAG";
-    for word in format!("{all} {fields}").split_whitespace() {
-        let (name, value) = word.split_once('=').expect("name=value");
-        step.ext.retain(|(known, _)| known != name);
-        if value != "-" {
-            step.ext.push((name.to_owned(), value.to_owned()));
-        }
-    }
-    step.looks()
+    Step::new(name, 11, all).changed(fields).looks()
 }
 
 /// One message of a wire batch.
@@ -255,7 +247,8 @@ fn sends() -> Vec<Step> {
         send("a topic that cannot be written", "b=RefR", &[], "x"),
         send("a system topic", "b=SCHEDULE_TOPIC_XXXX", &[], "x"),
         send("the default topic", "b=TBW102", &[], "x"),
-        send("a topic's name with a space", "b=- ", &[], "x"),
+        send("a topic named as a dash", "b=-", &[], "x").with("b", "-"),
+        send("a topic's name with a space", "b=-", &[], "x").with("b", "a b"),
         send("a long topic", &format!("b={long}"), &[], "x"),
         send("a long property", "", &[("p", &"y".repeat(33_000))], "x"),
         send("a property that is reserved", "", &[("MIN_OFFSET", "1")], "x").makes(),

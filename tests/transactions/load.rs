@@ -148,7 +148,7 @@ pub fn check(to: SocketAddr, book: &Book) -> usize {
 }
 
 /// Whether no half message is open: the broker has passed all of them.
-fn settled(client: &Client) -> bool {
+pub fn settled(client: &Client) -> bool {
     let max = requests::offset_of(client, requests::GET_MAX_OFFSET, HALF_TOPIC, 0);
     let ext = [
         ("consumerGroup", SYSTEM_GROUP.to_string()),

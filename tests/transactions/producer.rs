@@ -144,12 +144,6 @@ impl Checks {
     }
 }
 
-/// A property of a stored message.
-pub fn property<'a>(record: &'a Record, name: &str) -> Option<&'a str> {
-    let mut entries = record.properties.split('\u{2}');
-    entries.find_map(|entry| entry.strip_prefix(name)?.strip_prefix('\u{1}'))
-}
-
 /// Bodies of a topic's messages, in the order of its queues.
 pub fn bodies(client: &Client, topic: &str, queues: i32) -> Vec<String> {
     let records = (0..queues).flat_map(|id| requests::pull_all(client, topic, id, 0));

@@ -5,6 +5,7 @@ use crate::common::remoting::Client;
 use crate::common::requests::{self, create_topic, must, pull_all};
 use crate::common::server::Cluster;
 use crate::common::{PATIENCE, eventually};
+use crate::load::settled;
 use crate::producer::*;
 
 /// So long that nobody is asked.
@@ -42,10 +43,10 @@ fn a_transaction_is_stored_and_ended_as_rocketmq_does() {
     assert!(bodies(&client, TOPIC, 4).is_empty());
     let stored = &pull_all(&client, HALF_TOPIC, 0, 0)[0];
     assert_eq!(stored.queue_offset, one.queue_offset);
-    assert_eq!(property(stored, "REAL_TOPIC"), Some(TOPIC));
-    assert_eq!(property(stored, "REAL_QID"), Some("2"));
-    assert_eq!(property(stored, "__transactionId__"), Some("one"));
-    assert_eq!(property(stored, "TRAN_MSG"), Some("true"));
+    assert_eq!(stored.property("REAL_TOPIC"), Some(TOPIC));
+    assert_eq!(stored.property("REAL_QID"), Some("2"));
+    assert_eq!(stored.property("__transactionId__"), Some("one"));
+    assert_eq!(stored.property("TRAN_MSG"), Some("true"));
 
     must(producer.end(&one, Outcome::Commit), "commit");
     // The same word again is no second message.
@@ -60,10 +61,10 @@ fn a_transaction_is_stored_and_ended_as_rocketmq_does() {
     assert_eq!(delivered.len(), 1);
     let message = &delivered[0];
     assert_eq!((&*message.body, message.queue_id), (&b"one"[..], 2));
-    assert_eq!(property(message, "TAGS"), Some("A"));
-    assert_eq!(property(message, "__transactionId__"), Some("one"));
-    assert_eq!(property(message, "REAL_TOPIC"), None);
-    assert_eq!(property(message, "REAL_QID"), None);
+    assert_eq!(message.property("TAGS"), Some("A"));
+    assert_eq!(message.property("__transactionId__"), Some("one"));
+    assert_eq!(message.property("REAL_TOPIC"), None);
+    assert_eq!(message.property("REAL_QID"), None);
     let raw = requests::view(&client, message.physical_offset).expect("the record");
     assert_eq!(raw.topic, TOPIC);
     assert_eq!(requests::query_by_key(&client, TOPIC, "k").len(), 1);
@@ -74,7 +75,7 @@ fn a_transaction_is_stored_and_ended_as_rocketmq_does() {
         .map(|mark| String::from_utf8_lossy(&mark.body))
         .collect();
     assert_eq!(texts, ["0,", "1,"]);
-    assert!(marks.iter().all(|mark| property(mark, "TAGS") == Some("d")));
+    assert!(marks.iter().all(|mark| mark.property("TAGS") == Some("d")));
 
     drop(client);
     cluster.broker.stop();
@@ -94,9 +95,7 @@ fn what_does_not_fit_is_refused_in_rocketmqs_words() {
     let half = producer.half("one");
     let refusal = |name: &str, value: String| {
         let mut ext = end_ext(&producer.group, &half, Outcome::Commit as i32);
-        ext.iter_mut()
-            .filter(|field| field.0 == name)
-            .for_each(|field| field.1 = value.clone());
+        requests::set(&mut ext, name, value);
         let answer = producer.end_with(&ext).expect("an answer");
         (answer.code, answer.remark)
     };
@@ -163,8 +162,12 @@ fn producers_that_say_nothing_are_asked_in_turns_and_then_no_more() {
         assert_eq!(check.message.body, b"slow");
         assert!(check.half.queue_offset > half.queue_offset);
     }
-    let times =
-        |check: &Check| property(&check.message, "TRANSACTION_CHECK_TIMES").map(str::to_owned);
+    let times = |check: &Check| {
+        check
+            .message
+            .property("TRANSACTION_CHECK_TIMES")
+            .map(str::to_owned)
+    };
     let mut asked: Vec<_> = checks.iter().filter_map(times).collect();
     asked.sort();
     assert_eq!(asked, ["1", "2"]);
@@ -176,7 +179,7 @@ fn producers_that_say_nothing_are_asked_in_turns_and_then_no_more() {
         (!all.is_empty()).then_some(all)
     });
     assert_eq!(given_up.len(), 1);
-    assert_eq!(property(&given_up[0], "REAL_TOPIC"), Some(TOPIC));
+    assert_eq!(given_up[0].property("REAL_TOPIC"), Some(TOPIC));
     let left = [&at_one, &at_other]
         .iter()
         .filter(|checks| checks.waiting().is_some())
@@ -207,16 +210,7 @@ fn producers_that_say_nothing_are_asked_in_turns_and_then_no_more() {
     );
     assert_eq!(bad.expect("an answer").code, 1);
     // Consumers of these positions are a slave, a restart, and a Java broker.
-    let max = requests::offset_of(&client, requests::GET_MAX_OFFSET, HALF_TOPIC, 0);
-    eventually("everything is settled", || {
-        let ext = [
-            ("consumerGroup", SYSTEM_GROUP.to_string()),
-            ("topic", HALF_TOPIC.into()),
-            ("queueId", "0".into()),
-        ];
-        let answer = client.call(14, &ext, b"", PATIENCE).expect("an answer");
-        (answer.code == 0 && answer.ext_number("offset") == max).then_some(())
-    });
+    eventually("everything is settled", || settled(&client).then_some(()));
     let path = "/actors/broker/delivery/transactions";
     let answer = console::get(cluster.broker.console(), path).expect("an answer");
     let detail = &answer.json()["detail"];
@@ -260,9 +254,7 @@ fn a_wish_for_time_is_heard() {
     let late = producer.end(&hasty, Outcome::Commit).expect("an answer");
     assert_eq!(late.code, 604);
     let mut ext = end_ext(&producer.group, &check.half, Outcome::Rollback as i32);
-    ext.iter_mut()
-        .filter(|field| field.0 == "fromTransactionCheck")
-        .for_each(|field| field.1 = "true".into());
+    requests::set(&mut ext, "fromTransactionCheck", "true");
     must(producer.end_with(&ext), "rollback");
     // It was moved on meanwhile; its producer knows the first place only.
     must(producer.end(&patient, Outcome::Commit), "commit");

@@ -45,10 +45,7 @@ fn a_slave_goes_on_when_it_becomes_the_master() {
     pair.wait_in_sync();
     pair.master.kill9();
     let slave = pair.slave();
-    slave.stop();
-    slave.set("brokerRole", "ASYNC_MASTER");
-    slave.set("brokerId", "0");
-    slave.restart();
+    slave.become_master();
     let producer = Producer::connect(slave.address(), "tx_group").expect("connect");
     let checks = producer.checks();
     let check = checks.next();
