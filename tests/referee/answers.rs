@@ -213,13 +213,18 @@ impl Side {
                 out.insert(path.to_owned(), "{}".to_owned());
             }
             Value::Array(items) => {
-                // Most of RocketMQ's lists were sets.
+                // Most of RocketMQ's lists were sets. What an item has in it tells more than its figures.
                 let mut items: Vec<_> = items
                     .iter()
-                    .map(|item| (self.name_of(item), item))
+                    .map(|item| {
+                        let mut inside = BTreeMap::new();
+                        self.walk(item, "", &mut inside);
+                        let paths: Vec<String> = inside.into_keys().collect();
+                        (paths, self.name_of(item), item)
+                    })
                     .collect();
-                items.sort_by(|one, other| one.0.cmp(&other.0));
-                for (at, (name, item)) in items.into_iter().enumerate() {
+                items.sort_by(|one, other| (&one.0, &one.1).cmp(&(&other.0, &other.1)));
+                for (at, (_, name, item)) in items.into_iter().enumerate() {
                     let name = if name.len() > 60 {
                         at.to_string()
                     } else {

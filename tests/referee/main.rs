@@ -24,7 +24,7 @@ mod sweep;
 use answers::{Side, compare};
 use known::Known;
 use script::Step;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[test]
 fn both_answer_alike() {
@@ -79,12 +79,12 @@ fn both_answer_alike() {
 /// One request to both; a step that only looks is tried again for a while, for what was sent before may
 /// still be on its way into queues and index.
 fn run(step: &Step, theirs: &mut Side, ours: &mut Side) -> Vec<String> {
-    let mut tries = if step.looks { 30 } else { 1 };
+    std::thread::sleep(step.pause);
+    let begun = Instant::now();
     loop {
         let (their, our) = (theirs.call(step), ours.call(step));
         let differences = compare(step, &their, &our);
-        tries -= 1;
-        if differences.is_empty() || tries == 0 {
+        if differences.is_empty() || begun.elapsed() >= step.patience {
             if std::env::var_os("REFEREE_SHOW").is_some() {
                 println!("{}\n  RocketMQ  {their}\n  Callboard {our}", step.name);
             }

@@ -1,6 +1,7 @@
 //! Requests in an order that makes sense, with right arguments and with the usual wrong ones.
 
 use crate::common::requests::properties;
+use std::time::Duration;
 
 /// One request.
 pub struct Step {
@@ -10,8 +11,10 @@ pub struct Step {
     pub body: Body,
     /// Kept of the answer: a name for it, and the header field.
     pub keeps: Vec<(String, String)>,
-    /// Changes nothing, and is tried again until both agree.
-    pub looks: bool,
+    /// How long nothing is sent before it.
+    pub pause: Duration,
+    /// Changes nothing, and is tried again this long until both agree.
+    pub patience: Duration,
     /// Later steps need it.
     pub makes: bool,
     /// Only the names in the body are compared.
@@ -39,7 +42,8 @@ impl Step {
             ext: fields.split_whitespace().map(field).collect(),
             body: Body::Text(String::new()),
             keeps: Vec::new(),
-            looks: false,
+            pause: Duration::ZERO,
+            patience: Duration::ZERO,
             makes: false,
             names_only: false,
             ignores: Vec::new(),
@@ -79,8 +83,18 @@ impl Step {
         self
     }
 
-    pub fn looks(mut self) -> Step {
-        self.looks = true;
+    /// Sent only after a while in which times that an earlier step set run out.
+    pub fn after(mut self, pause: Duration) -> Step {
+        self.pause = pause;
+        self
+    }
+
+    pub fn looks(self) -> Step {
+        self.looks_for(Duration::from_secs(3))
+    }
+
+    pub fn looks_for(mut self, patience: Duration) -> Step {
+        self.patience = patience;
         self
     }
 
@@ -622,7 +636,8 @@ fn clients() -> Vec<Step> {
         lock("gives back a queue", 42, "c1", queue),
         lock("a queue that was given back", 41, "c2", queue),
         lock("no queue", 41, "c1", ""),
-        Step::new("assigned queues", 400, "").looks().body(
+        // RocketMQ asks its NameServer, which may first hear of the topic with the next registration.
+        Step::new("assigned queues", 400, "").looks_for(Duration::from_secs(45)).body(
             "{\"clientId\":\"c1\",\"consumerGroup\":\"referee_g\",\"messageModel\":\"CLUSTERING\",\
              \"strategyName\":\"AVG\",\"topic\":\"Ref\"}",
         ),
