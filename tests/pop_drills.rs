@@ -39,6 +39,8 @@ struct Seen {
     came: BTreeMap<String, usize>,
     /// Acknowledged, as the consumer was told.
     acked: BTreeSet<String>,
+    /// Acknowledged, but the answer was lost or an error: such a message may come again or not.
+    unsure: BTreeSet<String>,
 }
 
 struct Shared {
@@ -92,7 +94,8 @@ impl Drill {
         self.shared.careless.store(false, Relaxed);
         let open = || {
             let seen = self.shared.seen.lock().expect("seen");
-            let open: Vec<String> = seen.sent.difference(&seen.acked).cloned().collect();
+            let settled = |text: &String| seen.acked.contains(text) || seen.unsure.contains(text);
+            let open: Vec<String> = seen.sent.iter().filter(|t| !settled(t)).cloned().collect();
             open
         };
         let deadline = std::time::Instant::now() + PATIENCE;
@@ -113,8 +116,10 @@ impl Drill {
         let seen = self.shared.seen.lock().expect("seen");
         let again: usize = seen.came.values().map(|times| times - 1).sum();
         println!(
-            "{what}: {} sent, all acknowledged; {} pops, {again} deliveries more than one each",
+            "{what}: {} sent, all acknowledged, {} of them without an answer; {} pops, {again} \
+             deliveries more than one each",
             seen.sent.len(),
+            seen.unsure.difference(&seen.acked).count(),
             self.shared.pops.load(Relaxed)
         );
         assert!(!seen.sent.is_empty());
@@ -191,12 +196,20 @@ fn consume(shared: &Shared, acknowledges: bool) {
             if !acknowledges {
                 continue;
             }
-            match try_ack(&client, WHO, &message) {
+            let answer = try_ack(&client, WHO, &message);
+            let mut seen = shared.seen.lock().expect("seen");
+            match answer {
                 Ok(answer) if answer.code == 0 => {
-                    shared.seen.lock().expect("seen").acked.insert(text);
+                    seen.acked.insert(text);
                 }
-                Ok(answer) => assert!([1, 2].contains(&answer.code), "{}", answer.remark),
-                Err(_) => break,
+                Ok(answer) => {
+                    assert!([1, 2].contains(&answer.code), "{}", answer.remark);
+                    seen.unsure.insert(text);
+                }
+                Err(_) => {
+                    seen.unsure.insert(text);
+                    break;
+                }
             }
         }
     }
