@@ -7,8 +7,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
+use md5::{Digest, Md5};
+
 use crate::client::MessageQueue;
-use crate::client::consumer::md5::md5;
 
 /// Virtual nodes per consumer on the ring, as in Java.
 const RING_REPLICAS: usize = 10;
@@ -122,9 +123,10 @@ impl AllocateStrategy for ConsistentHash {
     }
 }
 
-/// First four bytes of the MD5 as an unsigned number, Java's default ring function.
+/// First four bytes of the MD5 as an unsigned number, Java's default ring function: the other members
+/// of a group may be Java clients.
 fn ring_hash(key: &str) -> i64 {
-    let [a, b, c, d, ..] = md5(key.as_bytes());
+    let [a, b, c, d, ..]: [u8; 16] = Md5::digest(key.as_bytes()).into();
     i64::from(u32::from_be_bytes([a, b, c, d]))
 }
 
@@ -238,6 +240,13 @@ mod tests {
             ids(&AveragelyByCircle.allocate(&clients[1], &queues, &clients)),
             [1, 3]
         );
+    }
+
+    #[test]
+    fn the_ring_hashes_with_the_first_four_bytes_of_md5() {
+        // Digests of RFC 1321, A.5.
+        assert_eq!(ring_hash(""), 0xd41d_8cd9);
+        assert_eq!(ring_hash("message digest"), 0xf96b_697d);
     }
 
     #[test]

@@ -3,7 +3,6 @@
 //! the broker.
 
 pub mod allocate;
-mod md5;
 pub(crate) mod offset_store;
 pub mod pop;
 pub(crate) mod process_queue;
