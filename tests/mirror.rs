@@ -13,6 +13,7 @@ use common::requests::{
     GET_TOPIC_CONFIG, QUERY_CONSUMER_OFFSET, UPDATE_CONSUMER_OFFSET, commit_ext, create_group,
     create_topic, must,
 };
+use common::rng::Rng;
 use common::server::Broker;
 use common::{PATIENCE, eventually};
 use std::time::{Duration, Instant};
@@ -90,6 +91,35 @@ fn topics_groups_and_offsets_follow_the_master() {
     pair.slave().stop();
     pair.slave().restart();
     assert_eq!(committed(&connect(pair.slave()), 2), Some(77));
+}
+
+/// Prints how long after the answer to its maker a new topic is known at the slave.
+#[test]
+fn topics_are_told_at_once() {
+    let mut pair = start();
+    let (master, slave) = (connect(&pair.master), connect(pair.slave()));
+    let mut rng = Rng::for_test("topics told");
+    let mut took = Vec::new();
+    for number in 0..20 {
+        let topic = format!("Told{number}");
+        // At any moment of the slave's round.
+        std::thread::sleep(Duration::from_millis(rng.between(0, 200)));
+        create_topic(&master, &topic, 1);
+        let made = Instant::now();
+        let ext = [("topic", topic)];
+        let known = || slave.call(GET_TOPIC_CONFIG, &ext, b"", PATIENCE);
+        while known().expect("an answer").code != 0 {
+            assert!(made.elapsed() < PATIENCE, "the slave never knew {ext:?}");
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        took.push(made.elapsed());
+    }
+    took.sort();
+    println!(
+        "a new topic is at the slave after {:?}, at most {:?}",
+        took[took.len() / 2],
+        took[took.len() - 1]
+    );
 }
 
 /// Master and slave change places.

@@ -168,11 +168,12 @@ fn what_was_acknowledged_is_on_the_slave_when_the_master_is_lost() {
         keys.extend([("flushDiskType", flush), ("slaveTimeout", "5000")]);
         let mut pair = Pair::start(&keys);
         let _client = prepare(pair.master.address());
+        // The topic goes to the slave beside the log, not with it.
+        pair.wait_mirrored(TOPIC);
         let load = Load::start(pair.master.address(), &options(0));
         load.wait_acked(rng.between(1_000, 3_000));
         pair.master.kill9();
         let reports = load.stop();
-        pair.wait_mirrored(TOPIC);
         // What came to the slave is there: nobody has to come back for it.
         let slave = pair.slave().address();
         let checked = Ledger::new(TOPIC, QUEUES).check(slave, &reports, &mut rng);

@@ -1,12 +1,14 @@
 //! The slave's side of everything but the log: keeps topics, groups and offsets as its master has
 //! them.
 //!
-//! Between our brokers the master holds the question until it has news; changes arrive within a few
-//! hundred milliseconds, and commits that clients made here while the master was away go to it first.
+//! Between our brokers the master holds the question until it has news: topics and groups are here as
+//! soon as a round trip takes, commits within a few hundred milliseconds, and those that clients made
+//! here while the master was away go to it first.
 //! A Java master is asked for its tables, all of them, as RocketMQ's slaves do (`SlaveSynchronize`).
 //! Nothing is owned here: a restart asks for everything once more.
 
 use std::{
+    ops::RangeInclusive,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -42,11 +44,19 @@ use crate::{
     store::{epoch::EpochFile, timer::checkpoint::TimerCheckpoint},
 };
 
-/// Pause between two questions, so that many changes go with one answer.
-const PAUSE: Duration = Duration::from_millis(100);
+/// Pause while no master is known.
+const PAUSE_WITHOUT_MASTER: Duration = Duration::from_millis(100);
 
-/// Pause after a question that failed, or without a master.
+/// Pause after a question that failed.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+/// Tables come whole: after some came, the pause is so many times what taking them took, so that they
+/// take a tenth of the time however large they are and however often they change.
+const PAUSE_PER_TABLES: u32 = 9;
+
+/// Bounds of that pause.
+const PAUSE_OF_TABLES: RangeInclusive<Duration> =
+    Duration::from_millis(10)..=Duration::from_secs(1);
 
 /// Pause between two copies of a Java master's tables (RocketMQ: 60 s).
 const PAUSE_OF_JAVA: Duration = Duration::from_secs(10);
@@ -115,8 +125,8 @@ pub struct Mirror {
 /// How a round ended.
 enum Round {
     NoMaster,
-    /// Callboard's own way; whether there was news.
-    Mirrored(Position),
+    /// Callboard's own way, and how long to pause.
+    Mirrored(Position, Duration),
     /// RocketMQ's way.
     Copied,
 }
@@ -162,11 +172,11 @@ impl Mirror {
     fn asked(&mut self, outcome: Result<Round, String>, ctx: &mut Context<Self>) {
         self.cell.count_handled(1);
         let pause = match outcome {
-            Ok(Round::NoMaster) => PAUSE,
+            Ok(Round::NoMaster) => PAUSE_WITHOUT_MASTER,
             Ok(Round::Copied) => PAUSE_OF_JAVA,
-            Ok(Round::Mirrored(position)) => {
+            Ok(Round::Mirrored(position, pause)) => {
                 self.position = position;
-                PAUSE
+                pause
             }
             Err(error) => {
                 if self.failures == 0 {
@@ -217,14 +227,24 @@ async fn ask(parts: &MirrorParts, master: &str, position: Position) -> Result<Ro
         }
         answer => answer.map_err(text)?,
     };
+    let begun = Instant::now();
     let answer: MirrorAnswer = mirror::decode(&answer.body)?;
     source.offsets.table().commits_taken(&question.commits);
     take(source, &answer).await?;
-    Ok(Round::Mirrored(Position {
+    let pause = match answer.topics.is_some() || answer.groups.is_some() {
+        true => {
+            let (least, most) = PAUSE_OF_TABLES.into_inner();
+            (begun.elapsed() * PAUSE_PER_TABLES).clamp(least, most)
+        }
+        // The master gathers commits itself, and tells topics meanwhile.
+        false => Duration::ZERO,
+    };
+    let position = Position {
         epoch: answer.epoch,
         sequence: answer.sequence,
         tables: true,
-    }))
+    };
+    Ok(Round::Mirrored(position, pause))
 }
 
 /// Asks how far the master's timer is, and how much waits there, as RocketMQ's slaves do

@@ -21,8 +21,11 @@ use crate::{
 /// How long a slave's question is held while there is no news.
 const HOLD_MAX: Duration = Duration::from_secs(3);
 
-/// How often news are looked for.
+/// How often news of groups and offsets are looked for; a changed topic is heard of at once.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// How long commits are gathered before they are told, so that many go with one answer.
+const GATHER: Duration = Duration::from_millis(100);
 
 /// GET_BROKER_HA_STATUS (907).
 pub fn ha_status(
@@ -32,7 +35,8 @@ pub fn ha_status(
     json(request, &ctx.ha_status())
 }
 
-/// CALLBOARD_MIRROR (20101): what changed since a slave asked last; held while nothing did.
+/// CALLBOARD_MIRROR (20101): what changed since a slave asked last; held while nothing did. Topics and
+/// groups are told at once, for clients at the slave miss them when this broker is lost.
 pub async fn mirror(
     ctx: &BrokerContext,
     request: &RemotingCommand,
@@ -52,9 +56,11 @@ pub async fn mirror(
     };
     let begun = Instant::now();
     loop {
+        // Before the look: what changes after it is not missed.
+        let next_topic = ctx.topics.next_change();
         let topics = ctx.topics.version() != question.topics;
         let groups = ctx.subscriptions.version() != question.groups;
-        let offsets = ctx.offsets.table().sequence() != since;
+        let offsets = ctx.offsets.table().sequence() != since && begun.elapsed() >= GATHER;
         let is_first = question.epoch != epoch;
         if topics || groups || offsets || is_first || begun.elapsed() >= HOLD_MAX {
             let (offsets, sequence) = ctx
@@ -72,7 +78,10 @@ pub async fn mirror(
             };
             return Ok(answer(request).with_body(mirror::encode(&news).map_err(wrong)?));
         }
-        actix_rt::time::sleep(LOOK_EVERY).await;
+        tokio::select! {
+            () = next_topic => {}
+            () = actix_rt::time::sleep(LOOK_EVERY) => {}
+        }
     }
 }
 

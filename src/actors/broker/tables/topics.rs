@@ -107,6 +107,8 @@ struct Shared {
     version: Mutex<DataVersion>,
     dirty: AtomicBool,
     listeners: Mutex<Vec<Listener>>,
+    /// Told with the listeners.
+    changes: tokio::sync::Notify,
     /// Only the actor writes it.
     file: Mutex<ConfigFile<TopicConfigSerializeWrapper>>,
     /// Topics that nobody may make until their deletion has ended.
@@ -239,6 +241,11 @@ impl Topics {
     /// block.
     pub fn on_change(&self, listener: impl Fn(&TopicsChanged) + Send + Sync + 'static) {
         lock(&self.shared.listeners).push(Box::new(listener));
+    }
+
+    /// Ends with the next change; one between this call and the first await counts, too.
+    pub fn next_change(&self) -> tokio::sync::futures::Notified<'_> {
+        self.shared.changes.notified()
     }
 
     /// Makes the topic of a send after the default topic, if that may be inherited. A retry topic
@@ -413,6 +420,7 @@ impl Shared {
             version: Mutex::new(version),
             dirty: AtomicBool::new(false),
             listeners: Mutex::default(),
+            changes: tokio::sync::Notify::new(),
             file: Mutex::new(file),
             being_deleted: Mutex::default(),
             deletions: tokio::sync::Mutex::default(),

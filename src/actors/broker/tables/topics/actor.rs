@@ -233,6 +233,7 @@ impl TopicsActor {
             for listener in lock(&self.shared.listeners).iter() {
                 listener(&changed);
             }
+            self.shared.changes.notify_waiters();
         }
         for (reply, answer) in self.waiting.drain(..) {
             let _ = reply.send(answer);
