@@ -13,8 +13,9 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, Once};
 
-/// Bytes of a host's disk: memory is taken for what is written only.
-const DISK_LEN: &str = "128m";
+/// Bytes of a host's disk, enough for twenty rounds of load on a fast machine: memory is taken for what
+/// is written only.
+const DISK_LEN: &str = "512m";
 
 /// Names of what is made here begin with this and the process id.
 pub const PREFIX: &str = "cb";
