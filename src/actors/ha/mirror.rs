@@ -8,7 +8,6 @@
 //! Nothing is owned here: a restart asks for everything once more.
 
 use std::{
-    ops::RangeInclusive,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -51,12 +50,14 @@ const PAUSE_WITHOUT_MASTER: Duration = Duration::from_millis(100);
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
 /// Tables come whole: after some came, the pause is so many times what taking them took, so that they
-/// take a tenth of the time however large they are and however often they change.
+/// take a tenth of the time however often they change, unless that pause would be the longest.
 const PAUSE_PER_TABLES: u32 = 9;
 
-/// Bounds of that pause.
-const PAUSE_OF_TABLES: RangeInclusive<Duration> =
-    Duration::from_millis(10)..=Duration::from_secs(1);
+/// The shortest pause after tables.
+const PAUSE_OF_TABLES_MIN: Duration = Duration::from_millis(10);
+
+/// The longest.
+const PAUSE_OF_TABLES_MAX: Duration = Duration::from_secs(1);
 
 /// Pause between two copies of a Java master's tables (RocketMQ: 60 s).
 const PAUSE_OF_JAVA: Duration = Duration::from_secs(10);
@@ -233,10 +234,10 @@ async fn ask(parts: &MirrorParts, master: &str, position: Position) -> Result<Ro
     take(source, &answer).await?;
     let pause = match answer.topics.is_some() || answer.groups.is_some() {
         true => {
-            let (least, most) = PAUSE_OF_TABLES.into_inner();
-            (begun.elapsed() * PAUSE_PER_TABLES).clamp(least, most)
+            let pause = begun.elapsed() * PAUSE_PER_TABLES;
+            pause.clamp(PAUSE_OF_TABLES_MIN, PAUSE_OF_TABLES_MAX)
         }
-        // The master gathers commits itself, and tells topics meanwhile.
+        // The master gathers commits itself, and tells of tables meanwhile.
         false => Duration::ZERO,
     };
     let position = Position {

@@ -21,7 +21,7 @@ use crate::{
 /// How long a slave's question is held while there is no news.
 const HOLD_MAX: Duration = Duration::from_secs(3);
 
-/// How often news of groups and offsets are looked for; a changed topic is heard of at once.
+/// How often news of offsets are looked for; changed tables tell.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// How long commits are gathered before they are told, so that many go with one answer.
@@ -57,7 +57,8 @@ pub async fn mirror(
     let begun = Instant::now();
     loop {
         // Before the look: what changes after it is not missed.
-        let next_topic = ctx.topics.next_change();
+        let next_topics = ctx.topics.next_change();
+        let next_groups = ctx.subscriptions.next_change();
         let topics = ctx.topics.version() != question.topics;
         let groups = ctx.subscriptions.version() != question.groups;
         let offsets = ctx.offsets.table().sequence() != since && begun.elapsed() >= GATHER;
@@ -79,7 +80,8 @@ pub async fn mirror(
             return Ok(answer(request).with_body(mirror::encode(&news).map_err(wrong)?));
         }
         tokio::select! {
-            () = next_topic => {}
+            () = next_topics => {}
+            () = next_groups => {}
             () = actix_rt::time::sleep(LOOK_EVERY) => {}
         }
     }

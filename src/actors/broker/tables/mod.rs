@@ -11,6 +11,7 @@ pub mod offset_table;
 pub mod offsets;
 pub mod subscriptions;
 pub mod system_topics;
+mod table_version;
 pub mod topics;
 
 pub use filters::Filters;

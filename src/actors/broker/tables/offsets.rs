@@ -15,7 +15,10 @@ use actix::{
     Actor, ActorContext, ArbiterHandle, AsyncContext, Context, Handler, Message, Supervised,
 };
 
-use super::offset_table::{OffsetKey, OffsetTable};
+use super::{
+    offset_table::{OffsetKey, OffsetTable},
+    table_version::TableVersion,
+};
 use crate::{
     actors::kernel::{ActorCell, ActorError, ActorRef, Shutdown, Tree, lock, spawn},
     config::{BrokerConfig, Live},
@@ -30,7 +33,7 @@ use crate::{
 
 struct Shared {
     table: Arc<OffsetTable>,
-    version: Mutex<DataVersion>,
+    version: TableVersion,
     /// The version counts one for so many commits.
     version_step: u64,
     /// `useServerSideResetOffset` may change at any time.
@@ -86,8 +89,7 @@ impl Offsets {
             return;
         };
         if count % self.shared.version_step == 0 {
-            let now = now_ms();
-            lock(&self.shared.version).next(now, 0);
+            self.shared.version.count();
         }
     }
 
@@ -151,7 +153,7 @@ impl Offsets {
 
     /// The table's version.
     pub fn version(&self) -> DataVersion {
-        *lock(&self.shared.version)
+        self.shared.version.get()
     }
 
     /// The whole table: the body of code 43 and the content of the file.
@@ -186,10 +188,9 @@ impl Shared {
     fn load(tables: &Tables, config: Arc<Live<BrokerConfig>>) -> Result<Self, StoreError> {
         let (file, loaded) = tables.consumer_offsets()?;
         let step = config.load().broker.consumer_offset_update_version_step;
-        let now = now_ms();
         let shared = Self {
             table: Arc::default(),
-            version: Mutex::new(DataVersion::at(now)),
+            version: TableVersion::new(DataVersion::at(now_ms())),
             version_step: u64::try_from(step).unwrap_or(0).max(1),
             config,
             file: Mutex::new(file),
@@ -201,7 +202,7 @@ impl Shared {
     }
 
     fn take(&self, table: ConsumerOffsetTable) {
-        *lock(&self.version) = table.data_version;
+        self.version.set(table.data_version);
         for (key, offsets) in table.offset_table {
             match OffsetKey::parse(&key) {
                 Some(key) => self.table.replace(key, offsets),
@@ -214,7 +215,7 @@ impl Shared {
         let group_topics = self.table.group_topics().into_iter();
         let all = self.table.all().into_iter();
         ConsumerOffsetTable {
-            data_version: *lock(&self.version),
+            data_version: self.version.get(),
             group_topic_map: group_topics
                 .map(|(group, topics)| {
                     (
@@ -247,7 +248,7 @@ impl OffsetsActor {
         cell.set_detail(move || {
             serde_json::json!({
                 "groups": shown.table.len(), "commits": shown.table.commits(),
-                "version": lock(&shown.version).counter,
+                "version": shown.version.get().counter,
             })
         });
         Self { cell, shared }

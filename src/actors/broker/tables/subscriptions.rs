@@ -17,9 +17,9 @@ use actix::ArbiterHandle;
 use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 
-use super::attributes::AttributeError;
+use super::{attributes::AttributeError, table_version::TableVersion};
 use crate::{
-    actors::kernel::{ActorError, ActorRef, Shutdown, Tree, lock, spawn},
+    actors::kernel::{ActorError, ActorRef, Shutdown, Tree, spawn},
     config::{BrokerConfig, Live},
     hash::DashMap,
     protocol::{
@@ -84,7 +84,7 @@ struct Shared {
     /// How many groups have forbidden topics: mostly none, and then nobody looks.
     forbidden_len: AtomicUsize,
     modes: ArcSwap<MessageRequestModeSerializeWrapper>,
-    version: Mutex<DataVersion>,
+    version: TableVersion,
     dirty: AtomicBool,
     modes_dirty: AtomicBool,
     /// Only the actor writes them.
@@ -192,7 +192,12 @@ impl SubscriptionGroups {
 
     /// The table's version.
     pub fn version(&self) -> DataVersion {
-        *lock(&self.shared.version)
+        self.shared.version.get()
+    }
+
+    /// Ends with the next change; one between this call and the first await counts, too.
+    pub fn next_change(&self) -> tokio::sync::futures::Notified<'_> {
+        self.shared.version.next_change()
     }
 
     /// All groups by name, with what is forbidden and the table's version.
@@ -318,14 +323,13 @@ impl Shared {
     fn load(tables: &Tables, config: Arc<Live<BrokerConfig>>) -> Result<Self, StoreError> {
         let (file, loaded) = tables.subscription_groups()?;
         let (modes_file, modes) = tables.message_request_modes()?;
-        let now = now_ms();
         let shared = Self {
             config,
             groups: DashMap::default(),
             forbidden: DashMap::default(),
             forbidden_len: AtomicUsize::new(0),
             modes: ArcSwap::from_pointee(modes.unwrap_or_default()),
-            version: Mutex::new(DataVersion::at(now)),
+            version: TableVersion::new(DataVersion::at(now_ms())),
             dirty: AtomicBool::new(false),
             modes_dirty: AtomicBool::new(false),
             file: Mutex::new(file),
@@ -344,7 +348,7 @@ impl Shared {
     }
 
     fn take(&self, table: SubscriptionGroupWrapper) {
-        *lock(&self.version) = table.data_version;
+        self.version.set(table.data_version);
         for (name, config) in table.subscription_group_table {
             self.groups.insert(name.into(), Arc::new(config));
         }
@@ -357,7 +361,7 @@ impl Shared {
     fn snapshot(&self) -> SubscriptionGroupWrapper {
         let (groups, forbidden) = (self.groups.iter(), self.forbidden.iter());
         SubscriptionGroupWrapper {
-            data_version: *lock(&self.version),
+            data_version: self.version.get(),
             forbidden_table: forbidden
                 .map(|topics| (topics.key().to_string(), topics.value().clone()))
                 .collect(),
@@ -378,8 +382,7 @@ impl Shared {
     }
 
     fn count_change(&self) {
-        let now = now_ms();
-        lock(&self.version).next(now, 0);
+        self.version.count();
         self.dirty.store(true, Relaxed);
     }
 }

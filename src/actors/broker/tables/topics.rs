@@ -16,7 +16,7 @@ use std::{
 use actix::ArbiterHandle;
 use tokio::sync::oneshot;
 
-use super::{attributes::AttributeError, system_topics};
+use super::{attributes::AttributeError, system_topics, table_version::TableVersion};
 use crate::{
     actors::kernel::{ActorError, ActorRef, Shutdown, Tree, lock, spawn},
     config::{BrokerConfig, Live},
@@ -104,11 +104,9 @@ struct Shared {
     config: Arc<Live<BrokerConfig>>,
     topics: DashMap<Str, Arc<TopicConfig>>,
     system: BTreeSet<String>,
-    version: Mutex<DataVersion>,
+    version: TableVersion,
     dirty: AtomicBool,
     listeners: Mutex<Vec<Listener>>,
-    /// Told with the listeners.
-    changes: tokio::sync::Notify,
     /// Only the actor writes it.
     file: Mutex<ConfigFile<TopicConfigSerializeWrapper>>,
     /// Topics that nobody may make until their deletion has ended.
@@ -200,7 +198,7 @@ impl Topics {
 
     /// The table's version.
     pub fn version(&self) -> DataVersion {
-        *lock(&self.shared.version)
+        self.shared.version.get()
     }
 
     /// All topics, in no order.
@@ -245,7 +243,7 @@ impl Topics {
 
     /// Ends with the next change; one between this call and the first await counts, too.
     pub fn next_change(&self) -> tokio::sync::futures::Notified<'_> {
-        self.shared.changes.notified()
+        self.shared.version.next_change()
     }
 
     /// Makes the topic of a send after the default topic, if that may be inherited. A retry topic
@@ -405,8 +403,7 @@ impl Shared {
             topics.insert(Str::from(topic.topic_name.clone()), Arc::new(topic));
         }
         drop(running);
-        let now = now_ms();
-        let mut version = DataVersion::at(now);
+        let mut version = DataVersion::at(now_ms());
         if let Some(loaded) = loaded {
             version = loaded.data_version;
             for (name, topic) in loaded.topic_config_table {
@@ -417,10 +414,9 @@ impl Shared {
             config,
             topics,
             system,
-            version: Mutex::new(version),
+            version: TableVersion::new(version),
             dirty: AtomicBool::new(false),
             listeners: Mutex::default(),
-            changes: tokio::sync::Notify::new(),
             file: Mutex::new(file),
             being_deleted: Mutex::default(),
             deletions: tokio::sync::Mutex::default(),
@@ -430,7 +426,7 @@ impl Shared {
     fn snapshot(&self) -> TopicConfigSerializeWrapper {
         let topics = self.topics.iter();
         TopicConfigSerializeWrapper {
-            data_version: *lock(&self.version),
+            data_version: self.version.get(),
             topic_config_table: topics
                 .map(|topic| (topic.key().to_string(), (**topic.value()).clone()))
                 .collect(),
@@ -449,8 +445,7 @@ impl Shared {
     }
 
     fn count_change(&self) {
-        let now = now_ms();
-        lock(&self.version).next(now, 0);
+        self.version.count();
         self.dirty.store(true, Relaxed);
     }
 

@@ -68,7 +68,7 @@ impl SubscriptionsActor {
         let shown = shared.clone();
         cell.set_detail(move || {
             serde_json::json!({
-                "groups": shown.groups.len(), "version": lock(&shown.version).counter,
+                "groups": shown.groups.len(), "version": shown.version.get().counter,
                 "unwritten": shown.dirty.load(Relaxed),
             })
         });
@@ -181,6 +181,7 @@ impl SubscriptionsActor {
                 |shared| lock(&shared.file).save(&table),
                 |shared| &shared.dirty,
             );
+            self.shared.version.tell();
         }
         if self.shared.modes_dirty.swap(false, Relaxed) {
             let modes = self.shared.modes.load_full();

@@ -67,7 +67,7 @@ impl TopicsActor {
     pub(super) fn recover(cell: Arc<ActorCell>, shared: Arc<Shared>) -> Self {
         let shown = shared.clone();
         cell.set_detail(move || {
-            let version = *lock(&shown.version);
+            let version = shown.version.get();
             serde_json::json!({
                 "topics": shown.topics.len(), "version": version.counter,
                 "unwritten": shown.dirty.load(Relaxed),
@@ -188,7 +188,7 @@ impl TopicsActor {
         for (name, config) in table.topic_config_table {
             shared.topics.insert(name.into(), Arc::new(config));
         }
-        *lock(&shared.version) = table.data_version;
+        shared.version.set(table.data_version);
         shared.dirty.store(true, Relaxed);
         Ok(Vec::new())
     }
@@ -220,6 +220,7 @@ impl TopicsActor {
     fn commit(&mut self) {
         if self.shared.dirty.load(Relaxed) {
             self.save();
+            self.shared.version.tell();
         }
         if !self.changed.is_empty() || !self.deleted.is_empty() {
             let changed = TopicsChanged {
@@ -228,12 +229,11 @@ impl TopicsActor {
                     .into_iter()
                     .map(Str::from)
                     .collect(),
-                version: *lock(&self.shared.version),
+                version: self.shared.version.get(),
             };
             for listener in lock(&self.shared.listeners).iter() {
                 listener(&changed);
             }
-            self.shared.changes.notify_waiters();
         }
         for (reply, answer) in self.waiting.drain(..) {
             let _ = reply.send(answer);
