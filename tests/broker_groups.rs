@@ -164,7 +164,23 @@ impl Server {
             ..Default::default()
         };
         let request = RemotingCommand::request(RequestCode::SendMessage, &header);
-        self.ask(request.with_body("hello")).await
+        let answer = self.ask(request.with_body("hello")).await;
+        self.wait_dispatched().await;
+        answer
+    }
+
+    /// Waits until queues were handed all that consumers may see.
+    async fn wait_dispatched(&self) {
+        loop {
+            let request =
+                RemotingCommand::request_without_header(RequestCode::GetBrokerRuntimeInfo);
+            let info: serde_json::Value =
+                serde_json::from_slice(&self.ok(request).await.body).expect("JSON");
+            if info["table"]["dispatchBehindBytes"] == "0" {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 }
 

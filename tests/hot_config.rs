@@ -10,7 +10,7 @@ use common::record::parse_all;
 use common::remoting::{Client, Frame};
 use common::requests::{
     GET_MIN_OFFSET, PULL_MESSAGE, SEND_MESSAGE_V2, create_topic, must, offset_of, pull_all,
-    pull_ext, send_ext,
+    pull_ext, send_ext, wait_dispatched,
 };
 use common::server::{Cluster, is_java};
 use std::path::Path;
@@ -50,7 +50,9 @@ impl Bench {
     }
 
     fn send(&self, len: usize) -> Frame {
-        must(Ok(self.try_send(len)), "send")
+        let answer = must(Ok(self.try_send(len)), "send");
+        wait_dispatched(&self.client);
+        answer
     }
 
     /// How many messages one pull from the start gives.
@@ -80,9 +82,8 @@ fn sends_follow_size_and_marks() {
     assert_eq!(bench.try_send(2000).code, MESSAGE_ILLEGAL);
     bench.update("maxMessageSize=3000\ntraceOn=false\nregionId=elsewhere\n");
     let answer = bench.send(2000);
-    let stored = eventually("the message can be read", || {
-        pull_all(&bench.client, TOPIC, 0, 1).pop()
-    });
+    let stored = pull_all(&bench.client, TOPIC, 0, 1).pop();
+    let stored = stored.expect("the message");
     let has = |text: &str| stored.properties.contains(text);
     if !is_java() {
         // RocketMQ's answers do not change with its configuration.

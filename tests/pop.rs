@@ -11,7 +11,7 @@ use common::record::parse_all;
 use common::remoting::{Arrival, Client, Frame};
 use common::requests::{
     Ext, PULL_MESSAGE, QUERY_CONSUMER_OFFSET, SEND_MESSAGE_V2, commit_ext, create_group,
-    create_topic, must, pull_ext, send_ext, set,
+    create_topic, must, pull_ext, send_ext, set, wait_dispatched,
 };
 use common::server::Cluster;
 use common::{PATIENCE, eventually};
@@ -49,6 +49,7 @@ impl Bench {
             .client
             .call(SEND_MESSAGE_V2, &ext, text.as_bytes(), PATIENCE);
         must(sent, "send");
+        wait_dispatched(&self.client);
     }
 
     fn send(&self, texts: std::ops::Range<usize>, queues: i32) {

@@ -8,7 +8,7 @@ use common::record::{Record, parse_all};
 use common::remoting::{Arrival, Client};
 use common::requests::{
     GET_MAX_OFFSET, GET_MIN_OFFSET, PULL_MESSAGE, SEND_MESSAGE_V2, create_topic, must, offset_of,
-    pull_all, pull_ext, send_ext,
+    pull_all, pull_ext, send_ext, wait_dispatched,
 };
 use common::server::{Cluster, is_java};
 use common::{PATIENCE, eventually};
@@ -57,6 +57,7 @@ impl Bench {
             assert_eq!(must(answer, "send").ext_number("queueOffset"), self.sent);
             self.sent += 1;
         }
+        wait_dispatched(&self.client);
     }
 
     fn dir(&self) -> PathBuf {

@@ -12,7 +12,8 @@ use common::pair::Pair;
 use common::record::Record;
 use common::remoting::{Client, Frame};
 use common::requests::{
-    SEND_MESSAGE_V2, create_topic, must, now_ms, properties, pull_all, send_ext, set,
+    GET_BROKER_RUNTIME_INFO, SEND_MESSAGE_V2, create_topic, must, now_ms, properties, pull_all,
+    send_ext, set,
 };
 use common::rng::Rng;
 use common::server::{Broker, Cluster, Namesrv, is_java};
@@ -289,7 +290,10 @@ fn a_message_that_is_called_back_is_not_delivered() {
     let metrics = must(client.call(61, &[], b"", PATIENCE), "timer metrics");
     let metrics: Value = serde_json::from_slice(&metrics.body).expect("JSON");
     assert_eq!(metrics["timingCount"][TOPIC]["count"], 0);
-    let info = must(client.call(28, &[], b"", PATIENCE), "runtime info");
+    let info = must(
+        client.call(GET_BROKER_RUNTIME_INFO, &[], b"", PATIENCE),
+        "runtime info",
+    );
     let info: Value = serde_json::from_slice(&info.body).expect("JSON");
     assert_eq!(info["table"]["timerCongestNum"], "0");
     assert_eq!(info["table"]["timerOffsetBehind"], "0");

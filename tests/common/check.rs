@@ -82,8 +82,6 @@ impl Ledger {
         let known = &mut self.checked[queue_id as usize];
         let min = offset_of(client, GET_MIN_OFFSET, &self.topic, queue_id);
         assert_eq!(min, 0, "minimum offset of queue {queue_id}");
-        // The dispatcher may still be handing over what recovery found.
-        let max = settled(|| offset_of(client, GET_MAX_OFFSET, &self.topic, queue_id));
         let records = pull_all(client, &self.topic, queue_id, known.len() as i64);
         for record in &records {
             assert_eq!(record.topic, self.topic);
@@ -97,6 +95,7 @@ impl Ledger {
             assert!(self.seen.insert(who), "{who:?} is stored twice");
             known.push(who);
         }
+        let max = offset_of(client, GET_MAX_OFFSET, &self.topic, queue_id);
         assert_eq!(known.len() as i64, max, "end of queue {queue_id}");
         records
     }
@@ -192,20 +191,6 @@ impl Ledger {
             );
         }
     }
-}
-
-/// A value that is the same three times in a row.
-fn settled(mut read: impl FnMut() -> i64) -> i64 {
-    let mut last = (read(), 0);
-    eventually("a settled maximum offset", || {
-        let now = read();
-        last = if now == last.0 {
-            (now, last.1 + 1)
-        } else {
-            (now, 0)
-        };
-        (last.1 >= 3).then_some(now)
-    })
 }
 
 /// Per sender and queue, acknowledged numbers and offsets rise together.

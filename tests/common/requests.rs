@@ -1,8 +1,8 @@
 //! The requests that the tests make, by code and field name.
 
-use super::PATIENCE;
 use super::record::{self, Record};
 use super::remoting::{Client, Frame, NoAnswer};
+use super::{PATIENCE, eventually};
 use serde_json::json;
 
 pub const SEND_MESSAGE_V2: i32 = 310;
@@ -11,6 +11,7 @@ pub const QUERY_MESSAGE: i32 = 12;
 pub const QUERY_CONSUMER_OFFSET: i32 = 14;
 pub const UPDATE_CONSUMER_OFFSET: i32 = 15;
 pub const UPDATE_AND_CREATE_TOPIC: i32 = 17;
+pub const GET_BROKER_RUNTIME_INFO: i32 = 28;
 pub const GET_MAX_OFFSET: i32 = 30;
 pub const GET_MIN_OFFSET: i32 = 31;
 pub const VIEW_MESSAGE_BY_ID: i32 = 33;
@@ -126,8 +127,21 @@ pub fn offset_of(client: &Client, code: i32, topic: &str, queue_id: i32) -> i64 
     must(client.call(code, &ext, b"", PATIENCE), "queue offset").ext_number("offset")
 }
 
+/// Waits until queues were handed all that consumers may see: a send is answered a moment before.
+pub fn wait_dispatched(client: &Client) {
+    eventually("all is handed to the queues", || {
+        let info = must(
+            client.call(GET_BROKER_RUNTIME_INFO, &[], b"", PATIENCE),
+            "info",
+        );
+        let info: serde_json::Value = serde_json::from_slice(&info.body).expect("JSON");
+        (info["table"]["dispatchBehindBytes"] == "0").then_some(())
+    });
+}
+
 /// Everything of a queue from `from` on, through the front door.
 pub fn pull_all(client: &Client, topic: &str, queue_id: i32, from: i64) -> Vec<Record> {
+    wait_dispatched(client);
     let mut all: Vec<Record> = Vec::new();
     let mut offset = from;
     loop {

@@ -5,13 +5,7 @@
 //! was being handled; the next one does not start where the position stands, and then that part of
 //! the log is read again. Receivers drop what they have already.
 
-use std::{
-    collections::VecDeque,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, Supervised};
 use tokio::sync::oneshot;
@@ -76,7 +70,7 @@ pub struct VisibleMoved;
 /// Where hand-overs go.
 #[derive(Clone)]
 pub struct DispatcherParts {
-    /// Log and visible end.
+    /// Log and visible end; the hand-over position is published here.
     pub watermarks: Watermarks,
     /// All queues.
     pub table: Arc<QueueTable>,
@@ -84,8 +78,6 @@ pub struct DispatcherParts {
     pub shards: QueueShards,
     /// The index, unless `messageIndexEnable=false`.
     pub index: Option<ActorRef<IndexActor>>,
-    /// Published: everything below was handed over.
-    pub position: Arc<AtomicI64>,
     /// Published: where hand-overs ended.
     pub marks: HandOverMarks,
     /// Reads records again after a gap.
@@ -119,7 +111,7 @@ impl Dispatcher {
     }
 
     fn position(&self) -> i64 {
-        self.parts.position.load(Ordering::Acquire)
+        self.parts.watermarks.dispatched()
     }
 
     /// Hands over all that is visible; asks for another turn where the log has to be read again.
@@ -220,7 +212,7 @@ impl Dispatcher {
                 self.told[shard] = end;
             }
         }
-        self.parts.position.store(end, Ordering::Release);
+        self.parts.watermarks.set_dispatched(end);
         if let Some(last) = last {
             self.parts.marks.push(last);
         }

@@ -180,7 +180,7 @@ impl Starter<'_> {
         });
         let complete = self.shards(&shards, queues, end, settings.queue_sleep);
         let index = self.index(fs, &settings, open.index, &rescan, &index_marks);
-        let dispatcher = self.dispatcher(&shards, index.clone(), &marks, &rescan, end);
+        let dispatcher = self.dispatcher(&shards, index.clone(), &marks, &rescan);
         let acks = self.acks(settings.wait_for.clone());
         let wake = FlushWake::default();
         let flush = self.flush(settings.flush.clone(), &wake, &acks, &dispatcher);
@@ -347,14 +347,12 @@ impl Starter<'_> {
         index: Option<ActorRef<IndexActor>>,
         marks: &HandOverMarks,
         rescan: &Rescan,
-        end: i64,
     ) -> ActorRef<Dispatcher> {
         let parts = DispatcherParts {
             watermarks: self.watermarks.clone(),
             table: Arc::clone(&self.table),
             shards: shards.clone(),
             index,
-            position: Arc::new(AtomicI64::new(end)),
             marks: marks.clone(),
             rescan: rescan.clone(),
         };

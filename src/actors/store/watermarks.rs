@@ -29,6 +29,7 @@ pub struct Watermarks {
     replicas: Replicas,
     /// On a slave: behind the last whole record that was handed on. `i64::MAX` on a master.
     whole: Arc<AtomicI64>,
+    dispatched: Arc<AtomicI64>,
     flush_moved: Arc<Notify>,
     refuse_writes: Arc<AtomicBool>,
     disk_full: Arc<AtomicBool>,
@@ -43,6 +44,7 @@ impl Watermarks {
             when,
             replicas,
             whole: Arc::new(AtomicI64::new(i64::MAX)),
+            dispatched: Arc::new(AtomicI64::new(handed_over)),
             flush_moved: Arc::default(),
             refuse_writes: Arc::default(),
             disk_full: Arc::default(),
@@ -82,6 +84,16 @@ impl Watermarks {
     /// Publishes the end of the last whole record; only for a slave's writer.
     pub fn set_whole(&self, end: i64) {
         self.whole.store(end, Ordering::Release);
+    }
+
+    /// Up to where queues and index were handed what is visible.
+    pub fn dispatched(&self) -> i64 {
+        self.dispatched.load(Ordering::Acquire)
+    }
+
+    /// Publishes that mark; only for the dispatcher.
+    pub fn set_dispatched(&self, end: i64) {
+        self.dispatched.store(end, Ordering::Release);
     }
 
     /// Tells a follower, and slaves of this log, that more is on disk.

@@ -197,7 +197,7 @@ async fn store_figures(ctx: &BrokerContext, table: &mut Table) {
     put(
         table,
         "dispatchBehindBytes",
-        marks.appended() - marks.visible(),
+        (marks.visible() - marks.dispatched()).max(0),
     );
     put(
         table,
