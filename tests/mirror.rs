@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 
 const TOPIC: &str = "MirrorTopic";
 const GROUP: &str = "test_group";
+const SET_MESSAGE_REQUEST_MODE: i32 = 401;
+const GET_ALL_MESSAGE_REQUEST_MODE: i32 = 402;
 
 fn connect(broker: &Broker) -> Client {
     Client::connect(broker.address()).expect("connect")
@@ -71,6 +73,17 @@ fn topics_groups_and_offsets_follow_the_master() {
     for queue_id in 0..4 {
         wait_committed(pair.slave(), queue_id, 10 + i64::from(queue_id));
     }
+    // How the group gets its messages, though nothing else of a group has changed.
+    let mode = format!(
+        r#"{{"topic":"{TOPIC}","consumerGroup":"another_group","mode":"POP","popShareQueueNum":8}}"#
+    );
+    let set = master.call(SET_MESSAGE_REQUEST_MODE, &[], mode.as_bytes(), PATIENCE);
+    must(set, "set mode");
+    eventually("the slave knows the mode", || {
+        let modes = slave.call(GET_ALL_MESSAGE_REQUEST_MODE, &[], b"", PATIENCE);
+        let body = String::from_utf8(must(modes, "modes").body).expect("text");
+        body.contains("another_group").then_some(())
+    });
     // A smaller offset is an operator's wish, and goes over as well.
     commit(&master, 0, 3);
     wait_committed(pair.slave(), 0, 3);

@@ -118,6 +118,8 @@ impl SubscriptionsActor {
                     .or_default();
                 groups.insert(mode.consumer_group.clone(), mode);
                 self.set_modes(modes);
+                // Modes have no version; slaves ask for them when that of the groups changes.
+                shared.count_change();
                 Ok(())
             }
             Change::Mirror(table) => {
