@@ -8,6 +8,7 @@ use callboard::client::{
     ClientConfig, ConsumeFrom, ConsumeOutcome, Message, MessageExt, MqClient, Producer,
     PushConsumer,
 };
+use common::ours::wait_route;
 use common::server::{Broker, Folder, Namesrv};
 use common::{block_on, eventually, mqadmin, until};
 use std::collections::BTreeSet;
@@ -75,7 +76,7 @@ fn masters_come_and_go_and_no_message_is_lost() {
             &format!("updateTopic -c DefaultCluster -t {TOPIC} -r 4 -w 4"),
         );
         let client = client(&namesrvs);
-        until("a route", async || client.route(TOPIC).await.is_ok()).await;
+        wait_route(&client, TOPIC).await;
         let seen: Arc<Mutex<BTreeSet<String>>> = Arc::default();
         let got = seen.clone();
         let consumer = PushConsumer::builder("growing_group")

@@ -8,6 +8,7 @@ mod common;
 
 use callboard::client::{ClientConfig, Message, MqClient, Producer};
 use common::console::{crash, get, restarts};
+use common::ours::wait_route;
 use common::pair::Pair;
 use common::record::Record;
 use common::remoting::{Client, Frame};
@@ -349,6 +350,7 @@ fn our_own_client_sends_for_a_time_and_calls_back() {
     let namesrv = cluster.namesrv.address().to_string();
     block_on(async {
         let client = MqClient::start(ClientConfig::new(&namesrv)).expect("a client");
+        wait_route(&client, TOPIC).await;
         let producer = Producer::new(&client, "timed_producer").expect("a producer");
         let send = async |key: &str| {
             let body = format!("{key} {}", now_ms() + 3_000);

@@ -11,6 +11,7 @@ use callboard::client::{
 };
 use callboard::protocol::message::names::TRACE_TOPIC;
 use common::PATIENCE;
+use common::ours::wait_route;
 use common::remoting::Client;
 use common::requests::create_topic;
 use common::server::Cluster;
@@ -47,6 +48,7 @@ async fn traces_are_told_and_found() {
         ..config
     };
     let client = MqClient::start(config).unwrap();
+    wait_route(&client, "Traced").await;
 
     let message = || {
         Message::new("Traced", "body")

@@ -19,8 +19,11 @@ pub async fn make_topic(client: &MqClient, broker: &str, topic: &str, queues: i3
     let admin = AdminClient::new(client);
     let config = TopicConfig::new(topic, queues, 6);
     admin.update_topic(broker, &config).await.expect("a topic");
-    until("the topic has a route", async || {
-        client.route(topic).await.is_ok()
-    })
-    .await;
+    wait_route(client, topic).await;
+}
+
+/// Waits until a NameServer knows the topic.
+pub async fn wait_route(client: &MqClient, topic: &str) {
+    let known = async || client.route(topic).await.is_ok();
+    until("the topic has a route", known).await;
 }

@@ -43,10 +43,16 @@ impl Pair {
         }
     }
 
-    /// A master and its slave.
+    /// A master and its slave, which follows it.
     pub fn start(extra: &[(&str, &str)]) -> Pair {
         let mut pair = Pair::master(extra);
         pair.start_slave();
+        let master = Client::connect(pair.master.address()).expect("connect");
+        eventually("the slave follows its master", || {
+            let status = ha_status(&master);
+            let slaves = status["haConnectionInfo"].as_array()?;
+            (!slaves.is_empty()).then_some(())
+        });
         pair
     }
 

@@ -67,7 +67,9 @@ fn a_transaction_is_stored_and_ended_as_rocketmq_does() {
     assert_eq!(message.property("REAL_QID"), None);
     let raw = requests::view(&client, message.physical_offset).expect("the record");
     assert_eq!(raw.topic, TOPIC);
-    assert_eq!(requests::query_by_key(&client, TOPIC, "k").len(), 1);
+    eventually("the key is found", || {
+        (requests::query_by_key(&client, TOPIC, "k").len() == 1).then_some(())
+    });
 
     let marks = pull_all(&client, OP_TOPIC, 0, 0);
     let texts: Vec<_> = marks
