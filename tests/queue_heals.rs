@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::console::{actors, post};
+use common::console::{actors, crash, post};
 use common::record::{Record, parse_all};
 use common::remoting::{Arrival, Client};
 use common::requests::{
@@ -211,4 +211,23 @@ fn files_made_anew_begin_where_the_log_does() {
     bench.check(first);
     assert_eq!(bench.healed(), 1);
     assert!(!bench.file(0).exists() || first < PER_FILE as i64);
+}
+
+#[test]
+fn what_a_crashed_writer_left_is_read_without_more_traffic() {
+    if is_java() {
+        return;
+    }
+    let mut bench = Bench::start(&[]);
+    bench.send(5);
+    let writer = "broker/store/commit_log_writer";
+    crash(bench.cluster.broker.console(), writer, Some("after_bytes"));
+    // In the log, and nobody was told.
+    let (ext, body) = (send_ext(TOPIC, 0, ""), bench.sent.to_string());
+    let untold = bench
+        .client
+        .call(SEND_MESSAGE_V2, &ext, body.as_bytes(), PATIENCE);
+    assert_ne!(untold.expect("an answer").code, 0);
+    bench.sent += 1;
+    bench.check(0);
 }

@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use super::{
     acks::{Acks, Hold},
     append::{AppendBatch, AppendReply, AppendRequest, Appended, PutStatus},
-    dispatcher::{Dispatch, Dispatched, Dispatcher, TopicRemoved, VisibleMoved},
+    dispatcher::{Dispatch, Dispatched, Dispatcher, LogReopened, TopicRemoved},
     flush::{FlushActor, FlushPolicy, FlushWake},
     watermarks::Watermarks,
 };
@@ -390,7 +390,7 @@ impl Supervised for CommitLogWriter {
         for slot in self.parts.table.slots() {
             slot.release_reserved();
         }
-        self.parts.dispatcher.tell(VisibleMoved);
+        self.parts.dispatcher.tell(LogReopened);
         self.parts.flush_wake.wake(&self.parts.flush);
     }
 }

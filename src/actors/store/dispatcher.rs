@@ -67,6 +67,11 @@ pub struct TopicRemoved {
 #[rtype(result = "()")]
 pub struct VisibleMoved;
 
+/// The writer opened the log again: it may hold whole records that nobody was told of.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct LogReopened;
+
 /// Where hand-overs go.
 #[derive(Clone)]
 pub struct DispatcherParts {
@@ -293,6 +298,16 @@ impl Handler<VisibleMoved> for Dispatcher {
 
     fn handle(&mut self, _: VisibleMoved, ctx: &mut Self::Context) {
         self.cell.begin_work();
+        self.advance(ctx);
+    }
+}
+
+impl Handler<LogReopened> for Dispatcher {
+    type Result = ();
+
+    fn handle(&mut self, _: LogReopened, ctx: &mut Self::Context) {
+        self.cell.begin_work();
+        self.read_again_upto = self.parts.watermarks.whole();
         self.advance(ctx);
     }
 }
