@@ -1,7 +1,10 @@
 //! Properties: taking them apart and putting them together loses none and settles at once.
 #![no_main]
 
-use callboard::protocol::message::properties::{self, Editor};
+use callboard::protocol::message::{
+    multi_dispatch,
+    properties::{self, Editor},
+};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -15,4 +18,7 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(properties::get(&edited, "CLUSTER"), Some("c"));
     assert_eq!(properties::get(&edited, "POP_CK"), None);
     let _ = properties::keys(data).count();
+    for (name, _) in multi_dispatch::entries_of("T", data) {
+        assert!(multi_dispatch::is_valid_name(name));
+    }
 });

@@ -130,7 +130,6 @@ pub static BROKER: &[Key] = &[
     kept("enableDLegerCommitLog", FLAG, Is("false")),
     kept("enableFastChannelEventProcess", FLAG, Is("false")),
     kept("enableLagAndDlqMetrics", FLAG, Is("true")),
-    kept("enableLmq", FLAG, Is("false")),
     kept("enableLmqStats", FLAG, Is("false")),
     kept(
         "enableLogConsumeQueueRepeatedlyBuildWhenRecover",
@@ -138,7 +137,6 @@ pub static BROKER: &[Key] = &[
         Is("false"),
     ),
     kept("enableMessageStoreMetrics", FLAG, Is("true")),
-    kept("enableMultiDispatch", FLAG, Is("false")),
     kept("enableNetWorkFlowControl", FLAG, Is("false")),
     kept("enableNotifyAfterPopOrderLockRelease", FLAG, Is("true")),
     kept("enableNotifyBeforePopCalculateLag", FLAG, Is("true")),
@@ -206,7 +204,6 @@ pub static BROKER: &[Key] = &[
     kept("maxAsyncPutMessageRequests", INT, Is("5000")),
     kept("maxBatchDeleteFilesNum", INT, Is("50")),
     kept("maxChecksumRange", LONG, Is("1073741824")),
-    kept("maxLmqConsumeQueueNum", INT, Is("20000")),
     kept("maxOffsetMapSize", INT, Is("104857600")),
     kept("maxReconnectIntervalTimeSeconds", LONG, Is("60")),
     kept("maxRocksDBIndexQueryDays", INT, Is("7")),

@@ -88,6 +88,12 @@ section! {
         max_hash_slot_num: i32 = "maxHashSlotNum", Is("5000000"), Start;
         /// Entries of one index file.
         max_index_num: i32 = "maxIndexNum", Is("20000000"), Start;
+        /// Topics and groups with the prefix `%LMQ%` need not be made.
+        enable_lmq: bool = "enableLmq", Is("false"), Start;
+        /// Messages enter the light message queues that they name; needs `enableLmq`.
+        enable_multi_dispatch: bool = "enableMultiDispatch", Is("false"), Start;
+        /// Most light message queues.
+        max_lmq_consume_queue_num: usize = "maxLmqConsumeQueueNum", Is("20000"), Start;
         /// Delay levels, one number with unit (s, m, h, d) each.
         message_delay_level: String =
             "messageDelayLevel", Is("1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h"), Start;

@@ -2,11 +2,16 @@
 
 use smallvec::SmallVec;
 
-use super::{commit_log::DelayLevels, queue_table::QueueKey};
+use super::{
+    commit_log::{DelayLevels, DispatchRules},
+    queue_table::QueueKey,
+};
 use crate::protocol::{
+    Str,
     java::IndexKeyHash,
     message::{
-        keys::KeyProperties, names::SCHEDULE_TOPIC, properties, record::RecordView, sys_flag,
+        keys::KeyProperties, multi_dispatch, names::SCHEDULE_TOPIC, properties, record::RecordView,
+        sys_flag,
     },
 };
 
@@ -43,6 +48,15 @@ impl DispatchRecord {
     pub fn in_queue(&self) -> bool {
         let kind = sys_flag::transaction_type(self.sys_flag);
         kind != sys_flag::TRANSACTION_PREPARED && kind != sys_flag::TRANSACTION_ROLLBACK
+    }
+
+    /// The entry of the same record in another queue.
+    pub fn in_further_queue(&self, queue_offset: i64) -> Self {
+        Self {
+            queue_offset,
+            index_keys: SmallVec::new(),
+            ..self.clone()
+        }
     }
 
     /// What queues and index need of a stored record (RocketMQ's `checkMessageAndReturnSize`).
@@ -82,13 +96,36 @@ fn index_keys(keys: &KeyProperties<'_>, view: &RecordView<'_>) -> SmallVec<[i32;
     keys.index_keys(IndexKeyHash::of(view.topic))
 }
 
-/// A record found by a scan, with the queue it belongs to.
+/// A record found by a scan, with a queue that it enters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScannedRecord {
-    /// The record's topic and queue.
+    /// The record's topic and queue, or one of the light message queues that it names.
     pub key: QueueKey,
-    /// What queues and index need of it.
+    /// What that queue, and the index, need of it.
     pub record: DispatchRecord,
+}
+
+impl ScannedRecord {
+    /// A record with the queue of its topic.
+    pub fn of(view: &RecordView<'_>, topic: Str, rules: &DispatchRules) -> Self {
+        Self {
+            key: QueueKey::new(topic, view.queue_id),
+            record: DispatchRecord::of(view, &rules.delay_levels),
+        }
+    }
+
+    /// The same record with each light message queue that it entered. The index needs it only once.
+    pub fn further(&self, view: &RecordView<'_>, rules: &DispatchRules) -> Vec<Self> {
+        if !rules.multi_dispatch || !self.record.in_queue() {
+            return Vec::new();
+        }
+        let entries = multi_dispatch::entries_of(view.topic, view.properties).into_iter();
+        let further = entries.map(|(name, queue_offset)| Self {
+            key: QueueKey::new(Str::from(name), multi_dispatch::LMQ_QUEUE_ID),
+            record: self.record.in_further_queue(queue_offset),
+        });
+        further.collect()
+    }
 }
 
 #[cfg(test)]

@@ -9,13 +9,16 @@ use std::{
     hash::{Hash, Hasher},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
 use dashmap::Entry;
 
-use crate::{hash::DashMap, protocol::Str};
+use crate::{
+    hash::DashMap,
+    protocol::{Str, message::names},
+};
 
 /// Names one queue of one topic.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,6 +83,11 @@ impl<'a> Borrow<dyn KeyLike + 'a> for QueueKey {
     fn borrow(&self) -> &(dyn KeyLike + 'a) {
         self
     }
+}
+
+/// 1 for a light message queue.
+fn is_lmq(topic: &str) -> usize {
+    usize::from(names::is_lmq(topic))
 }
 
 /// One topic queue, from its creation until its topic is deleted.
@@ -233,6 +241,8 @@ impl QueueSlot {
 pub struct QueueTable {
     slots: DashMap<QueueKey, Arc<QueueSlot>>,
     generations: AtomicU64,
+    /// How many of them are light message queues.
+    lmqs: AtomicUsize,
     /// Topics that are being deleted.
     closed: Mutex<HashSet<Str>>,
 }
@@ -274,7 +284,10 @@ impl QueueTable {
                 slot.removed.store(true, Ordering::Release);
                 Arc::new(slot)
             }
-            Entry::Vacant(place) => Arc::clone(&place.insert(Arc::new(make(key)))),
+            Entry::Vacant(place) => {
+                self.lmqs.fetch_add(is_lmq(topic), Ordering::Relaxed);
+                Arc::clone(&place.insert(Arc::new(make(key))))
+            }
         }
     }
 
@@ -298,8 +311,13 @@ impl QueueTable {
     /// Takes one queue out.
     pub fn remove(&self, slot: &QueueSlot) {
         slot.removed.store(true, Ordering::Release);
-        self.slots
+        let removed = self
+            .slots
             .remove_if(&slot.key, |_, known| known.generation == slot.generation);
+        if removed.is_some() {
+            self.lmqs
+                .fetch_sub(is_lmq(&slot.key.topic), Ordering::Relaxed);
+        }
     }
 
     fn remove_topic(&self, topic: &str) -> Vec<Arc<QueueSlot>> {
@@ -312,6 +330,8 @@ impl QueueTable {
             }
             keep
         });
+        let lmqs = removed.iter().map(|slot| is_lmq(&slot.key.topic)).sum();
+        self.lmqs.fetch_sub(lmqs, Ordering::Relaxed);
         removed.sort_by_key(|slot| slot.key.queue_id);
         removed
     }
@@ -325,8 +345,15 @@ impl QueueTable {
     pub fn clear(&self) {
         self.slots.retain(|_, slot| {
             slot.removed.store(true, Ordering::Release);
+            self.lmqs
+                .fetch_sub(is_lmq(&slot.key.topic), Ordering::Relaxed);
             false
         });
+    }
+
+    /// How many light message queues there are.
+    pub fn lmq_count(&self) -> usize {
+        self.lmqs.load(Ordering::Relaxed)
     }
 
     /// How many queues there are.
@@ -370,6 +397,12 @@ mod tests {
         assert!(table.get_or_create("T", 0).is_removed());
         assert!(table.get("T", 0).is_none());
         table.reopen("T");
+        assert_eq!(table.lmq_count(), 0);
+        let lmq = table.get_or_create("%LMQ%a", 0);
+        assert_eq!(table.lmq_count(), 1);
+        table.remove(&lmq);
+        table.remove(&lmq);
+        assert_eq!(table.lmq_count(), 0);
         let new = table.get_or_create("T", 0);
         assert_ne!(new.generation, old.generation);
         assert!(!new.is_removed());

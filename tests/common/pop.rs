@@ -94,15 +94,20 @@ pub fn popped(who: Who, frame: &Frame) -> Vec<Popped> {
             Some(name) if name.contains('+') => "2",
             Some(_) => "1",
         };
-        let place = format!("{kind} {}", record.queue_id);
+        // As Java's client does it (`MQClientAPIImpl.processPopResponse`).
+        let light = record.light_offset(who.topic).filter(|_| kind == "0");
+        let (queue, own) = match light {
+            Some(offset) => (0, offset),
+            None => (record.queue_id, record.queue_offset),
+        };
+        let place = format!("{kind} {queue}");
         let known = &offsets[&place];
-        let own = record.queue_offset.to_string();
+        let own = own.to_string();
         assert!(
             known.split(',').any(|offset| offset == own),
             "{own} in {known}"
         );
         let start = &starts[&place];
-        let queue = record.queue_id;
         let receipt = format!("{start} {pop_time} {hidden} {revive} {kind} broker-a {queue} {own}");
         Popped { record, receipt }
     };
@@ -110,7 +115,9 @@ pub fn popped(who: Who, frame: &Frame) -> Vec<Popped> {
         .into_iter()
         .map(build)
         .collect();
-    let topics = all.iter().map(|popped| &popped.record.topic);
+    let light = |popped: &&Popped| popped.record.light_offset(who.topic).is_some();
+    let others = all.iter().filter(|popped| !light(popped));
+    let topics = others.map(|popped| &popped.record.topic);
     assert!(
         topics.clone().all(|topic| topic == who.topic),
         "{:?}",

@@ -15,6 +15,13 @@ pub struct Record {
 
 impl Record {
     /// A property.
+    /// Its offset in a light message queue, as the broker wrote it.
+    pub fn light_offset(&self, queue: &str) -> Option<i64> {
+        let names = self.property("INNER_MULTI_DISPATCH")?.split(',');
+        let mut offsets = names.zip(self.property("INNER_MULTI_QUEUE_OFFSET")?.split(','));
+        offsets.find(|(name, _)| *name == queue)?.1.parse().ok()
+    }
+
     pub fn property(&self, name: &str) -> Option<&str> {
         let mut entries = self.properties.split('\u{2}');
         entries.find_map(|entry| entry.strip_prefix(name)?.strip_prefix('\u{1}'))

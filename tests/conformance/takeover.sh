@@ -13,6 +13,8 @@ need_server
 COMMON=(flushConsumerOffsetInterval=500 messageIndexSafe=true)
 SMALL=("${COMMON[@]}" mappedFileSizeCommitLog=65536 mappedFileSizeConsumeQueue=2000 maxHashSlotNum=100 maxIndexNum=400)
 DEFAULT=("${COMMON[@]}")
+LIGHT=("${SMALL[@]}" enableLmq=true enableMultiDispatch=true)
+OFFSETS=consumerOffset.json
 TOPIC=TakeoverTopic GROUP=takeover_group
 
 ns_port="$(free_port)"; ns="127.0.0.1:$ns_port"
@@ -27,16 +29,17 @@ leg() {
   [ "$number" = 0 ] || keyed verify "$TOPIC" "$dir/ledger" || return 1
   keyed send "$TOPIC" "$from" $((from + 300)) "$dir/ledger" || return 1
   keyed verify "$TOPIC" "$dir/ledger" || return 1
+  [ -z "${LMQS:-}" ] || keyed light "$TOPIC" "$dir/ledger" || return 1
   [ -z "$last" ] || take=100000
   keyed consume "$TOPIC" "$GROUP" "$take" "$dir/consumed" | tee "$dir/committed" || return 1
   [ -z "$last" ] || keyed account "$dir/ledger" "$dir/consumed"
 }
 
-# offsets_written DIR: whether consumerOffset.json has what was committed last. Java writes it every 500 ms
+# offsets_written DIR: whether the file of offsets has what was committed last. Java writes it every 500 ms
 # here, but for the first time ten seconds after its start.
 offsets_written() {
   local want; want="$(sed -n 's/^.* to {\(.*\)}$/\1/p' "$1/committed" | tail -1 | tr '=' ':' | tr -d ' ')"
-  [ -n "$want" ] && tr -d ' \t\n"' < "$1/store/config/consumerOffset.json" 2>/dev/null |
+  [ -n "$want" ] && tr -d ' \t\n"' < "$1/store/config/$OFFSETS" 2>/dev/null |
     grep -qF "$TOPIC@$GROUP:{$want}"
 }
 
@@ -58,7 +61,7 @@ scenario() {
       stop_server "$dir/broker.pid" KILL; return
     fi
     if ! wait_until 30 offsets_written "$dir"; then
-      not_ok "$name leg $number ($side does not write consumerOffset.json)"; cat "$dir/store/config/consumerOffset.json"
+      not_ok "$name leg $number ($side does not write $OFFSETS)"; cat "$dir/store/config/$OFFSETS"
       stop_server "$dir/broker.pid" KILL; return
     fi
     stop_server "$dir/broker.pid" "$signal"
@@ -98,6 +101,13 @@ for signal in TERM KILL; do
     # shellcheck disable=SC2086 # the sides are words
     ! want "$name" || scenario "$name" "$signal" "$(free_port)" $sides
   done
+done
+# Messages that enter light message queues, too: queues, and offsets in a file of their own.
+for sides in "ours java ours" "java ours java"; do
+  name="light-${sides// /-}-KILL"
+  CONF=("${LIGHT[@]}")
+  # shellcheck disable=SC2086 # the sides are words
+  ! want "$name" || LMQS=1 OFFSETS=lmqConsumerOffset.json scenario "$name" KILL "$(free_port)" $sides
 done
 CONF=("${DEFAULT[@]}")
 ! want sizes-KILL || scenario sizes-KILL KILL "$(free_port)" ours java ours

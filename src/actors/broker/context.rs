@@ -39,8 +39,9 @@ use crate::{
     },
     config::{Derived, Live, broker::BrokerConfig},
     protocol::{
+        ResponseCode,
         body::ha::HaRuntimeInfo,
-        message::{id::UniqueKeys, properties},
+        message::{id::UniqueKeys, multi_dispatch, properties},
     },
     store::{
         consume_queue::QueueHome,
@@ -49,6 +50,10 @@ use crate::{
         queue_table::{QueueSlot, QueueTable},
     },
 };
+
+/// The remark where there are too many light message queues (`SendMessageProcessor`).
+const LMQS_EXCEEDED: &str = "[LMQ_CONSUME_QUEUE_NUM_EXCEEDED]broker config enableLmq and \
+     enableMultiDispatch, lmq consumeQueue num exceed maxLmqConsumeQueueNum config num, default limit 2w.";
 
 /// Who this broker is; fixed at its start.
 #[derive(Debug)]
@@ -137,6 +142,8 @@ pub struct StoreHandles {
     pub store_host: SocketAddr,
     /// `maxMessageSize`, bytes: follows the configuration.
     pub max_message_size: Arc<AtomicUsize>,
+    /// `maxLmqConsumeQueueNum`.
+    pub max_lmqs: usize,
 }
 
 impl StoreHandles {
@@ -149,6 +156,18 @@ impl StoreHandles {
     pub fn slot(&self, topic: &str, queue_id: i32) -> Arc<QueueSlot> {
         self.table
             .get_or_create_at(topic, queue_id, self.watermarks.appended())
+    }
+
+    /// The slot of a light message queue, made now if it never held a message.
+    ///
+    /// # Errors
+    /// RocketMQ's answer when there are `maxLmqConsumeQueueNum` of them.
+    pub fn lmq_slot(&self, name: &str) -> Result<Arc<QueueSlot>, Refusal> {
+        let known = self.table.get(name, multi_dispatch::LMQ_QUEUE_ID);
+        if known.is_none() && self.table.lmq_count() >= self.max_lmqs {
+            return Err(Refusal::new(ResponseCode::SystemError, LMQS_EXCEEDED));
+        }
+        Ok(known.unwrap_or_else(|| self.slot(name, multi_dispatch::LMQ_QUEUE_ID)))
     }
 
     /// Whether a queue still has its first message, and that is in memory

@@ -1,6 +1,6 @@
 //! A message on its way into the log, whoever sends it: producers, send-backs, deliveries.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use bytes::BytesMut;
 use smallvec::{SmallVec, smallvec};
@@ -15,7 +15,8 @@ use crate::{
     actors::{
         kernel::PermitClass,
         store::append::{
-            AppendBatch, AppendOutcome, AppendRequest, PutStatus, RecordMeta, ReplyTo, TagsCode,
+            AppendBatch, AppendOutcome, AppendRequest, FurtherQueue, PutStatus, RecordMeta,
+            ReplyTo, TagsCode,
         },
     },
     protocol::{
@@ -24,12 +25,12 @@ use crate::{
         message::{
             batch,
             keys::KeyProperties,
-            names, properties,
+            multi_dispatch, names, properties,
             record::{self, NewRecord, RecordView},
             sys_flag,
         },
     },
-    store::now_ms,
+    store::{now_ms, queue_table::QueueSlot},
 };
 
 /// A single message; see the module.
@@ -146,6 +147,8 @@ impl InnerMessage<'_> {
         (tags_code, index_keys): (TagsCode, SmallVec<[i32; 4]>),
         buf: &mut BytesMut,
     ) -> Result<AppendRequest, Refusal> {
+        let mut further = Further::of(&self, store)?;
+        let properties = further.as_ref().map_or(self.properties, |f| &f.properties);
         let record = NewRecord {
             topic: self.topic,
             queue_id: self.queue_id,
@@ -157,7 +160,7 @@ impl InnerMessage<'_> {
             reconsume_times: self.reconsume_times,
             prepared_transaction_offset: self.prepared_transaction_offset,
             body: self.body,
-            properties: self.properties,
+            properties,
         };
         let len = encode_within(&record, store, buf)?;
         let meta = RecordMeta {
@@ -165,9 +168,63 @@ impl InnerMessage<'_> {
             tags_code,
             sys_flag: stored_sys_flag(&record),
             index_keys,
+            further: further.take().map(|further| further.queues(len)),
         };
         let slot = store.slot(self.topic, self.queue_id);
         Ok(AppendRequest::new(slot, buf.split(), smallvec![meta]))
+    }
+}
+
+/// The light message queues that a message names.
+struct Further {
+    /// The message's properties, with room for the offsets at their end.
+    properties: Vec<u8>,
+    /// Length of the text of offsets.
+    offsets_len: usize,
+    /// Each queue, and where its offset stands in that text.
+    queues: Vec<(Arc<QueueSlot>, usize)>,
+}
+
+impl Further {
+    /// None where multi-dispatch is off, or the message names no such queue, or may not.
+    fn of(message: &InnerMessage<'_>, store: &StoreHandles) -> Result<Option<Self>, Refusal> {
+        if !store.watermarks.log().dispatch_rules().multi_dispatch {
+            return Ok(None);
+        }
+        let names = properties::get(message.properties, properties::INNER_MULTI_DISPATCH);
+        let Some(names) = names.filter(|_| multi_dispatch::is_allowed(message.topic)) else {
+            return Ok(None);
+        };
+        let (offsets, places) = multi_dispatch::offsets_to_fill(names);
+        if places.is_empty() {
+            return Ok(None);
+        }
+        let slots = places
+            .into_iter()
+            .map(|(name, place)| Ok((store.lmq_slot(name)?, place)));
+        let queues = slots.collect::<Result<_, Refusal>>()?;
+        let offsets_len = offsets.len();
+        let mut edited = properties::Editor::new(message.properties);
+        edited.remove(properties::INNER_MULTI_QUEUE_OFFSET);
+        edited.set(properties::INNER_MULTI_QUEUE_OFFSET, offsets);
+        Ok(Some(Self {
+            properties: edited.to_vec(),
+            offsets_len,
+            queues,
+        }))
+    }
+
+    /// The queues, for a record of `len` bytes: it ends with its properties, and they with the offsets.
+    fn queues(self, len: usize) -> Box<[FurtherQueue]> {
+        let behind = self.offsets_len + size_of_val(&properties::ENTRY_SEPARATOR);
+        let start = len.saturating_sub(behind);
+        let queues = self.queues.into_iter();
+        let queues = queues.map(|(slot, place)| FurtherQueue {
+            slot,
+            place: start + place,
+            queue_offset: None,
+        });
+        queues.collect()
     }
 }
 
@@ -241,6 +298,8 @@ pub fn batch_request(
             tags_code: TagsCode::Hash(keys.tags_code()),
             sys_flag: stored_sys_flag(&record),
             index_keys: keys.index_keys(topic_hash),
+            // RocketMQ looks at single messages only (`MessageExtEncoder.encode`).
+            further: None,
         });
     }
     if records.is_empty() {

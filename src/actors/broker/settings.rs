@@ -16,7 +16,7 @@ use crate::{
         store::{BrokerRole, FlushDiskType},
     },
     store::{
-        commit_log::{CommitLogConfig, DelayLevels, Preallocation},
+        commit_log::{CommitLogConfig, DelayLevels, DispatchRules, Preallocation},
         error::StoreError,
         get_message::{FILTER_SCAN_BYTES_DEFAULT, GetLimits},
         index::IndexShape,
@@ -45,7 +45,10 @@ pub fn store_config(config: &BrokerConfig) -> Result<StoreConfig, StoreError> {
     commit_log.segment_len = store.mapped_file_size_commit_log;
     commit_log.check_crc_on_recover = store.check_crc_on_recover;
     commit_log.preallocation = Preallocation::Sparse;
-    commit_log.delay_levels = Arc::new(delay_levels(config)?);
+    commit_log.dispatch = Arc::new(DispatchRules {
+        delay_levels: delay_levels(config)?,
+        multi_dispatch: store.enable_lmq && store.enable_multi_dispatch,
+    });
     let shape = IndexShape::new(store.max_hash_slot_num as u32, store.max_index_num as u32);
     Ok(StoreConfig {
         root,

@@ -337,7 +337,7 @@ impl Builder<'_> {
         let root = settings.store.root.clone();
         let timer_config = timer_config(&self.config.load(), &settings);
         let epoch = EpochFile::load(fs, &settings.store.own_dir().join("epoch"));
-        let levels = settings.store.commit_log.delay_levels.max_level();
+        let levels = settings.store.commit_log.dispatch.delay_levels.max_level();
         let stats = Stats::start(tree, "broker", &misc, &identity.cluster);
         let actors = StoreActors::start(tree, self.threads, fs, settings, open, stats.clone());
         stats.attach(Arc::clone(&actors.table));
@@ -362,6 +362,7 @@ impl Builder<'_> {
             arrivals: actors.arrivals.clone(),
             store_host: identity.store_host,
             max_message_size,
+            max_lmqs: self.config.load().store.max_lmq_consume_queue_num,
         };
         let cold = self.threads.get(Role::Cold);
         let tables = Tables::new(fs.clone(), root.join("config"));

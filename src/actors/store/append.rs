@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 
 use crate::{
     actors::kernel::{ActorCell, Permit},
+    protocol::message::multi_dispatch,
     store::{commit_log::AppendUnit, queue_table::QueueSlot},
 };
 
@@ -70,6 +71,52 @@ pub struct RecordMeta {
     pub sys_flag: i32,
     /// Hashes of its keys for the index.
     pub index_keys: SmallVec<[i32; 4]>,
+    /// The light message queues that it enters, too.
+    pub further: Option<Box<[FurtherQueue]>>,
+}
+
+/// A light message queue that a record names.
+#[derive(Debug, Clone)]
+pub struct FurtherQueue {
+    /// The queue.
+    pub slot: Arc<QueueSlot>,
+    /// Where the record has the offset in it: so many bytes from its start.
+    pub place: usize,
+    /// Set by the writer; `None` where the record enters the queue already, by another name of it.
+    pub queue_offset: Option<i64>,
+}
+
+impl RecordMeta {
+    /// Takes offsets in further queues and writes them into the record, which is `bytes`; only for
+    /// the writer. `own` is the queue of its topic with its offset there.
+    fn take_further(&mut self, bytes: &mut [u8], own: (&Arc<QueueSlot>, i64)) {
+        let further = self.further.as_deref_mut().unwrap_or_default();
+        for at in 0..further.len() {
+            let (before, rest) = further.split_at_mut(at);
+            let Some(queue) = rest.first_mut() else {
+                return;
+            };
+            let known = before
+                .iter()
+                .filter_map(|other| Some((&other.slot, other.queue_offset?)))
+                .chain([own])
+                .find(|(slot, _)| Arc::ptr_eq(slot, &queue.slot));
+            let offset = match known {
+                Some((_, offset)) => offset,
+                None => *queue.queue_offset.insert(queue.slot.reserve(1)),
+            };
+            let place = queue.place..queue.place + multi_dispatch::OFFSET_DIGITS;
+            if let Some(place) = bytes.get_mut(place) {
+                multi_dispatch::fill_offset(place, offset);
+            }
+        }
+    }
+
+    /// The further queues that it enters, with its offsets there.
+    pub fn further(&self) -> impl Iterator<Item = (&Arc<QueueSlot>, i64)> {
+        let further = self.further.as_deref().unwrap_or_default().iter();
+        further.filter_map(|queue| Some((&queue.slot, queue.queue_offset?)))
+    }
 }
 
 /// Records of one queue that are stored and answered together: one message, or one wire batch.
@@ -102,6 +149,30 @@ impl AppendRequest {
             physical_offset: -1,
             status: PutStatus::WriteFailed,
             crash_when_stored: None,
+        }
+    }
+
+    /// Takes the offsets that the records get in their queues; only for the writer, which writes
+    /// them next or gives them back.
+    pub fn reserve(&mut self) {
+        self.queue_offset = self.slot.reserve(self.records.len() as i64);
+        let mut start = 0;
+        for (queue_offset, record) in (self.queue_offset..).zip(&mut self.records) {
+            let end = start + record.len as usize;
+            if record.further.is_some()
+                && let Some(bytes) = self.bytes.get_mut(start..end)
+            {
+                record.take_further(bytes, (&self.slot, queue_offset));
+            }
+            start = end;
+        }
+    }
+
+    /// Gives them back.
+    pub fn release_reserved(&self) {
+        self.slot.release_reserved();
+        for (slot, _) in self.records.iter().flat_map(RecordMeta::further) {
+            slot.release_reserved();
         }
     }
 
@@ -138,6 +209,9 @@ impl AppendUnit for AppendRequest {
         self.status = PutStatus::PutOk;
         self.slot
             .set_next_offset(self.queue_offset + self.records.len() as i64);
+        for (slot, offset) in self.records.iter().flat_map(RecordMeta::further) {
+            slot.set_next_offset(offset + 1);
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use std::{
 
 use actix::{Actor, ActorContext, Context, Handler, Message, Supervised};
 use bytes::BytesMut;
+use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
 use super::{
@@ -233,16 +234,14 @@ impl CommitLogWriter {
                 first.crash_when_stored = Some(Arc::clone(&self.cell));
             }
             for request in run.iter_mut() {
-                request.queue_offset = request.slot.reserve(request.records.len() as i64);
+                request.reserve();
             }
             let Err(stopped) = files.append(run, store_timestamp) else {
                 at += alive;
                 continue;
             };
             let failed = &mut run[stopped.appended..];
-            for request in failed.iter() {
-                request.slot.release_reserved();
-            }
+            failed.iter().for_each(AppendRequest::release_reserved);
             at += stopped.appended;
             why = Some(stopped.source.to_string());
             let status = status_of(&stopped.source);
@@ -270,18 +269,25 @@ impl CommitLogWriter {
             request.bytes = BytesMut::new();
             let mut physical_offset = request.physical_offset;
             for (queue_offset, record) in (request.queue_offset..).zip(&mut request.records) {
+                let own = DispatchRecord {
+                    queue_offset,
+                    physical_offset,
+                    size: record.len as i32,
+                    tags_code: record.tags_code.at(store_timestamp),
+                    store_timestamp,
+                    sys_flag: record.sys_flag,
+                    index_keys: std::mem::take(&mut record.index_keys),
+                };
+                let further = record.further().map(|(slot, queue_offset)| Dispatched {
+                    slot: Arc::clone(slot),
+                    record: own.in_further_queue(queue_offset),
+                });
+                let further: SmallVec<[Dispatched; 0]> = further.collect();
                 records.push(Dispatched {
                     slot: Arc::clone(&request.slot),
-                    record: DispatchRecord {
-                        queue_offset,
-                        physical_offset,
-                        size: record.len as i32,
-                        tags_code: record.tags_code.at(store_timestamp),
-                        store_timestamp,
-                        sys_flag: record.sys_flag,
-                        index_keys: std::mem::take(&mut record.index_keys),
-                    },
+                    record: own,
                 });
+                records.extend(further);
                 physical_offset += i64::from(record.len);
             }
             end = physical_offset;

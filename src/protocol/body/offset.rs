@@ -15,6 +15,9 @@ body! {
         data_version: DataVersion,
         /// Topics by group.
         group_topic_map: BTreeMap<String, Vec<String>>,
+        /// With `enableLmq`: offsets of light message queues by `topic@group`
+        /// (`LmqConsumerOffsetManager`).
+        lmq_offset_table: Option<BTreeMap<String, i64>>,
         /// Offsets by queue, by `topic@group`; broadcast offsets have `topic@group@broadcast`.
         offset_table: BTreeMap<String, BTreeMap<i32, i64>>,
     }

@@ -3,6 +3,7 @@
 pub mod batch;
 pub mod id;
 pub mod keys;
+pub mod multi_dispatch;
 pub mod names;
 pub mod perm;
 pub mod properties;

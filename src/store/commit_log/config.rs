@@ -35,8 +35,18 @@ pub struct CommitLogConfig {
     pub check_crc_on_recover: bool,
     /// How the next segment is made ready.
     pub preallocation: Preallocation,
+    /// What queues are told of a record.
+    pub dispatch: Arc<DispatchRules>,
+}
+
+/// What decides which queues a record enters, and with what.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DispatchRules {
     /// Delays of the levels of `messageDelayLevel`.
-    pub delay_levels: Arc<DelayLevels>,
+    pub delay_levels: DelayLevels,
+    /// Whether records enter the light message queues that they name (`enableLmq` with
+    /// `enableMultiDispatch`).
+    pub multi_dispatch: bool,
 }
 
 impl CommitLogConfig {
@@ -48,7 +58,7 @@ impl CommitLogConfig {
             segment_len: DEFAULT_SEGMENT_LEN,
             check_crc_on_recover: true,
             preallocation: Preallocation::default(),
-            delay_levels: Arc::new(DelayLevels::default()),
+            dispatch: Arc::default(),
         }
     }
 

@@ -4,17 +4,13 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use super::{config::DelayLevels, reader::CommitLogReader, scan::RECORD_LEN_MAX};
+use super::{config::DispatchRules, reader::CommitLogReader, scan::RECORD_LEN_MAX};
 use crate::{
     protocol::{
         Str,
         message::record::{self, BLANK_LEN, CheckCrc, Peek, RecordView},
     },
-    store::{
-        dispatch::{DispatchRecord, ScannedRecord},
-        error::StoreError,
-        queue_table::QueueKey,
-    },
+    store::{dispatch::ScannedRecord, error::StoreError},
 };
 
 /// Follows a log whose bytes come in pieces that know nothing of records.
@@ -25,7 +21,7 @@ use crate::{
 #[derive(Debug)]
 pub struct RecordCutter {
     segment_len: i64,
-    levels: Arc<DelayLevels>,
+    rules: Arc<DispatchRules>,
     /// Behind the last byte that was fed.
     at: i64,
     /// Behind the last whole record, or the segment that a blank ended.
@@ -42,7 +38,7 @@ impl CommitLogReader {
     pub fn cutter(&self, at: i64) -> RecordCutter {
         RecordCutter {
             segment_len: self.segment_len() as i64,
-            levels: self.delay_levels().clone(),
+            rules: self.dispatch_rules().clone(),
             at,
             whole: at,
             skip_to: at,
@@ -88,7 +84,7 @@ impl RecordCutter {
                 && let Peek::Record { size } = record::peek(rest)
                 && let Some(bytes) = rest.get(..size)
             {
-                found.push(self.record(bytes)?);
+                self.record(bytes, found)?;
                 self.advance(&mut rest, size);
                 self.whole = self.at;
                 continue;
@@ -122,7 +118,7 @@ impl RecordCutter {
             Peek::Record { size } if size > wanted => return Ok(()),
             Peek::Record { .. } => {
                 let bytes = std::mem::take(&mut self.partial);
-                found.push(self.record(&bytes)?);
+                self.record(&bytes, found)?;
                 self.whole = self.at;
             }
             Peek::Blank { .. } => {
@@ -151,7 +147,7 @@ impl RecordCutter {
         self.segment_len - self.whole.rem_euclid(self.segment_len)
     }
 
-    fn record(&mut self, bytes: &[u8]) -> Result<ScannedRecord, StoreError> {
+    fn record(&mut self, bytes: &[u8], found: &mut Vec<ScannedRecord>) -> Result<(), StoreError> {
         if bytes.len() as i64 > self.segment_left() {
             return Err(self.invalid(format!("a record of {} bytes", bytes.len())));
         }
@@ -164,10 +160,11 @@ impl RecordCutter {
         if self.topic != view.topic {
             self.topic = Str::from(view.topic);
         }
-        Ok(ScannedRecord {
-            key: QueueKey::new(self.topic.clone(), view.queue_id),
-            record: DispatchRecord::of(&view, &self.levels),
-        })
+        let scanned = ScannedRecord::of(&view, self.topic.clone(), &self.rules);
+        let further = scanned.further(&view, &self.rules);
+        found.push(scanned);
+        found.extend(further);
+        Ok(())
     }
 
     fn invalid(&self, what: String) -> StoreError {

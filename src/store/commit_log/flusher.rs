@@ -104,9 +104,9 @@ impl Flusher {
     /// The bytes come from the page cache, which may have dropped the pages that could not be
     /// written: only a range whose records all pass their CRC is trusted.
     fn rewrite(&self, segment: &Arc<Segment>, from: i64, to: i64) -> Result<(), StoreError> {
-        let levels = self.state.config.delay_levels.clone();
+        let rules = self.state.config.dispatch.clone();
         let segments = self.state.segments.load_full();
-        for record in Scan::new(segments, from, to, true, levels) {
+        for record in Scan::new(segments, from, to, true, rules) {
             record?;
         }
         let file = segment.file()?;

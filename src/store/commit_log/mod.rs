@@ -36,7 +36,7 @@ mod state;
 mod tail;
 mod writer;
 
-pub use config::{CommitLogConfig, DelayLevels, Preallocation};
+pub use config::{CommitLogConfig, DelayLevels, DispatchRules, Preallocation};
 pub use cutter::{RecordCutter, pieces_between};
 pub use flusher::Flusher;
 pub use prepare::Preparer;

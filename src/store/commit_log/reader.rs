@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use bytes::Bytes;
 
 use super::{
-    config::DelayLevels,
+    config::{DelayLevels, DispatchRules},
     scan::Scan,
     state::{LogState, find},
 };
@@ -60,8 +60,13 @@ impl CommitLogReader {
     }
 
     /// The delay levels that tags codes of scheduled messages are computed with.
-    pub fn delay_levels(&self) -> &Arc<DelayLevels> {
-        &self.state.config.delay_levels
+    pub fn delay_levels(&self) -> &DelayLevels {
+        &self.state.config.dispatch.delay_levels
+    }
+
+    /// What decides which queues a record enters.
+    pub fn dispatch_rules(&self) -> &Arc<DispatchRules> {
+        &self.state.config.dispatch
     }
 
     /// Physical offset of the segment that holds `offset`, whether or not it exists.
@@ -156,8 +161,8 @@ impl CommitLogReader {
     /// As [`scan`](Self::scan), with a say on checking CRCs.
     pub fn scan_with(&self, from: i64, to: i64, check_crc: bool) -> Scan {
         let segments = self.state.segments.load_full();
-        let levels = self.state.config.delay_levels.clone();
-        Scan::new(segments, from, to.min(self.end()), check_crc, levels)
+        let rules = self.dispatch_rules().clone();
+        Scan::new(segments, from, to.min(self.end()), check_crc, rules)
     }
 
     /// Ties a snapshot of the queues' tails to the end of the given record, the last one that the

@@ -235,9 +235,9 @@ impl Recovery {
 
     fn scan(&self, segments: &Arc<Segments>, from: i64) -> Scan {
         let config = &self.state.config;
-        let levels = config.delay_levels.clone();
+        let rules = config.dispatch.clone();
         let check_crc = config.check_crc_on_recover;
-        Scan::new(segments.clone(), from, i64::MAX, check_crc, levels)
+        Scan::new(segments.clone(), from, i64::MAX, check_crc, rules)
     }
 
     /// Walks, cuts, wipes and publishes.

@@ -1,9 +1,9 @@
 //! Walking the records of the log with positioned reads.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use super::{
-    config::DelayLevels,
+    config::DispatchRules,
     segment::Segment,
     state::{Segments, find},
     writer::BLANK_LEN,
@@ -13,11 +13,7 @@ use crate::{
         Str,
         message::record::{self, CheckCrc, Peek, RecordView},
     },
-    store::{
-        dispatch::{DispatchRecord, ScannedRecord},
-        error::StoreError,
-        queue_table::QueueKey,
-    },
+    store::{dispatch::ScannedRecord, error::StoreError},
 };
 
 /// Bytes read at a time: what the allocator keeps after a recovery is no more than this.
@@ -45,7 +41,8 @@ pub(super) enum Step<'a> {
     Invalid { what: String, record_like: bool },
 }
 
-/// An iterator over the records of a range, in log order.
+/// An iterator over the records of a range, in log order; a record that enters several queues comes
+/// once for each.
 ///
 /// Yields an error and ends where something other than a record stands.
 #[derive(Debug)]
@@ -56,12 +53,14 @@ pub struct Scan {
     check_crc: CheckCrc,
     /// Whether a record with a hole in its properties counts as torn.
     refuse_holes: bool,
-    levels: Arc<DelayLevels>,
+    rules: Arc<DispatchRules>,
     buf: Vec<u8>,
     /// Physical offset of `buf[0]`.
     buf_start: i64,
     /// The topic of the last record: most follow one of the same topic.
     topic: Str,
+    /// The last record's entries in further queues.
+    further: VecDeque<ScannedRecord>,
     failed: bool,
 }
 
@@ -71,7 +70,7 @@ impl Scan {
         from: i64,
         to: i64,
         check_crc: bool,
-        levels: Arc<DelayLevels>,
+        rules: Arc<DispatchRules>,
     ) -> Self {
         Self {
             segments,
@@ -82,10 +81,11 @@ impl Scan {
                 false => CheckCrc::No,
             },
             refuse_holes: false,
-            levels,
+            rules,
             buf: Vec::new(),
             buf_start: 0,
             topic: Str::new(),
+            further: VecDeque::new(),
             failed: false,
         }
     }
@@ -211,8 +211,12 @@ impl Scan {
     }
 
     fn next_record(&mut self) -> Result<Option<ScannedRecord>, StoreError> {
-        let levels = self.levels.clone();
+        if let Some(entry) = self.further.pop_front() {
+            return Ok(Some(entry));
+        }
+        let rules = self.rules.clone();
         let last_topic = self.topic.clone();
+        let mut further = std::mem::take(&mut self.further);
         let what = match self.step()? {
             Step::Record { view } => {
                 let topic = if last_topic == view.topic {
@@ -220,10 +224,11 @@ impl Scan {
                 } else {
                     Str::from(view.topic)
                 };
-                let key = QueueKey::new(topic, view.queue_id);
-                let record = DispatchRecord::of(&view, &levels);
-                self.topic = key.topic.clone();
-                return Ok(Some(ScannedRecord { key, record }));
+                let scanned = ScannedRecord::of(&view, topic, &rules);
+                further.extend(scanned.further(&view, &rules));
+                self.further = further;
+                self.topic = scanned.key.topic.clone();
+                return Ok(Some(scanned));
             }
             Step::End | Step::LastBlank => return Ok(None),
             Step::Zeros => "zeros where a record should start".to_owned(),

@@ -82,6 +82,11 @@ impl Tables {
         self.load("consumerOffset.json", Style::Pretty)
     }
 
+    /// `lmqConsumerOffset.json`, in its place with `enableLmq` (`LmqConsumerOffsetManager`).
+    pub fn lmq_consumer_offsets(&self) -> Loaded<ConsumerOffsetTable> {
+        self.load("lmqConsumerOffset.json", Style::Pretty)
+    }
+
     /// `consumerOrderInfo.json` (`ConsumerOrderInfoManager`).
     pub fn consumer_order_info(&self) -> Loaded<ConsumerOrderInfo> {
         self.load("consumerOrderInfo.json", Style::Pretty)

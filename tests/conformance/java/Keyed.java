@@ -22,9 +22,12 @@ import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.client.producer.SendStatus;
+import org.apache.rocketmq.common.MixAll;
 import org.apache.rocketmq.common.TopicConfig;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.Message;
+import org.apache.rocketmq.common.message.MessageAccessor;
+import org.apache.rocketmq.common.message.MessageConst;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
 import org.apache.rocketmq.remoting.protocol.subscription.SubscriptionGroupConfig;
@@ -43,9 +46,11 @@ import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
  *   commit  TOPIC GROUP BROKER QUEUE OFFSET  commits one offset, at the slave when there is no master
  *   ticks   TOPIC GROUP BROKER SECONDS       commits the ms since 1970 again and again for so long
  *   offset  TOPIC GROUP BROKER               prints what is committed, of a master or a slave
+ *   light   TOPIC LEDGER                     every light message queue by pull, and what a group of them committed
  *   account LEDGER CONSUMED                  every sent number was consumed, none twice
  *   hold    TOPIC PGROUP CGROUP              a producer and a push consumer that stay until standard input ends
  * </pre>
+ * With LMQS set each message names light message queues: one for all, and one for each remainder by 3.
  * NAMESRV_ADDR names the NameServer. Ends with 1 and a reason on the first difference.
  */
 public class Keyed {
@@ -61,6 +66,7 @@ public class Keyed {
       case "commit": commit(a[1], a[2], new MessageQueue(a[1], a[3], Integer.parseInt(a[4])), Long.parseLong(a[5])); break;
       case "ticks": ticks(a[1], a[2], new MessageQueue(a[1], a[3], 0), Integer.parseInt(a[4])); break;
       case "offset": offset(a[1], a[2], new MessageQueue(a[1], a[3], 0)); break;
+      case "light": light(a[1], a[2]); break;
       case "account": account(a[1], a[2]); break;
       case "hold": hold(a[1], a[2], a[3]); break;
       default: throw new IllegalArgumentException(a[0]);
@@ -122,6 +128,9 @@ public class Keyed {
     Verbs.check(queues(producer("setup"), topic).size() == queues, "the route has another number of queues");
   }
 
+  /** A light message queue that every message names. */
+  static final String LIGHT = MixAll.LMQ_PREFIX + "light";
+
   static String key(int n) { return "key-" + n; }
 
   /** Sizes differ, some compress (above 4 KiB the client does), some carry text beyond ASCII. */
@@ -136,17 +145,23 @@ public class Keyed {
     Message m = new Message(topic, n % 3 == 0 ? "TagA" : "TagB", key(n) + " pair-" + n / 2, body(n));
     m.putUserProperty("number", Integer.toString(n));
     if (n % 7 == 0) m.putUserProperty("name", "Grüße " + n);
+    if (System.getenv("LMQS") != null) {
+      MessageAccessor.putProperty(m, MessageConst.PROPERTY_INNER_MULTI_DISPATCH, LIGHT + "," + LIGHT + "-" + n % 3);
+    }
     return m;
   }
 
   /** Singly and round-robin over the queues, every hundredth to hundred-and-ninth as one batch of ten. */
+  /** Ten in a hundred are sent as a batch, which enters no light message queue. */
+  static boolean isBatched(int n) { return n % 100 < 10; }
+
   static void send(String topic, int from, int to, String ledger) throws Exception {
     DefaultMQProducer p = producer("keyed_sender");
     List<MessageQueue> queues = queues(p, topic);
     try (PrintWriter out = new PrintWriter(new FileWriter(ledger, true))) {
       for (int n = from; n < to; ) {
         MessageQueue queue = queues.get(n % queues.size());
-        if (n % 100 == 0 && n + 10 <= to) {
+        if (isBatched(n)) {
           List<Message> batch = new ArrayList<>();
           for (int i = n; i < n + 10; i++) {
             Message m = message(topic, i);
@@ -303,6 +318,55 @@ public class Keyed {
       }
     }
     System.out.println("consumed " + taken + " from " + begin + " to " + end);
+  }
+
+  static void light(String topic, String ledger) throws Exception {
+    DefaultMQPullConsumer c = puller(MixAll.LMQ_PREFIX + "light_group");
+    MessageQueue parent = eventually("route of " + topic, () -> {
+      var all = c.fetchSubscribeMessageQueues(topic);
+      return all.isEmpty() ? null : all.iterator().next();
+    });
+    // No NameServer knows light message queues: the client learns the broker's address with the other topic.
+    c.maxOffset(parent);
+    for (int part = -1; part < 3; part++) {
+      String name = part < 0 ? LIGHT : LIGHT + "-" + part;
+      MessageQueue q = new MessageQueue(name, parent.getBrokerName(), 0);
+      Map<String, String[]> wanted = new HashMap<>();
+      for (String[] line : lines(ledger)) {
+        int n = Integer.parseInt(line[0]);
+        if (!isBatched(n) && (part < 0 || n % 3 == part)) wanted.put(line[0], line);
+      }
+      File committed = new File(ledger + "." + name.replace('%', '_'));
+      if (committed.exists()) {
+        long last = Long.parseLong(Files.readString(committed.toPath()));
+        eventually("offset " + last + " of " + name, () -> c.fetchConsumeOffset(q, true) == last ? q : null);
+      }
+      int at = 0;
+      while (!wanted.isEmpty()) {
+        int from = at;
+        PullResult r = eventually("pull of " + name + " at " + from, () -> {
+          PullResult x = c.pull(q, "*", from, 32, 10_000);
+          return x.getPullStatus() == PullStatus.FOUND ? x : null;
+        });
+        for (MessageExt m : r.getMsgFoundList()) {
+          String[] line = wanted.remove(m.getUserProperty("number"));
+          Verbs.check(line != null, name + " at " + at + ": nobody was told, or twice: " + m.getKeys());
+          // The client names the queue that it pulled from, and the offset in the topic's.
+          line[1] = "0";
+          compare(line, m, name);
+          at++;
+          String[] offsets = m.getProperty(MessageConst.PROPERTY_INNER_MULTI_QUEUE_OFFSET).split(",");
+          Verbs.check(Long.parseLong(offsets[part < 0 ? 0 : 1]) == at - 1, name + " at " + (at - 1) + ": " + offsets);
+        }
+        Verbs.check(r.getNextBeginOffset() == at, name + " goes on at " + r.getNextBeginOffset());
+      }
+      PullResult end = c.pull(q, "*", at, 1, 10_000);
+      Verbs.check(end.getPullStatus() == PullStatus.NO_NEW_MSG, name + " has more than was sent: " + end);
+      c.updateConsumeOffset(q, at);
+      c.getOffsetStore().persist(q);
+      Files.writeString(committed.toPath(), Integer.toString(at));
+    }
+    System.out.println("light queues hold " + lines(ledger).size());
   }
 
   static void commit(String topic, String group, MessageQueue queue, long offset) throws Exception {

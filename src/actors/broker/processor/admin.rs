@@ -105,7 +105,11 @@ pub async fn clean_unused_topics(
     let mut unused: Vec<String> = slots
         .iter()
         .map(|slot| slot.key.topic.to_string())
-        .filter(|name| !ctx.topics.contains(name) && !ctx.topics.is_system(name))
+        .filter(|name| {
+            let known = ctx.topics.contains(name) || ctx.topics.is_system(name);
+            // `DefaultMessageStore.cleanUnusedTopic` leaves light message queues, which are in no table.
+            !known && !names::is_lmq(name)
+        })
         .collect();
     unused.sort_unstable();
     unused.dedup();

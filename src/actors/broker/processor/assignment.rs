@@ -20,7 +20,7 @@ use crate::{
             },
             heartbeat::MessageModel,
         },
-        message::names,
+        message::{multi_dispatch::LMQ_QUEUE_ID, names},
     },
 };
 
@@ -69,7 +69,15 @@ async fn assigned(
     mode: MessageRequestMode,
     share: i32,
 ) -> Option<Vec<MessageQueue>> {
-    let queues = ctx.registrars.readable_queues(&asked.topic).await?;
+    let queues = match names::is_lmq(&asked.topic) {
+        // No NameServer knows them.
+        true => vec![MessageQueue {
+            broker_name: ctx.identity.broker_name.clone(),
+            queue_id: LMQ_QUEUE_ID,
+            topic: asked.topic.clone(),
+        }],
+        false => ctx.registrars.readable_queues(&asked.topic).await?,
+    };
     let balanced = ctx.config.load().broker.server_load_balancer_enable;
     if asked.message_model == MessageModel::Broadcasting || !balanced {
         return Some(queues);

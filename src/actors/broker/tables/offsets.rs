@@ -23,7 +23,13 @@ use crate::{
     actors::kernel::{ActorCell, ActorError, ActorRef, Shutdown, Tree, lock, spawn},
     config::{BrokerConfig, Live},
     crashable,
-    protocol::body::{DataVersion, offset::ConsumerOffsetTable},
+    protocol::{
+        body::{
+            DataVersion,
+            offset::{ConsumerOffsetTable, TOPIC_GROUP_SEPARATOR},
+        },
+        message::{multi_dispatch::LMQ_QUEUE_ID, names},
+    },
     store::{
         error::StoreError,
         now_ms,
@@ -36,6 +42,8 @@ struct Shared {
     version: TableVersion,
     /// The version counts one for so many commits.
     version_step: u64,
+    /// `enableLmq`.
+    lmqs: bool,
     /// `useServerSideResetOffset` may change at any time.
     config: Arc<Live<BrokerConfig>>,
     /// Only the actor writes it.
@@ -186,12 +194,24 @@ impl Offsets {
 
 impl Shared {
     fn load(tables: &Tables, config: Arc<Live<BrokerConfig>>) -> Result<Self, StoreError> {
-        let (file, loaded) = tables.consumer_offsets()?;
-        let step = config.load().broker.consumer_offset_update_version_step;
+        let (step, lmqs) = {
+            let config = config.load();
+            let step = config.broker.consumer_offset_update_version_step;
+            (step, config.store.enable_lmq)
+        };
+        let (file, loaded) = match lmqs {
+            // What was committed before light message queues were switched on goes over.
+            true => match tables.lmq_consumer_offsets()? {
+                (file, None) => (file, tables.consumer_offsets()?.1),
+                known => known,
+            },
+            false => tables.consumer_offsets()?,
+        };
         let shared = Self {
             table: Arc::default(),
             version: TableVersion::new(DataVersion::at(now_ms())),
             version_step: u64::try_from(step).unwrap_or(0).max(1),
+            lmqs,
             config,
             file: Mutex::new(file),
         };
@@ -209,13 +229,27 @@ impl Shared {
                 None => log::warn!("offsets of \"{key}\" belong to no group and are dropped"),
             }
         }
+        for (key, offset) in table.lmq_offset_table.unwrap_or_default() {
+            if let Some(key) = OffsetKey::parse(&key) {
+                self.table.replace(key, [(LMQ_QUEUE_ID, offset)]);
+            }
+        }
     }
 
     fn snapshot(&self) -> ConsumerOffsetTable {
         let group_topics = self.table.group_topics().into_iter();
-        let all = self.table.all().into_iter();
+        let (lmqs, all): (Vec<_>, Vec<_>) = self
+            .table
+            .all()
+            .into_iter()
+            .partition(|(key, _)| self.lmqs && is_of_lmq_group(key));
+        let lmqs = lmqs
+            .into_iter()
+            .filter_map(|(key, offsets)| Some((key, offsets.first()?.1)));
+        let all = all.into_iter();
         ConsumerOffsetTable {
             data_version: self.version.get(),
+            lmq_offset_table: self.lmqs.then(|| lmqs.collect()),
             group_topic_map: group_topics
                 .map(|(group, topics)| {
                     (
@@ -229,6 +263,13 @@ impl Shared {
                 .collect(),
         }
     }
+}
+
+/// Whether offsets of `topic@group` are of a group that reads light message queues, which have one
+/// queue each.
+fn is_of_lmq_group(key: &str) -> bool {
+    key.split_once(TOPIC_GROUP_SEPARATOR)
+        .is_some_and(|(_, group)| names::is_lmq(group))
 }
 
 /// Write the table down now.

@@ -78,6 +78,8 @@ type Forbidden = BTreeMap<String, i32>;
 
 struct Shared {
     config: Arc<Live<BrokerConfig>>,
+    /// `enableLmq`.
+    lmqs: bool,
     groups: DashMap<Str, Arc<SubscriptionGroupConfig>>,
     /// Bits by group and topic.
     forbidden: DashMap<Str, Forbidden>,
@@ -142,14 +144,17 @@ impl SubscriptionGroups {
         names.filter(|name| !is_known(name)).collect()
     }
 
-    /// A group that exists.
+    /// A group that exists. With `enableLmq` every group with the prefix of light message queues does.
     pub fn get(&self, group: &str) -> Option<Arc<SubscriptionGroupConfig>> {
+        if self.shared.is_lmq(group) {
+            return Some(Arc::new(SubscriptionGroupConfig::new(group)));
+        }
         self.shared.groups.get(group).map(|config| config.clone())
     }
 
     /// Whether the group exists.
     pub fn contains(&self, group: &str) -> bool {
-        self.shared.groups.contains_key(group)
+        self.shared.is_lmq(group) || self.shared.groups.contains_key(group)
     }
 
     /// A group, which is made when absent and `autoCreateSubscriptionGroup` allows it. Does not ask
@@ -239,7 +244,11 @@ impl SubscriptionGroups {
     ///
     /// # Errors
     /// [`GroupError::Attribute`], [`GroupError::Full`], [`GroupError::Actor`].
-    pub async fn update(&self, configs: Vec<SubscriptionGroupConfig>) -> Result<(), GroupError> {
+    pub async fn update(
+        &self,
+        mut configs: Vec<SubscriptionGroupConfig>,
+    ) -> Result<(), GroupError> {
+        configs.retain(|config| !self.shared.is_lmq(&config.group_name));
         self.change(Change::Update(configs)).await
     }
 
@@ -320,10 +329,16 @@ impl SubscriptionGroups {
 }
 
 impl Shared {
+    /// Whether the group need not be made and is in no table (`LmqSubscriptionGroupManager`).
+    fn is_lmq(&self, group: &str) -> bool {
+        self.lmqs && names::is_lmq(group)
+    }
+
     fn load(tables: &Tables, config: Arc<Live<BrokerConfig>>) -> Result<Self, StoreError> {
         let (file, loaded) = tables.subscription_groups()?;
         let (modes_file, modes) = tables.message_request_modes()?;
         let shared = Self {
+            lmqs: config.load().store.enable_lmq,
             config,
             groups: DashMap::default(),
             forbidden: DashMap::default(),

@@ -102,6 +102,8 @@ type Listener = Box<dyn Fn(&TopicsChanged) + Send + Sync>;
 
 struct Shared {
     config: Arc<Live<BrokerConfig>>,
+    /// `enableLmq`.
+    lmqs: bool,
     topics: DashMap<Str, Arc<TopicConfig>>,
     system: BTreeSet<String>,
     version: TableVersion,
@@ -168,14 +170,18 @@ impl Topics {
         Ok(Self { shared, actor })
     }
 
-    /// A topic.
+    /// A topic. With `enableLmq` every light message queue is one, of one queue.
     pub fn get(&self, topic: &str) -> Option<Arc<TopicConfig>> {
+        if self.shared.is_lmq(topic) {
+            let config = TopicConfig::new(topic, 1, perm::READ | perm::WRITE);
+            return Some(Arc::new(config));
+        }
         self.shared.topics.get(topic).map(|config| config.clone())
     }
 
     /// Whether the topic exists.
     pub fn contains(&self, topic: &str) -> bool {
-        self.shared.topics.contains_key(topic)
+        self.shared.is_lmq(topic) || self.shared.topics.contains_key(topic)
     }
 
     /// Whether the topic exists and its messages are ordered.
@@ -318,7 +324,8 @@ impl Topics {
     ///
     /// # Errors
     /// [`TopicError::Attribute`], [`TopicError::Full`].
-    pub async fn update(&self, configs: Vec<TopicConfig>) -> Result<(), TopicError> {
+    pub async fn update(&self, mut configs: Vec<TopicConfig>) -> Result<(), TopicError> {
+        configs.retain(|config| !self.shared.is_lmq(&config.topic_name));
         self.change(Change::Update(configs)).await.map(drop)
     }
 
@@ -402,6 +409,7 @@ impl Shared {
         for topic in system_topics::at_start(&running) {
             topics.insert(Str::from(topic.topic_name.clone()), Arc::new(topic));
         }
+        let lmqs = running.store.enable_lmq;
         drop(running);
         let mut version = DataVersion::at(now_ms());
         if let Some(loaded) = loaded {
@@ -412,6 +420,7 @@ impl Shared {
         }
         Ok(Self {
             config,
+            lmqs,
             topics,
             system,
             version: TableVersion::new(version),
@@ -447,6 +456,12 @@ impl Shared {
     fn count_change(&self) {
         self.version.count();
         self.dirty.store(true, Relaxed);
+    }
+
+    /// Whether the topic is a light message queue, which need not be made and is in no table
+    /// (`LmqTopicConfigManager`).
+    fn is_lmq(&self, topic: &str) -> bool {
+        self.lmqs && names::is_lmq(topic)
     }
 
     /// The topic that a new one is made after, if that is allowed.

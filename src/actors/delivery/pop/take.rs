@@ -17,7 +17,7 @@ use crate::{
     protocol::{
         body::pop::PopCheckPoint,
         message::{
-            names, properties,
+            multi_dispatch, names, properties,
             receipt::{InfoList, ORDER_REVIVE_QUEUE, Receipt, RetryKind},
             record::{self, CheckCrc, NewRecord, RecordView, patch_record},
         },
@@ -206,7 +206,7 @@ impl Taking<'_> {
             }
             return;
         }
-        let offsets = offsets_of(&found);
+        let offsets = offsets_of(topic, &found);
         self.count += offsets.len();
         self.queues.push(FromQueue {
             topic: topic.to_owned(),
@@ -435,8 +435,14 @@ impl Taking<'_> {
     }
 }
 
-/// Queue offsets of the messages that were found.
-fn offsets_of(found: &GetResult) -> Vec<i64> {
+/// Offsets in a queue of `topic` of the messages that were found.
+fn offsets_of(topic: &str, found: &GetResult) -> Vec<i64> {
     let all = found.parts.iter().flat_map(|part| record::slices(part));
-    all.filter_map(record::peek_queue_offset).collect()
+    if !names::is_lmq(topic) {
+        return all.filter_map(record::peek_queue_offset).collect();
+    }
+    let views = all.filter_map(|record| RecordView::parse(record, CheckCrc::No).ok());
+    views
+        .map(|view| multi_dispatch::offset_in(topic, &view))
+        .collect()
 }

@@ -27,7 +27,7 @@ use crate::{
         store::append::{AppendRequest, PutStatus},
     },
     protocol::message::{
-        names, properties,
+        multi_dispatch, names, properties,
         record::{self, CheckCrc, RecordView},
     },
     store::{
@@ -305,7 +305,8 @@ async fn retries_of(parts: &ReviveParts, point: &Point) -> Option<Vec<AppendRequ
         let record = found.parts.first().map(|part| &part[..]);
         let view = record.and_then(|record| RecordView::parse(record, CheckCrc::No).ok());
         // One that the log no longer holds has been kept for as long as was wanted.
-        let Some(view) = view.filter(|view| view.queue_offset == offset) else {
+        let is_it = |view: &RecordView<'_>| multi_dispatch::offset_in(&point.topic, view) == offset;
+        let Some(view) = view.filter(is_it) else {
             continue;
         };
         if is_of_a_later_topic(parts, point, &view) {
