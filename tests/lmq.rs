@@ -9,14 +9,16 @@ use common::pop::{Popped, Who, pop_now, try_ack};
 use common::record::Record;
 use common::remoting::{Client, Frame};
 use common::requests::{
-    GET_MAX_OFFSET, GET_TOPIC_CONFIG, QUERY_CONSUMER_OFFSET, SEND_MESSAGE_V2,
-    UPDATE_CONSUMER_OFFSET, commit_ext, create_group, create_topic, must, offset_of, properties,
-    pull_all, send_ext, wait_dispatched,
+    DELETE_TOPIC_IN_BROKER, GET_MAX_OFFSET, GET_TOPIC_CONFIG, QUERY_CONSUMER_OFFSET,
+    SEND_MESSAGE_V2, UPDATE_CONSUMER_OFFSET, commit_ext, create_group, create_topic, must,
+    offset_of, properties, pull_all, send_ext, wait_dispatched,
 };
 use common::server::{Cluster, is_java};
 use common::{PATIENCE, eventually};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
 
 const TOPIC: &str = "ParentTopic";
 const A: &str = "%LMQ%a";
@@ -256,6 +258,51 @@ fn a_light_queue_is_popped() {
     must(try_ack(&client, who, &back[0]), "ack");
     // The copy that came back entered no light queue again.
     assert_eq!(pull_all(&client, B, 0, 0).len(), 10);
+}
+
+#[test]
+fn a_deleted_light_queue_begins_anew() {
+    let mut cluster = Cluster::start(KEYS);
+    let client = connect(cluster.broker.address());
+    create_topic(&client, TOPIC, 1);
+    let stop = AtomicBool::new(false);
+    let sent = std::thread::scope(|scope| {
+        let sender = scope.spawn(|| {
+            let client = connect(cluster.broker.address());
+            let mut number = 0;
+            while !stop.load(Relaxed) {
+                // One that comes into a deletion is refused, and stored nowhere.
+                try_send(&client, TOPIC, &number.to_string(), A);
+                number += 1;
+            }
+            number
+        });
+        for _ in 0..10 {
+            std::thread::sleep(Duration::from_millis(50));
+            let ext = [("topic", A.to_owned())];
+            let deleted = client.call(DELETE_TOPIC_IN_BROKER, &ext, b"", PATIENCE);
+            must(deleted, "delete");
+        }
+        stop.store(true, Relaxed);
+        sender.join().expect("a sender")
+    });
+    send(&client, "last", A);
+    let read = |client: &Client| {
+        let records = pull_all(client, A, 0, 0);
+        let offsets = records.iter().map(|record| record.light_offset(A));
+        assert!(offsets.eq((0..records.len() as i64).map(Some)));
+        bodies(&records)
+    };
+    let before = read(&client);
+    assert_eq!(before.last().map(String::as_str), Some("last"));
+    assert!(before.len() < sent, "nothing was deleted");
+    if is_java() {
+        // Whether a deletion outlives a kill there is another question.
+        return;
+    }
+    cluster.broker.kill9();
+    cluster.broker.restart();
+    assert_eq!(read(&connect(cluster.broker.address())), before);
 }
 
 #[test]

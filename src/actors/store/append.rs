@@ -152,6 +152,13 @@ impl AppendRequest {
         }
     }
 
+    /// Whether a topic that the records are to enter was deleted since the request was made.
+    pub fn is_too_late(&self) -> bool {
+        let records = self.records.iter();
+        let mut further = records.flat_map(|record| record.further.as_deref().unwrap_or_default());
+        self.slot.is_removed() || further.any(|queue| queue.slot.is_removed())
+    }
+
     /// Takes the offsets that the records get in their queues; only for the writer, which writes
     /// them next or gives them back.
     pub fn reserve(&mut self) {

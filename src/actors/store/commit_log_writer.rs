@@ -218,7 +218,7 @@ impl CommitLogWriter {
         let mut why = None;
         let mut at = 0;
         while at < requests.len() {
-            if requests[at].slot.is_removed() {
+            if requests[at].is_too_late() {
                 requests[at].status = PutStatus::TopicDeleted;
                 at += 1;
                 continue;
@@ -227,7 +227,7 @@ impl CommitLogWriter {
             let rest = &mut requests[at..];
             let alive = rest
                 .iter()
-                .take_while(|request| !request.slot.is_removed())
+                .take_while(|request| !request.is_too_late())
                 .count();
             let run = &mut rest[..alive];
             if let Some(first) = run.first_mut() {
