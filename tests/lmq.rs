@@ -9,9 +9,8 @@ use common::pop::{Popped, Who, pop_now, try_ack};
 use common::record::Record;
 use common::remoting::{Client, Frame};
 use common::requests::{
-    DELETE_TOPIC_IN_BROKER, GET_MAX_OFFSET, GET_TOPIC_CONFIG, QUERY_CONSUMER_OFFSET,
-    SEND_MESSAGE_V2, UPDATE_CONSUMER_OFFSET, commit_ext, create_group, create_topic, must,
-    offset_of, properties, pull_all, send_ext, wait_dispatched,
+    DELETE_TOPIC_IN_BROKER, GET_MAX_OFFSET, GET_TOPIC_CONFIG, SEND_MESSAGE_V2, commit, committed,
+    create_group, create_topic, must, offset_of, properties, pull_all, send_ext, wait_dispatched,
 };
 use common::server::{Cluster, is_java};
 use common::{PATIENCE, eventually};
@@ -156,25 +155,9 @@ fn groups_and_topics_of_light_queues_need_not_be_made() {
         answer.expect("an answer").code
     };
     assert_eq!(known(&client, A), 0);
-    let commit = |client: &Client, group: &str, topic: &str, offset: i64| {
-        let ext = commit_ext(group, topic, 0, offset);
-        must(
-            client.call(UPDATE_CONSUMER_OFFSET, &ext, b"", PATIENCE),
-            "commit",
-        );
-    };
-    let committed = |client: &Client, group: &str, topic: &str| {
-        let ext = [
-            ("consumerGroup", group.to_owned()),
-            ("topic", topic.to_owned()),
-            ("queueId", "0".to_owned()),
-        ];
-        let answer = client.call(QUERY_CONSUMER_OFFSET, &ext, b"", PATIENCE);
-        must(answer, "query").ext_number("offset")
-    };
     create_group(&client, "test_group");
-    commit(&client, "%LMQ%group", A, 4);
-    commit(&client, "test_group", TOPIC, 5);
+    commit(&client, "%LMQ%group", A, 0, 4);
+    commit(&client, "test_group", TOPIC, 0, 5);
     cluster.broker.stop();
     let config = cluster.broker.store().join("config");
     let text = std::fs::read_to_string(config.join("lmqConsumerOffset.json")).expect("a file");
@@ -186,8 +169,8 @@ fn groups_and_topics_of_light_queues_need_not_be_made() {
     assert!(!topics.contains("%LMQ%"), "{topics}");
     cluster.broker.restart();
     let client = connect(cluster.broker.address());
-    assert_eq!(committed(&client, "%LMQ%group", A), 4);
-    assert_eq!(committed(&client, "test_group", TOPIC), 5);
+    assert_eq!(committed(&client, "%LMQ%group", A, 0), Some(4));
+    assert_eq!(committed(&client, "test_group", TOPIC, 0), Some(5));
     assert_eq!(pull_all(&client, A, 0, 4).len(), 6);
     // Switched off, they are topics like others.
     cluster.broker.stop();

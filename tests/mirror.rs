@@ -9,10 +9,7 @@ mod common;
 
 use common::pair::Pair;
 use common::remoting::Client;
-use common::requests::{
-    GET_TOPIC_CONFIG, QUERY_CONSUMER_OFFSET, UPDATE_CONSUMER_OFFSET, commit_ext, create_group,
-    create_topic, must,
-};
+use common::requests::{self, GET_TOPIC_CONFIG, create_group, create_topic, must};
 use common::rng::Rng;
 use common::server::Broker;
 use common::{PATIENCE, eventually};
@@ -28,23 +25,11 @@ fn connect(broker: &Broker) -> Client {
 }
 
 fn commit(client: &Client, queue_id: i32, offset: i64) {
-    let ext = commit_ext(GROUP, TOPIC, queue_id, offset);
-    must(
-        client.call(UPDATE_CONSUMER_OFFSET, &ext, b"", PATIENCE),
-        "commit",
-    );
+    requests::commit(client, GROUP, TOPIC, queue_id, offset);
 }
 
 fn committed(client: &Client, queue_id: i32) -> Option<i64> {
-    let ext = [
-        ("consumerGroup", GROUP.to_owned()),
-        ("topic", TOPIC.to_owned()),
-        ("queueId", queue_id.to_string()),
-    ];
-    let answer = client
-        .call(QUERY_CONSUMER_OFFSET, &ext, b"", PATIENCE)
-        .ok()?;
-    (answer.code == 0).then(|| answer.ext_number("offset"))
+    requests::committed(client, GROUP, TOPIC, queue_id)
 }
 
 /// A pair whose slave knows topic and group.

@@ -5,7 +5,7 @@ mod common;
 
 use common::console::{actors, crash, post};
 use common::record::{Record, parse_all};
-use common::remoting::{Arrival, Client};
+use common::remoting::{Arrival, Client, Frame, NoAnswer};
 use common::requests::{
     GET_MAX_OFFSET, GET_MIN_OFFSET, PULL_MESSAGE, SEND_MESSAGE_V2, create_topic, must, offset_of,
     pull_all, pull_ext, send_ext, wait_dispatched,
@@ -46,15 +46,18 @@ impl Bench {
         }
     }
 
+    fn try_send(&self) -> Result<Frame, NoAnswer> {
+        let body = format!("{:<len$}", self.sent, len = self.body_len);
+        let ext = send_ext(TOPIC, 0, "");
+        self.client
+            .call(SEND_MESSAGE_V2, &ext, body.as_bytes(), PATIENCE)
+    }
+
     /// Sends messages whose body begins with their queue offset.
     fn send(&mut self, count: i64) {
         for _ in 0..count {
-            let body = format!("{:<len$}", self.sent, len = self.body_len);
-            let ext = send_ext(TOPIC, 0, "");
-            let answer = self
-                .client
-                .call(SEND_MESSAGE_V2, &ext, body.as_bytes(), PATIENCE);
-            assert_eq!(must(answer, "send").ext_number("queueOffset"), self.sent);
+            let answer = must(self.try_send(), "send");
+            assert_eq!(answer.ext_number("queueOffset"), self.sent);
             self.sent += 1;
         }
         wait_dispatched(&self.client);
@@ -223,11 +226,7 @@ fn what_a_crashed_writer_left_is_read_without_more_traffic() {
     let writer = "broker/store/commit_log_writer";
     crash(bench.cluster.broker.console(), writer, Some("after_bytes"));
     // In the log, and nobody was told.
-    let (ext, body) = (send_ext(TOPIC, 0, ""), bench.sent.to_string());
-    let untold = bench
-        .client
-        .call(SEND_MESSAGE_V2, &ext, body.as_bytes(), PATIENCE);
-    assert_ne!(untold.expect("an answer").code, 0);
+    assert_ne!(bench.try_send().expect("an answer").code, 0);
     bench.sent += 1;
     bench.check(0);
 }

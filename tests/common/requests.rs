@@ -127,6 +127,25 @@ pub fn offset_of(client: &Client, code: i32, topic: &str, queue_id: i32) -> i64 
     must(client.call(code, &ext, b"", PATIENCE), "queue offset").ext_number("offset")
 }
 
+/// Commits an offset of a group.
+pub fn commit(client: &Client, group: &str, topic: &str, queue_id: i32, offset: i64) {
+    let ext = commit_ext(group, topic, queue_id, offset);
+    let answer = client.call(UPDATE_CONSUMER_OFFSET, &ext, b"", PATIENCE);
+    must(answer, "commit");
+}
+
+/// What a group committed, if the broker answers that it did.
+pub fn committed(client: &Client, group: &str, topic: &str, queue_id: i32) -> Option<i64> {
+    let ext = [
+        ("consumerGroup", group.to_owned()),
+        ("topic", topic.to_owned()),
+        ("queueId", queue_id.to_string()),
+    ];
+    let answer = client.call(QUERY_CONSUMER_OFFSET, &ext, b"", PATIENCE);
+    let answer = answer.ok()?;
+    (answer.code == 0).then(|| answer.ext_number("offset"))
+}
+
 /// Waits until queues were handed all that consumers may see: a send is answered a moment before.
 pub fn wait_dispatched(client: &Client) {
     eventually("all is handed to the queues", || {

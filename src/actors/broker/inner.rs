@@ -147,7 +147,7 @@ impl InnerMessage<'_> {
         (tags_code, index_keys): (TagsCode, SmallVec<[i32; 4]>),
         buf: &mut BytesMut,
     ) -> Result<AppendRequest, Refusal> {
-        let mut further = Further::of(&self, store)?;
+        let further = Further::of(&self, store)?;
         let properties = further.as_ref().map_or(self.properties, |f| &f.properties);
         let record = NewRecord {
             topic: self.topic,
@@ -168,7 +168,7 @@ impl InnerMessage<'_> {
             tags_code,
             sys_flag: stored_sys_flag(&record),
             index_keys,
-            further: further.take().map(|further| further.queues(len)),
+            further: further.map(|further| further.queues(len)),
         };
         let slot = store.slot(self.topic, self.queue_id);
         Ok(AppendRequest::new(slot, buf.split(), smallvec![meta]))

@@ -92,19 +92,14 @@ impl RecordMeta {
     fn take_further(&mut self, bytes: &mut [u8], own: (&Arc<QueueSlot>, i64)) {
         let further = self.further.as_deref_mut().unwrap_or_default();
         for at in 0..further.len() {
-            let (before, rest) = further.split_at_mut(at);
-            let Some(queue) = rest.first_mut() else {
-                return;
-            };
+            let before = further[..at].iter();
             let known = before
-                .iter()
                 .filter_map(|other| Some((&other.slot, other.queue_offset?)))
                 .chain([own])
-                .find(|(slot, _)| Arc::ptr_eq(slot, &queue.slot));
-            let offset = match known {
-                Some((_, offset)) => offset,
-                None => *queue.queue_offset.insert(queue.slot.reserve(1)),
-            };
+                .find(|(slot, _)| Arc::ptr_eq(slot, &further[at].slot))
+                .map(|(_, offset)| offset);
+            let queue = &mut further[at];
+            let offset = known.unwrap_or_else(|| *queue.queue_offset.insert(queue.slot.reserve(1)));
             let place = queue.place..queue.place + multi_dispatch::OFFSET_DIGITS;
             if let Some(place) = bytes.get_mut(place) {
                 multi_dispatch::fill_offset(place, offset);

@@ -14,7 +14,6 @@ use std::{
 
 use actix::{Actor, ActorContext, Context, Handler, Message, Supervised};
 use bytes::BytesMut;
-use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
 use super::{
@@ -278,16 +277,14 @@ impl CommitLogWriter {
                     sys_flag: record.sys_flag,
                     index_keys: std::mem::take(&mut record.index_keys),
                 };
-                let further = record.further().map(|(slot, queue_offset)| Dispatched {
+                records.extend(record.further().map(|(slot, queue_offset)| Dispatched {
                     slot: Arc::clone(slot),
                     record: own.in_further_queue(queue_offset),
-                });
-                let further: SmallVec<[Dispatched; 0]> = further.collect();
+                }));
                 records.push(Dispatched {
                     slot: Arc::clone(&request.slot),
                     record: own,
                 });
-                records.extend(further);
                 physical_offset += i64::from(record.len);
             }
             end = physical_offset;

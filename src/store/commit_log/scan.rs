@@ -216,7 +216,6 @@ impl Scan {
         }
         let rules = self.rules.clone();
         let last_topic = self.topic.clone();
-        let mut further = std::mem::take(&mut self.further);
         let what = match self.step()? {
             Step::Record { view } => {
                 let topic = if last_topic == view.topic {
@@ -225,8 +224,7 @@ impl Scan {
                     Str::from(view.topic)
                 };
                 let scanned = ScannedRecord::of(&view, topic, &rules);
-                further.extend(scanned.further(&view, &rules));
-                self.further = further;
+                self.further = scanned.further(&view, &rules).into();
                 self.topic = scanned.key.topic.clone();
                 return Ok(Some(scanned));
             }

@@ -328,6 +328,7 @@ public class Keyed {
     });
     // No NameServer knows light message queues: the client learns the broker's address with the other topic.
     c.maxOffset(parent);
+    int held = 0;
     for (int part = -1; part < 3; part++) {
       String name = part < 0 ? LIGHT : LIGHT + "-" + part;
       MessageQueue q = new MessageQueue(name, parent.getBrokerName(), 0);
@@ -365,8 +366,9 @@ public class Keyed {
       c.updateConsumeOffset(q, at);
       c.getOffsetStore().persist(q);
       Files.writeString(committed.toPath(), Integer.toString(at));
+      held += at;
     }
-    System.out.println("light queues hold " + lines(ledger).size());
+    System.out.println("light queues hold " + held);
   }
 
   static void commit(String topic, String group, MessageQueue queue, long offset) throws Exception {

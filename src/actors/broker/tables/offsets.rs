@@ -238,18 +238,17 @@ impl Shared {
 
     fn snapshot(&self) -> ConsumerOffsetTable {
         let group_topics = self.table.group_topics().into_iter();
-        let (lmqs, all): (Vec<_>, Vec<_>) = self
-            .table
-            .all()
-            .into_iter()
-            .partition(|(key, _)| self.lmqs && is_of_lmq_group(key));
-        let lmqs = lmqs
-            .into_iter()
-            .filter_map(|(key, offsets)| Some((key, offsets.first()?.1)));
+        let mut all = self.table.all();
+        let lmqs = self.lmqs.then(|| {
+            let of_lmqs = all.extract_if(.., |key, _| is_of_lmq_group(key));
+            of_lmqs
+                .filter_map(|(key, offsets)| Some((key, offsets.first()?.1)))
+                .collect()
+        });
         let all = all.into_iter();
         ConsumerOffsetTable {
             data_version: self.version.get(),
-            lmq_offset_table: self.lmqs.then(|| lmqs.collect()),
+            lmq_offset_table: lmqs,
             group_topic_map: group_topics
                 .map(|(group, topics)| {
                     (
