@@ -11,6 +11,7 @@ pub const QUERY_MESSAGE: i32 = 12;
 pub const QUERY_CONSUMER_OFFSET: i32 = 14;
 pub const UPDATE_CONSUMER_OFFSET: i32 = 15;
 pub const UPDATE_AND_CREATE_TOPIC: i32 = 17;
+pub const UPDATE_BROKER_CONFIG: i32 = 25;
 pub const GET_BROKER_RUNTIME_INFO: i32 = 28;
 pub const GET_MAX_OFFSET: i32 = 30;
 pub const GET_MIN_OFFSET: i32 = 31;

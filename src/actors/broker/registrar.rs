@@ -2,7 +2,7 @@
 //! delays nobody, and the `registrar` actor above them, which follows `namesrvAddr`.
 //!
 //! All NameServers are told at start, every `registerNameServerPeriod`, and of each changed topic at
-//! once. Nothing is owned here but sessions: a restart registers everything once more.
+//! once: whoever made it is answered when they know, so that its clients find the route. Nothing is owned here but sessions: a restart registers everything once more.
 
 use std::{
     collections::BTreeMap,
@@ -14,10 +14,13 @@ use actix::{
     Actor, ActorContext, ArbiterHandle, AsyncContext, Context, Handler, Message, Supervised,
 };
 use arc_swap::ArcSwapOption;
-use futures_util::future::join_all;
+use futures_util::{FutureExt, future::join_all};
 use tokio::sync::oneshot;
 
-use super::tables::Topics;
+use super::tables::{
+    Topics,
+    topics::{Spread, TopicsChanged},
+};
 use crate::{
     actors::kernel::{ActorCell, ActorRef, ChildGaveUp, Shutdown, Tree, lock, spawn},
     client::{RemotingClient, RemotingConfig},
@@ -37,6 +40,10 @@ use session::{Announce, RegisterAll, Registrar, Unregister};
 const FOLLOW_EVERY: Duration = Duration::from_secs(5);
 /// NameServers that a broker registers with at most.
 pub const NAMESRVS_MAX: usize = 64;
+
+/// How long an answer waits at most for NameServers to know of what was made. Clients give a send or
+/// a heartbeat 3 s; RocketMQ waits for `registerBrokerTimeoutMills`, 24 s by default.
+const SPREAD_MAX: Duration = Duration::from_secs(2);
 
 /// Where a slave's master is, as NameServers tell it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,27 +129,22 @@ impl Registrars {
         self.follow();
         let weak = Arc::downgrade(&self.0);
         self.0.topics.on_change(move |changed| {
-            let Some(shared) = weak.upgrade().filter(|_| !changed.topics.is_empty()) else {
-                return;
-            };
-            let changed = Arc::new(changed.clone());
-            for session in lock(&shared.sessions).values() {
-                session.actor.tell(Announce(changed.clone()));
-            }
+            let shared = weak.upgrade().filter(|_| !changed.topics.is_empty())?;
+            Some(shared.announce(changed))
         });
+    }
+
+    /// Registers everything with everybody now, and waits as for a new topic.
+    pub async fn announce_all(&self) {
+        let answers = self.0.tell_all(|reply| RegisterAll { reply });
+        heard(answers).await;
     }
 
     /// Registers everything with everybody now; yields how many NameServers took it and how many
     /// there are.
     pub async fn register_all(&self) -> (usize, usize) {
-        let answers: Vec<_> = lock(&self.0.sessions)
-            .values()
-            .map(|session| {
-                let (reply, answer) = oneshot::channel();
-                session.actor.tell(RegisterAll { reply: Some(reply) });
-                answer
-            })
-            .collect();
+        let answers = self.0.tell_all(|reply| RegisterAll { reply });
+        let answers: Vec<_> = answers.into_iter().map(|(_, answer)| answer).collect();
         let count = answers.len();
         let answers = join_all(answers).await;
         (
@@ -243,7 +245,44 @@ impl Registrars {
     }
 }
 
+/// A NameServer's answer, and whether its last registration did not fail.
+type Expected = (bool, oneshot::Receiver<bool>);
+
+/// Waits for those NameServers that answered last time, [`SPREAD_MAX`] at most.
+async fn heard(answers: Vec<Expected>) {
+    let awaited = answers
+        .into_iter()
+        .filter_map(|(is_up, answer)| is_up.then_some(answer));
+    let all = join_all(awaited);
+    if tokio::time::timeout(SPREAD_MAX, all).await.is_err() {
+        log::warn!("a NameServer does not answer: clients may not find a new topic yet");
+    }
+}
+
 impl Shared {
+    /// Tells every session, with a place for its answer.
+    fn tell_all<M>(&self, message: impl Fn(oneshot::Sender<bool>) -> M) -> Vec<Expected>
+    where
+        M: Message<Result = ()> + Send + 'static,
+        Registrar: Handler<M>,
+    {
+        let tell = |session: &Session| {
+            let (reply, answer) = oneshot::channel();
+            session.actor.tell(message(reply));
+            (session.registered != Some(false), answer)
+        };
+        lock(&self.sessions).values().map(tell).collect()
+    }
+
+    fn announce(&self, changed: &TopicsChanged) -> Spread {
+        let changed = Arc::new(changed.clone());
+        let answers = self.tell_all(|reply| Announce {
+            changed: Arc::clone(&changed),
+            reply,
+        });
+        heard(answers).boxed()
+    }
+
     fn set_state(&self, addr: &str, registered: bool) {
         if let Some(session) = lock(&self.sessions).get_mut(addr) {
             session.registered = Some(registered);

@@ -151,6 +151,18 @@ public class Keyed {
     return m;
   }
 
+  /**
+   * Commits, and asks for it: the client sends a commit without waiting for an answer, and one that is
+   * still to be written is lost when this program ends.
+   */
+  static void commit(DefaultMQPullConsumer c, MessageQueue queue, long offset) throws Exception {
+    eventually("commit of " + offset, () -> {
+      c.updateConsumeOffset(queue, offset);
+      c.getOffsetStore().persist(queue);
+      return c.fetchConsumeOffset(queue, true) == offset ? queue : null;
+    });
+  }
+
   /** Singly and round-robin over the queues, every hundredth to hundred-and-ninth as one batch of ten. */
   /** Ten in a hundred are sent as a batch, which enters no light message queue. */
   static boolean isBatched(int n) { return n % 100 < 10; }
@@ -310,11 +322,8 @@ public class Keyed {
           taken += r.getMsgFoundList().size();
           offset = r.getNextBeginOffset();
         }
-        long commit = offset;
-        c.updateConsumeOffset(q, commit);
-        c.getOffsetStore().persist(q);
-        eventually("commit of " + commit, () -> c.fetchConsumeOffset(q, true) == commit ? commit : null);
-        end.put(q.getQueueId(), commit);
+        commit(c, q, offset);
+        end.put(q.getQueueId(), offset);
       }
     }
     System.out.println("consumed " + taken + " from " + begin + " to " + end);
@@ -363,8 +372,7 @@ public class Keyed {
       }
       PullResult end = c.pull(q, "*", at, 1, 10_000);
       Verbs.check(end.getPullStatus() == PullStatus.NO_NEW_MSG, name + " has more than was sent: " + end);
-      c.updateConsumeOffset(q, at);
-      c.getOffsetStore().persist(q);
+      commit(c, q, at);
       Files.writeString(committed.toPath(), Integer.toString(at));
       held += at;
     }
@@ -374,11 +382,7 @@ public class Keyed {
   static void commit(String topic, String group, MessageQueue queue, long offset) throws Exception {
     DefaultMQPullConsumer c = puller(group);
     eventually("route of " + topic, () -> c.fetchSubscribeMessageQueues(topic).isEmpty() ? null : topic);
-    eventually("commit of " + offset, () -> {
-      c.updateConsumeOffset(queue, offset);
-      c.getOffsetStore().persist(queue);
-      return c.fetchConsumeOffset(queue, true) == offset ? offset : null;
-    });
+    commit(c, queue, offset);
     System.out.println("committed " + offset);
   }
 

@@ -37,6 +37,9 @@ pub fn get_config(
         .with_body(Bytes::from(ctx.config.to_properties())))
 }
 
+/// What registrations mask the topics' permissions by.
+const PERMISSION_KEY: &str = "brokerPermission";
+
 /// UPDATE_BROKER_CONFIG (25). Writes the configuration file: not on a network thread.
 pub async fn update_config(
     ctx: &BrokerContext,
@@ -45,7 +48,13 @@ pub async fn update_config(
     let (config, text) = (ctx.config.clone(), request.body.clone());
     let updated = tokio::task::spawn_blocking(move || config.update(&text)).await;
     match updated {
-        Ok(Ok(_)) => Ok(answer(request)),
+        Ok(Ok(updated)) => {
+            if updated.changed.contains_key(PERMISSION_KEY) {
+                ctx.topics.advance_version().await?;
+                ctx.registrars.announce_all().await;
+            }
+            Ok(answer(request))
+        }
         Ok(Err(error @ ConfigError::BlackListed { .. })) => {
             Err(Refusal::new(ResponseCode::NoPermission, error.to_string()))
         }

@@ -43,13 +43,18 @@ const UNREGISTER_TIMEOUT: Duration = Duration::from_secs(3);
 #[rtype(result = "()")]
 pub struct RegisterAll {
     /// Told once the NameServer answered, or did not.
-    pub reply: Option<oneshot::Sender<bool>>,
+    pub reply: oneshot::Sender<bool>,
 }
 
-/// Topics changed.
-#[derive(Debug, Clone, Message)]
+/// Topics changed; whoever gave the reply hears whether the NameServer knows.
+#[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct Announce(pub Arc<TopicsChanged>);
+pub struct Announce {
+    /// What changed.
+    pub changed: Arc<TopicsChanged>,
+    /// Told once the NameServer answered, or did not.
+    pub reply: oneshot::Sender<bool>,
+}
 
 /// Take the broker out, and register no more. The answer tells whether the NameServer heard.
 #[derive(Debug, Clone, Copy, Message)]
@@ -297,7 +302,7 @@ impl Handler<RegisterAll> for Registrar {
 
     fn handle(&mut self, message: RegisterAll, ctx: &mut Self::Context) {
         self.cell.begin_work();
-        self.waiting.extend(message.reply);
+        self.waiting.push(message.reply);
         self.all = true;
         self.next(ctx);
     }
@@ -308,7 +313,8 @@ impl Handler<Announce> for Registrar {
 
     fn handle(&mut self, message: Announce, ctx: &mut Self::Context) {
         self.cell.begin_work();
-        let Announce(changed) = message;
+        let Announce { changed, reply } = message;
+        self.waiting.push(reply);
         for topic in &changed.deleted {
             self.some.remove(&**topic);
         }

@@ -126,6 +126,8 @@ fn a_dead_namesrv_delays_nobody() {
             unit_mode: false,
         };
         topics.create_for_send(request).await.unwrap();
+        // Whoever asked for it is answered when the NameServer that is up knows.
+        assert_eq!(registered(lock(&seen).last().unwrap()), ["ordered"]);
         assert_eq!(registrars.register_all().await, (1, 2));
         {
             let seen = lock(&seen);

@@ -14,6 +14,7 @@ use std::{
 };
 
 use actix::ArbiterHandle;
+use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
 use super::{attributes::AttributeError, system_topics, table_version::TableVersion};
@@ -98,7 +99,10 @@ pub struct TopicsChanged {
     pub version: DataVersion,
 }
 
-type Listener = Box<dyn Fn(&TopicsChanged) + Send + Sync>;
+/// Ends once those who are to know of a change before its answer know of it, or have had their time.
+pub type Spread = BoxFuture<'static, ()>;
+
+type Listener = Box<dyn Fn(&TopicsChanged) -> Option<Spread> + Send + Sync>;
 
 struct Shared {
     config: Arc<Live<BrokerConfig>>,
@@ -242,8 +246,11 @@ impl Topics {
     }
 
     /// Has `listener` called after each change that is on disk, on the actor's thread: it must not
-    /// block.
-    pub fn on_change(&self, listener: impl Fn(&TopicsChanged) + Send + Sync + 'static) {
+    /// block. Whoever asked for the change is answered after what it yields has ended.
+    pub fn on_change(
+        &self,
+        listener: impl Fn(&TopicsChanged) -> Option<Spread> + Send + Sync + 'static,
+    ) {
         lock(&self.shared.listeners).push(Box::new(listener));
     }
 
@@ -335,6 +342,15 @@ impl Topics {
     /// [`TopicError::Actor`].
     pub async fn mirror(&self, table: TopicConfigSerializeWrapper) -> Result<(), TopicError> {
         self.change(Change::Mirror(table)).await.map(drop)
+    }
+
+    /// Counts a change of what registrations say of the topics although the topics did not change:
+    /// NameServers take a registration in whose version is new (`RouteInfoManager.registerBroker`).
+    ///
+    /// # Errors
+    /// [`TopicError::Actor`].
+    pub async fn advance_version(&self) -> Result<(), TopicError> {
+        self.change(Change::AdvanceVersion).await.map(drop)
     }
 
     /// Waits until no other deletion is under way; holds others off while the guard lives.

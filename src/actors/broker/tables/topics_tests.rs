@@ -45,7 +45,10 @@ fn a_topic_is_made_after_the_default_one_and_kept() {
         let topics = start(&Tree::new("t"), dir.path(), &[]);
         let told = Arc::new(Mutex::new(Vec::new()));
         let ears = told.clone();
-        topics.on_change(move |changed| lock(&ears).push(changed.clone()));
+        topics.on_change(move |changed| {
+            lock(&ears).push(changed.clone());
+            None
+        });
         let made = topics.create_for_send(send("T", 4)).await.unwrap();
         assert_eq!(
             (made.read_queue_nums, made.write_queue_nums, made.perm),

@@ -7,6 +7,7 @@ use std::{
 };
 
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, Supervised};
+use futures_util::future::join_all;
 use tokio::sync::oneshot;
 
 use super::{Shared, TopicError, TopicsChanged};
@@ -26,7 +27,8 @@ use crate::{
 /// How often a table that could not be written is tried again.
 const RETRY_EVERY: Duration = Duration::from_secs(5);
 
-/// A change of the table. The answer holds what was changed, and comes once that is on disk.
+/// A change of the table. The answer holds what was changed, and comes once that is on disk and its
+/// [`Spread`](super::Spread) has ended.
 #[derive(Debug)]
 pub(super) enum Change {
     CreateForSend {
@@ -41,6 +43,7 @@ pub(super) enum Change {
     Mirror(TopicConfigSerializeWrapper),
     Delete(String),
     MarkOrdered(Vec<String>),
+    AdvanceVersion,
 }
 
 pub(super) type Changed = Result<Vec<Arc<TopicConfig>>, TopicError>;
@@ -135,6 +138,10 @@ impl TopicsActor {
             Change::Mirror(table) => self.mirror(table),
             Change::Delete(topic) => Ok(self.delete(&topic).into_iter().collect()),
             Change::MarkOrdered(topics) => self.mark_ordered(&topics),
+            Change::AdvanceVersion => {
+                shared.count_change();
+                Ok(Vec::new())
+            }
         }
     }
 
@@ -216,12 +223,13 @@ impl TopicsActor {
         Ok(Vec::new())
     }
 
-    /// After each drain: writes the table, tells the listeners, answers.
+    /// After each drain: writes the table, tells the listeners, answers once they are done.
     fn commit(&mut self) {
         if self.shared.dirty.load(Relaxed) {
             self.save();
             self.shared.version.tell();
         }
+        let mut spreads = Vec::new();
         if !self.changed.is_empty() || !self.deleted.is_empty() {
             let changed = TopicsChanged {
                 topics: std::mem::take(&mut self.changed).into_values().collect(),
@@ -232,11 +240,23 @@ impl TopicsActor {
                 version: self.shared.version.get(),
             };
             for listener in lock(&self.shared.listeners).iter() {
-                listener(&changed);
+                spreads.extend(listener(&changed));
             }
         }
-        for (reply, answer) in self.waiting.drain(..) {
-            let _ = reply.send(answer);
+        let waiting = std::mem::take(&mut self.waiting);
+        let answer_all = move || {
+            for (reply, answer) in waiting {
+                let _ = reply.send(answer);
+            }
+        };
+        if spreads.is_empty() {
+            answer_all();
+        } else {
+            // Not the actor's: what is on disk is answered, whether it stops or crashes meanwhile.
+            actix::spawn(async move {
+                join_all(spreads).await;
+                answer_all();
+            });
         }
     }
 
