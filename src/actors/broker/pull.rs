@@ -25,7 +25,10 @@ use crate::{
     },
     protocol::{
         CommandHeader, RemotingCommand, RequestCode, ResponseCode,
-        body::{heartbeat::SubscriptionData, subscription_group::SubscriptionGroupConfig},
+        body::{
+            heartbeat::{EXPRESSION_TAG, SubscriptionData},
+            subscription_group::SubscriptionGroupConfig,
+        },
         header::pull::PullMessageRequestHeader,
         message::{
             names, perm,
@@ -170,7 +173,11 @@ fn check(
         own_filter(ctx, header)?
     } else {
         let data = subscription(ctx, header, &group)?;
-        group_filter(ctx, header, &data)?
+        if data.sub_version < header.sub_version {
+            unheard_filter(header, &data)?
+        } else {
+            group_filter(ctx, header, &data)?
+        }
     };
     Ok(Checked {
         group,
@@ -203,11 +210,23 @@ fn subscription(
         let remark = format!("the consumer's subscription not exist{SEE_FAQ}");
         return refuse(ResponseCode::SubscriptionNotExist, remark);
     };
-    if data.sub_version < header.sub_version {
-        let remark = "the consumer's subscription not latest";
-        return refuse(ResponseCode::SubscriptionNotLatest, remark);
-    }
     Ok(data)
+}
+
+/// The filter of a pull whose subscription no heartbeat has told yet. Java's push consumer of 5.x renews the
+/// version with its queues and may leave out the heartbeat that tells it, until the next in 30 s
+/// (`MQClientInstance.sendHeartbeatToAllBrokerWithLockV2`). Clients compare tags themselves, so that every
+/// message serves any subscription to tags; RocketMQ refuses.
+fn unheard_filter(
+    header: &PullMessageRequestHeader,
+    known: &SubscriptionData,
+) -> Result<EntryFilter, Refused> {
+    let kind = header.expression_type.as_deref();
+    if known.is_tag_type() && kind.is_none_or(|kind| kind == EXPRESSION_TAG) {
+        return Ok(EntryFilter::All);
+    }
+    let remark = "the consumer's subscription not latest";
+    refuse(ResponseCode::SubscriptionNotLatest, remark)
 }
 
 /// The filter that a pull brings along.
