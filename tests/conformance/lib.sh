@@ -42,12 +42,14 @@ need_server() {
 }
 
 WORK="$(mktemp -d "${TMPDIR:-/tmp}/callboard-conformance.XXXXXX")"
+PORTS="${TMPDIR:-/tmp}/callboard-ports-$UID"
 PIDS=()   # every server started here and not yet stopped
 
 cleanup() {
   local code=$? pid
   trap - EXIT
   for pid in ${PIDS[@]+"${PIDS[@]}"}; do kill -KILL "$pid" 2>/dev/null || true; done
+  { grep -lx $$ "$PORTS"/* 2>/dev/null || true; } | xargs -r rm -f
   if [ -n "${KEEP:-}" ] || { [ "$code" != 0 ] && [ -n "${KEEP_FAILED:-}" ]; }; then
     say "kept $WORK"
   else
@@ -66,15 +68,26 @@ forget_pid() {
 
 port_is_free() { ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
-# free_port: a port with port-2 .. port+2 free too (fast port, HA port and debug port live there).
+# free_port: a port with port-2 .. port+2 free too (fast port, HA port and debug port live there), and the
+# script's own from now on: several may run at a time.
 # Below the kernel's ephemeral range, so that no outgoing connection takes it meanwhile.
 free_port() {
   local port offset ok
+  mkdir -p "$PORTS"
   while :; do
     port=$((10000 + (RANDOM * 32768 + RANDOM) % 2200 * 10 + 5)); ok=1
     for offset in -2 -1 0 1 2; do port_is_free $((port + offset)) || { ok=; break; }; done
-    [ -z "$ok" ] || { echo "$port"; return; }
+    [ -z "$ok" ] || ! reserve "$port" || { echo "$port"; return; }
   done
+}
+
+# A reservation is a file with the script's process id, and void once that process is gone.
+reserve() {
+  local holder
+  (set -C; echo $$ > "$PORTS/$1") 2>/dev/null && return
+  holder="$(cat "$PORTS/$1" 2>/dev/null)"
+  [ -n "$holder" ] && ! kill -0 "$holder" 2>/dev/null && rm -f "$PORTS/$1"
+  return 1
 }
 
 # wait_until SECONDS COMMAND...: polls; a deadline, not a pause.
