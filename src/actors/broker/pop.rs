@@ -229,6 +229,9 @@ fn check_queue(
         let remark = format!("topic[{topic}] not exist, apply first please! {SEE_FAQ}");
         return Err(Refusal::new(ResponseCode::TopicNotExist, remark));
     };
+    if let Some(what) = ctx.topics.not_built(&config) {
+        return Err(Refusal::not_built(topic, what));
+    }
     if !perm::is_readable(config.perm) {
         let remark = format!("the topic[{topic}] peeking message is forbidden");
         return Err(Refusal::new(ResponseCode::NoPermission, remark));

@@ -160,6 +160,9 @@ fn check(
         let remark = format!("topic[{topic_name}] not exist, apply first please! {SEE_FAQ}");
         return refuse(ResponseCode::TopicNotExist, remark);
     };
+    if let Some(what) = ctx.topics.not_built(&topic) {
+        return Err(Refusal::not_built(topic_name, what).into());
+    }
     if !perm::is_readable(topic.perm) {
         let remark = format!("the topic[{topic_name}] pulling message is forbidden");
         return forbid(Forbidden::Topic, remark);

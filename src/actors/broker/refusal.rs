@@ -20,6 +20,13 @@ impl Refusal {
             remark: remark.into(),
         }
     }
+
+    /// Of a topic that only a Java broker can have made: `what` it needs is not built.
+    pub fn not_built(topic: &str, what: &str) -> Self {
+        let remark =
+            format!("topic[{topic}] is not served: {what} is not supported by this broker");
+        Self::new(ResponseCode::RequestCodeNotSupported, remark)
+    }
 }
 
 /// The sentence that RocketMQ puts behind some remarks (`FAQUrl.suggestTodo`).

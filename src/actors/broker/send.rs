@@ -582,6 +582,9 @@ pub fn check_topic(
     let Some(topic) = ctx.topics.get(name) else {
         return Err(topic_not_exist(name));
     };
+    if let Some(what) = ctx.topics.not_built(&topic) {
+        return Err(Refusal::not_built(name, what));
+    }
     if !perm::is_writable(config.broker.broker_permission) && topic.order {
         let ip = &config.broker.broker_ip1;
         let remark = format!("the broker[{ip}] sending message is forbidden");

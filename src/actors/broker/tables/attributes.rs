@@ -39,6 +39,9 @@ pub enum AttributeError {
     /// No such attribute.
     #[error("unsupported key: {0}")]
     Unsupported(String),
+    /// What it asks for is not built.
+    #[error("{0} is not supported by this broker")]
+    NotBuilt(&'static str),
     /// It is decided when the topic is made.
     #[error("attempt to update an unchangeable attribute. key: {0}")]
     Unchangeable(String),
@@ -101,6 +104,20 @@ pub const OF_TOPICS: &[Attribute] = &[
         values: Values::Between(-1, i64::MAX),
     },
 ];
+
+/// Values that ask for what is not built, with what is said of them.
+const NOT_BUILT: &[(&str, &str, &str)] = &[
+    ("queue.type", "BatchCQ", "queue.type=BatchCQ"),
+    ("cleanup.policy", "COMPACTION", "cleanup.policy=COMPACTION"),
+];
+
+/// What a topic with these attributes would need and is not built. A directory of RocketMQ's may hold one.
+pub fn not_built(attributes: &Attributes) -> Option<&'static str> {
+    let asks = |(name, value, _): &&(&str, &str, &str)| {
+        !attributes.is_empty() && attributes.get(*name).is_some_and(|given| given == value)
+    };
+    NOT_BUILT.iter().find(asks).map(|&(_, _, text)| text)
+}
 
 /// What groups may have: nothing so far.
 pub const OF_GROUPS: &[Attribute] = &[];
@@ -168,7 +185,10 @@ pub fn alter(
             _ => return Err(AttributeError::NoSign(name.to_owned())),
         }
     }
-    Ok(result)
+    match not_built(&result) {
+        Some(what) if current.is_none() => Err(AttributeError::NotBuilt(what)),
+        _ => Ok(result),
+    }
 }
 
 fn find<'a>(known: &'a [Attribute], name: &str) -> Result<&'a Attribute, AttributeError> {
@@ -230,6 +250,12 @@ mod tests {
             refused,
             Err(AttributeError::NotAnAddition("message.type".into()))
         );
+        for (name, value) in [("queue.type", "BatchCQ"), ("cleanup.policy", "COMPACTION")] {
+            let signed = format!("+{name}");
+            let refused = alter(OF_TOPICS, None, &of(&[(&signed, value)])).unwrap_err();
+            let text = format!("{name}={value} is not supported by this broker");
+            assert_eq!(refused.to_string(), text);
+        }
         let unknown = alter(OF_TOPICS, None, &of(&[("+a.b", "c")]));
         assert_eq!(unknown.unwrap_err().to_string(), "unsupported key: a.b");
     }

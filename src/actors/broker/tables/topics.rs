@@ -17,7 +17,11 @@ use actix::ArbiterHandle;
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
-use super::{attributes::AttributeError, system_topics, table_version::TableVersion};
+use super::{
+    attributes::{self, AttributeError},
+    system_topics,
+    table_version::TableVersion,
+};
 use crate::{
     actors::kernel::{ActorError, ActorRef, Shutdown, Tree, lock, spawn},
     config::{BrokerConfig, Live},
@@ -109,6 +113,8 @@ struct Shared {
     /// `enableLmq`.
     lmqs: bool,
     topics: DashMap<Str, Arc<TopicConfig>>,
+    /// Topics with logic queues, of which a Java broker wrote the mapping.
+    static_topics: BTreeSet<String>,
     system: BTreeSet<String>,
     version: TableVersion,
     dirty: AtomicBool,
@@ -186,6 +192,11 @@ impl Topics {
     /// Whether the topic exists.
     pub fn contains(&self, topic: &str) -> bool {
         self.shared.is_lmq(topic) || self.shared.topics.contains_key(topic)
+    }
+
+    /// What serving the topic would need and is not built; `None` where nothing is missing.
+    pub fn not_built(&self, topic: &TopicConfig) -> Option<&'static str> {
+        self.shared.not_built(topic)
     }
 
     /// Whether the topic exists and its messages are ordered.
@@ -434,10 +445,14 @@ impl Shared {
                 topics.insert(Str::from(name), Arc::new(topic));
             }
         }
-        Ok(Self {
+        let (_, mapping) = tables.topic_queue_mapping()?;
+        let mapping = mapping.unwrap_or_default().topic_queue_mapping_info_map;
+        let static_topics: BTreeSet<String> = mapping.into_keys().collect();
+        let shared = Self {
             config,
             lmqs,
             topics,
+            static_topics,
             system,
             version: TableVersion::new(version),
             dirty: AtomicBool::new(false),
@@ -445,7 +460,25 @@ impl Shared {
             file: Mutex::new(file),
             being_deleted: Mutex::default(),
             deletions: tokio::sync::Mutex::default(),
-        })
+        };
+        for topic in shared.topics.iter() {
+            if let Some(what) = shared.not_built(&topic) {
+                log::error!(
+                    "topic={} is not served: {what} is not supported",
+                    topic.key()
+                );
+            }
+        }
+        Ok(shared)
+    }
+
+    fn not_built(&self, topic: &TopicConfig) -> Option<&'static str> {
+        let is_static =
+            !self.static_topics.is_empty() && self.static_topics.contains(&topic.topic_name);
+        match is_static {
+            true => Some("a static topic"),
+            false => attributes::not_built(&topic.attributes),
+        }
     }
 
     fn snapshot(&self) -> TopicConfigSerializeWrapper {

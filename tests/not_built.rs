@@ -1,0 +1,102 @@
+//! What is not built is refused with a clear error and never taken for something else: topics of kinds
+//! that RocketMQ has and this broker has not, when somebody makes one and when a directory of a Java
+//! broker holds one.
+
+mod common;
+
+use common::PATIENCE;
+use common::pop::{POP_MESSAGE, Who, pop_ext};
+use common::remoting::{Client, Frame};
+use common::requests::{
+    Ext, PULL_MESSAGE, SEND_MESSAGE_V2, UPDATE_AND_CREATE_TOPIC, create_topic, must, pull_ext,
+    send_ext,
+};
+use common::server::{Cluster, is_java};
+use serde_json::{Value, json};
+use std::path::Path;
+
+const SYSTEM_ERROR: i32 = 1;
+const REQUEST_CODE_NOT_SUPPORTED: i32 = 3;
+
+fn ask(client: &Client, code: i32, ext: &Ext) -> Frame {
+    client.call(code, ext, b"body", PATIENCE).expect("answered")
+}
+
+/// Changes a table that was written down.
+fn edit(file: &Path, change: impl FnOnce(&mut Value)) {
+    let text = std::fs::read(file).unwrap_or_else(|_| b"{}".to_vec());
+    let mut table = serde_json::from_slice(&text).expect("JSON");
+    change(&mut table);
+    std::fs::write(file, table.to_string()).expect("written");
+}
+
+#[test]
+fn topics_of_kinds_that_are_not_built_are_refused() {
+    if is_java() {
+        println!("NOT RUN: RocketMQ has them");
+        return;
+    }
+    let mut cluster = Cluster::start(&[]);
+    let client = Client::connect(cluster.broker.address()).expect("connect");
+    let kinds = ["queue.type=BatchCQ", "cleanup.policy=COMPACTION"];
+    for kind in kinds {
+        let mut ext: Ext = vec![
+            ("topic", "Made".into()),
+            ("defaultTopic", "TBW102".into()),
+            ("readQueueNums", "1".into()),
+            ("writeQueueNums", "1".into()),
+            ("perm", "6".into()),
+            ("topicFilterType", "SINGLE_TAG".into()),
+            ("order", "false".into()),
+        ];
+        ext.push(("attributes", format!("+{kind}")));
+        let refused = ask(&client, UPDATE_AND_CREATE_TOPIC, &ext);
+        let words = format!("{kind} is not supported by this broker");
+        assert_eq!((refused.code, refused.remark), (SYSTEM_ERROR, words));
+    }
+    for topic in ["Batched", "Compacted", "Static", "Plain"] {
+        create_topic(&client, topic, 1);
+    }
+    drop(client);
+    cluster.broker.stop();
+    let config = cluster.broker.store().join("config");
+    edit(&config.join("topics.json"), |table| {
+        for (topic, kind) in ["Batched", "Compacted"].into_iter().zip(kinds) {
+            let (name, value) = kind.split_once('=').expect("a pair");
+            table["topicConfigTable"][topic]["attributes"] = json!({ name: value });
+        }
+    });
+    edit(&config.join("topicQueueMapping.json"), |table| {
+        let mapping = json!({"topic": "Static", "bname": "broker-a", "totalQueues": 1});
+        table["topicQueueMappingInfoMap"] = json!({ "Static": mapping });
+    });
+    cluster.broker.restart();
+    let client = Client::connect(cluster.broker.address()).expect("connect");
+    let not_served = [
+        ("Batched", kinds[0]),
+        ("Compacted", kinds[1]),
+        ("Static", "a static topic"),
+    ];
+    for (topic, what) in not_served {
+        let words = format!("topic[{topic}] is not served: {what} is not supported by this broker");
+        let who = Who {
+            topic,
+            group: "test_group",
+        };
+        let requests = [
+            (SEND_MESSAGE_V2, send_ext(topic, 0, "")),
+            (PULL_MESSAGE, pull_ext(topic, 0, 0, 0)),
+            (POP_MESSAGE, pop_ext(who, 1, 10_000, 0, &[])),
+        ];
+        for (code, ext) in requests {
+            let refused = ask(&client, code, &ext);
+            let wanted = (REQUEST_CODE_NOT_SUPPORTED, words.clone());
+            assert_eq!((refused.code, refused.remark), wanted, "{code} {topic}");
+        }
+    }
+    let ext = send_ext("Plain", 0, "");
+    must(
+        client.call(SEND_MESSAGE_V2, &ext, b"body", PATIENCE),
+        "send",
+    );
+}
