@@ -7,6 +7,7 @@
 # ratios are against Java. Build first: cargo build --release --bins
 # Env: BIN=folder of our programs (target/release)  KIT=folder with rocketmq/{namesrv,broker}.sh   RUNS=5  SECONDS_PER_ROW=8
 #      BACKLOG=2000000 KINDS=100000 (messages of those rows)
+#      PENDING=0 PENDING_SPREAD=300 (so many timed messages, with times spread over so many seconds; left out with 0)
 #      SERVERS="java ours echo"  ROWS=regex (only rows that match)  BROKER_HEAP=2g BROKER_DIRECT=1g
 # Everything runs on 127.0.0.1 and stops with the script.
 set -euo pipefail
@@ -15,6 +16,7 @@ bin="${BIN:-${CARGO_TARGET_DIR:-$here/target}/release}"
 out="${1:-$(mktemp -d)}"; mkdir -p "$out"; out="$(cd "$out" && pwd)"
 lines="$out/results.jsonl"; : > "$lines"
 runs="${RUNS:-5}"; seconds="${SECONDS_PER_ROW:-8}"; backlog="${BACKLOG:-2000000}"; kinds="${KINDS:-100000}"
+pending="${PENDING:-0}"; pending_spread="${PENDING_SPREAD:-300}"
 servers="${SERVERS:-java ours echo}"; wanted="${ROWS:-.}"
 kit="${KIT:-}"
 ns_port="${NS_PORT:-19876}"; broker_port="${BROKER_PORT:-20911}"; echo_port="${ECHO_PORT:-21911}"
@@ -120,6 +122,18 @@ kind_rows() { # SERVER RUN
   done
   topic_suffix=
 }
+# Many timed messages at a time: how late they come, and what the broker holds while half of them wait.
+pending_rows() { # SERVER RUN
+  if [ "$1" = echo ] || [ "$pending" = 0 ]; then return; fi
+  local name="pending: $pending timed messages over $pending_spread s" load
+  topic_suffix=-pending
+  row "$1" "$2" "$name" kind timed --count "$pending" --spread "$pending_spread" --senders 64 & load=$!
+  sleep $((pending_spread / 2))
+  "$bin/mqbench" idle --server-pid "$pid" --duration 3 --label "row=$name, half of them waiting" \
+    --label "system=$1" --label "run=$2" >> "$lines"
+  wait "$load"
+  topic_suffix=
+}
 sync_rows() { # SERVER RUN
   # What the disk takes at best, with one record after the other.
   if [ "$1" = ours ] && [[ "SYNC_FLUSH" =~ $wanted ]]; then
@@ -136,7 +150,7 @@ for run in $(seq 1 "$runs"); do
     for flush in ASYNC_FLUSH SYNC_FLUSH; do
       [ "$server" = echo ] && [ $flush = SYNC_FLUSH ] && continue
       start "$server" $flush "$out/$server"
-      if [ $flush = ASYNC_FLUSH ]; then async_rows "$server" "$run"; kind_rows "$server" "$run"; else sync_rows "$server" "$run"; fi
+      if [ $flush = ASYNC_FLUSH ]; then async_rows "$server" "$run"; kind_rows "$server" "$run"; pending_rows "$server" "$run"; else sync_rows "$server" "$run"; fi
       stop_ours; stop_java; rm -rf "$out/$server"
     done
   done
