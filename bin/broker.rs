@@ -44,6 +44,7 @@ fn main() -> ExitCode {
         }
     };
     if flags.print_config || flags.print_important {
+        program::end_with_reader();
         print!("{}", config.to_properties());
         return ExitCode::SUCCESS;
     }

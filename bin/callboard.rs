@@ -78,6 +78,7 @@ fn main() -> ExitCode {
         None => return serve(cli.flags),
         Some(Command::Cluster(run)) => run_cluster(run),
         Some(Command::ClusterConfig { layout, dir }) => layout.write(&dir).map(|files| {
+            program::end_with_reader();
             for file in files {
                 println!("wrote {}", file.display());
             }

@@ -304,6 +304,7 @@ impl Common {
 }
 
 fn main() -> ExitCode {
+    callboard::program::end_with_reader();
     let cli = Cli::parse();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         }
     };
     if flags.print_config {
+        program::end_with_reader();
         print!("{}", config.to_properties());
         return ExitCode::SUCCESS;
     }

@@ -15,6 +15,23 @@ pub fn init_logging() {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
 }
 
+/// The exit code that a shell tells of a program that SIGPIPE ended.
+const ENDED_BY_PIPE: i32 = 128 + 13;
+
+/// Ends a tool without a word when nobody reads on what it prints, as `mqadmin topicList | head` does.
+/// Rust ignores SIGPIPE, and printing panics instead.
+pub fn end_with_reader() {
+    let closed = io::Error::from(rustix::io::Errno::PIPE);
+    let of_printing = format!("failed printing to stdout: {closed}");
+    let others = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if panic.payload_as_str() == Some(&of_printing) {
+            std::process::exit(ENDED_BY_PIPE);
+        }
+        others(panic);
+    }));
+}
+
 /// One connection is one file: the soft limit of open files goes up to the hard one.
 pub fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
