@@ -98,10 +98,10 @@ impl SendBatch {
             Ok(header) => header,
             Err(refusal) => return responder.fail(refusal.code, &refusal.remark),
         };
-        if needs_making(ctx, &header) {
-            return make_and_send(ctx, request, header, responder);
+        match ready_topic(ctx, &header) {
+            Some(topic) => self.add(ctx, &request, header, &topic, responder),
+            None => make_and_send(ctx, request, header, responder),
         }
-        self.add(ctx, &request, header, responder);
     }
 
     /// Sends that have waited for too long are refused while more comes than is served, for their
@@ -128,6 +128,7 @@ impl SendBatch {
         ctx: &BrokerContext,
         request: &RemotingCommand,
         header: SendMessageRequestHeader,
+        topic: &TopicConfig,
         responder: Responder,
     ) {
         let marks = self.marks.get_or_insert_with(|| ctx.marks.load_full());
@@ -137,7 +138,7 @@ impl SendBatch {
             request,
             peer: responder.conn().peer,
         };
-        let prepared = match sender.prepare(header, &mut self.text, &mut self.buf) {
+        let prepared = match sender.prepare(header, topic, &mut self.text, &mut self.buf) {
             Ok(prepared) => prepared,
             Err(refusal) => {
                 // What was encoded before the refusal is no part of the next request.
@@ -200,17 +201,16 @@ fn refuse(responder: Responder, marks: &SendMarks, refusal: &Refusal) {
     responder.answer(*code, Some(remark), None, &marks.fields(), []);
 }
 
-/// Whether topic, group or dead letter topic of a send have to be made first.
-fn needs_making(ctx: &BrokerContext, header: &SendMessageRequestHeader) -> bool {
-    if !ctx.topics.contains(&header.topic) {
-        return true;
-    }
+/// The topic of a send, unless it, its group or its dead letter topic have to be made first.
+fn ready_topic(ctx: &BrokerContext, header: &SendMessageRequestHeader) -> Option<Arc<TopicConfig>> {
+    let topic = ctx.topics.get(&header.topic)?;
     let Some(group) = header.topic.strip_prefix(names::RETRY_PREFIX) else {
-        return false;
+        return Some(topic);
     };
     let was_consumed = header.reconsume_times.unwrap_or(0) > 0;
-    ctx.subscriptions.get(group).is_none()
-        || (was_consumed && !ctx.topics.contains(&names::dlq_topic(group)))
+    let needs_making = ctx.subscriptions.get(group).is_none()
+        || (was_consumed && !ctx.topics.contains(&names::dlq_topic(group)));
+    (!needs_making).then_some(topic)
 }
 
 /// The rare road: something does not exist yet.
@@ -222,10 +222,11 @@ fn make_and_send(
 ) {
     let ctx = Arc::clone(ctx);
     actix_rt::spawn(async move {
-        match make(&ctx, request.version, &header).await {
-            Ok(()) => {
+        let made = make(&ctx, request.version, &header).await;
+        match made.and_then(|()| topic_of(&ctx, &header)) {
+            Ok(topic) => {
                 let mut batch = SendBatch::default();
-                batch.add(&ctx, &request, header, responder);
+                batch.add(&ctx, &request, header, &topic, responder);
                 batch.submit(&ctx);
             }
             Err(refusal) => refuse(responder, &ctx.marks.load(), &refusal),
@@ -376,11 +377,12 @@ impl Sender<'_> {
     fn prepare(
         &self,
         header: SendMessageRequestHeader,
+        topic: &TopicConfig,
         text: &mut Vec<u8>,
         buf: &mut BytesMut,
     ) -> Result<Prepared, Refusal> {
-        let topic = check_topic(self.ctx, &header, self.peer)?;
-        let queue_id = queue_of(&header, &topic);
+        check_topic(self.ctx, &header, topic, self.peer)?;
+        let queue_id = queue_of(&header, topic);
         let given = header
             .properties
             .as_ref()
@@ -566,12 +568,25 @@ impl Sender<'_> {
     }
 }
 
+/// The topic that a send names.
+///
+/// # Errors
+/// [`topic_not_exist`].
+pub fn topic_of(
+    ctx: &BrokerContext,
+    header: &SendMessageRequestHeader,
+) -> Result<Arc<TopicConfig>, Refusal> {
+    let topic = ctx.topics.get(&header.topic);
+    topic.ok_or_else(|| topic_not_exist(&header.topic))
+}
+
 /// `AbstractSendMessageProcessor.msgCheck`, for a topic that exists.
 pub fn check_topic(
     ctx: &BrokerContext,
     header: &SendMessageRequestHeader,
+    topic: &TopicConfig,
     peer: SocketAddr,
-) -> Result<Arc<TopicConfig>, Refusal> {
+) -> Result<(), Refusal> {
     let config = ctx.config.load();
     let name = &header.topic;
     let opens_at = config.broker.start_accept_send_request_timestamp_ms;
@@ -579,10 +594,7 @@ pub fn check_topic(
         let remark = format!("broker unable to service, until {opens_at}");
         return Err(Refusal::new(ResponseCode::SystemError, remark));
     }
-    let Some(topic) = ctx.topics.get(name) else {
-        return Err(topic_not_exist(name));
-    };
-    if let Some(what) = ctx.topics.not_built(&topic) {
+    if let Some(what) = ctx.topics.not_built(topic) {
         return Err(Refusal::not_built(name, what));
     }
     if !perm::is_writable(config.broker.broker_permission) && topic.order {
@@ -602,7 +614,7 @@ pub fn check_topic(
         );
         return Err(Refusal::new(ResponseCode::InvalidParameter, remark));
     }
-    Ok(topic)
+    Ok(())
 }
 
 /// RocketMQ's answer where a topic is missing and may not be made.

@@ -13,7 +13,7 @@ use crate::{
             context::BrokerContext,
             inner::InnerMessage,
             refusal::Refusal,
-            send::{check_topic, decode, make_topic, queue_of},
+            send::{check_topic, decode, make_topic, queue_of, topic_of},
         },
         net::ConnectionHandle,
         store::append::AppendOutcome,
@@ -59,7 +59,8 @@ async fn push_and_store(
     conn: &Arc<ConnectionHandle>,
 ) -> Result<RemotingCommand, Refusal> {
     make_topic(ctx, &header).await?;
-    let topic = check_topic(ctx, &header, conn.peer)?;
+    let topic = topic_of(ctx, &header)?;
+    check_topic(ctx, &header, &topic, conn.peer)?;
     let queue_id = queue_of(&header, &topic);
     let text = marked(ctx, &header);
     let pushed = push(ctx, request, &header, conn.peer, &text).await;
