@@ -1,22 +1,23 @@
 //! Reads ahead for pulls whose bytes are not in memory, on a thread of its own.
 //!
 //! A lagging consumer must not stall the network thread of a tail consumer: the queue gives a pull
-//! away, the cold reader touches its pages, and the pull is answered from here. A restart loses the
-//! pull that was being read: it is answered with "outcome unknown", and the client asks again.
+//! away, the cold reader touches its pages, and the pull goes back and is answered. One at a time: the
+//! thread of the queues looks at its sockets between two answers, not after as many as wait. A restart
+//! loses the pulls that wait here: they are answered with "outcome unknown", and the clients ask again.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use actix::{Actor, ActorContext, Context, Handler, Message, Supervised};
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, Supervised};
 use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::{
     pull::Pull,
-    queue::{Read, Serve},
+    queue::{Read, ServeWarm},
     queues::QueueShards,
 };
 use crate::{
-    actors::kernel::{ActorCell, Shutdown},
+    actors::kernel::{ActorCell, ActorRef, Shutdown, TellRef},
     store::{mapped, queue_table::QueueSlot},
 };
 
@@ -45,16 +46,57 @@ pub enum WarmFor {
     Read(Arc<QueueSlot>, Box<Read>),
 }
 
+/// A pull's turn. Its end, whatever became of the pull, is the beginning of the next one's.
+#[derive(Debug)]
+pub struct Turn(TellRef<TurnEnded>);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.tell(TurnEnded);
+    }
+}
+
+/// A pull was answered, or is gone.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct TurnEnded;
+
 /// The actor; see the module.
 pub struct ColdReader {
     cell: Arc<ActorCell>,
     shards: QueueShards,
+    waiting: VecDeque<Warm>,
+    /// A pull has its turn.
+    answering: bool,
 }
 
 impl ColdReader {
-    /// State for a first start and for every restart: none.
+    /// State for a first start and for every restart: nothing waits.
     pub fn recover(cell: Arc<ActorCell>, shards: QueueShards) -> Self {
-        Self { cell, shards }
+        Self {
+            cell,
+            shards,
+            waiting: VecDeque::new(),
+            answering: false,
+        }
+    }
+
+    fn next(&mut self, ctx: &mut Context<Self>) {
+        while !self.answering
+            && let Some(Warm { then, parts }) = self.waiting.pop_front()
+        {
+            self.cell
+                .blocking(READ_MAX, || parts.iter().for_each(|part| touch(part)));
+            match then {
+                WarmFor::Pull(pull) => {
+                    self.answering = true;
+                    let own = ActorRef::new(ctx.address(), Arc::clone(&self.cell));
+                    let (slot, turn) = (Arc::clone(&pull.slot), Turn(own.narrow()));
+                    self.shards.to_queue(slot, ServeWarm { pull, turn });
+                }
+                WarmFor::Read(slot, read) => self.shards.to_queue(slot, *read),
+            }
+        }
     }
 }
 
@@ -62,28 +104,36 @@ impl Actor for ColdReader {
     type Context = Context<Self>;
 }
 
-impl Supervised for ColdReader {}
+impl Supervised for ColdReader {
+    fn restarting(&mut self, _: &mut Self::Context) {
+        *self = Self::recover(Arc::clone(&self.cell), self.shards.clone());
+    }
+}
 
 impl Handler<Warm> for ColdReader {
     type Result = ();
 
-    fn handle(&mut self, message: Warm, _: &mut Self::Context) {
+    fn handle(&mut self, message: Warm, ctx: &mut Self::Context) {
         self.cell.begin_work();
+        // The disk may be at work for all that wait.
         self.cell.blocking(READ_MAX, || {
-            for part in &message.parts {
-                mapped::will_need(part);
-            }
-            for part in &message.parts {
-                touch(part);
-            }
+            message
+                .parts
+                .iter()
+                .for_each(|part| mapped::will_need(part))
         });
-        match message.then {
-            WarmFor::Pull(pull) => {
-                let slot = Arc::clone(&pull.slot);
-                self.shards.to_queue(slot, Serve(pull));
-            }
-            WarmFor::Read(slot, read) => self.shards.to_queue(slot, *read),
-        }
+        self.waiting.push_back(message);
+        self.next(ctx);
+    }
+}
+
+impl Handler<TurnEnded> for ColdReader {
+    type Result = ();
+
+    fn handle(&mut self, _: TurnEnded, ctx: &mut Self::Context) {
+        self.cell.begin_work();
+        self.answering = false;
+        self.next(ctx);
     }
 }
 

@@ -43,7 +43,8 @@ mod serving;
 
 pub use self::{
     messages::{
-        AllGone, Arrived, CatchUp, Destroy, Inspect, LogCut, QueueView, Read, Serve, Sleep, Tick,
+        AllGone, Arrived, CatchUp, Destroy, Inspect, LogCut, QueueView, Read, Serve, ServeWarm,
+        Sleep, Tick,
     },
     serving::HELD_PULLS_MAX,
 };
@@ -268,6 +269,17 @@ impl Handler<Serve> for Queue {
     fn handle(&mut self, message: Serve, _: &mut Self::Context) {
         self.cell.begin_work();
         self.serve(message.0);
+    }
+}
+
+impl Handler<ServeWarm> for Queue {
+    type Result = ();
+
+    fn handle(&mut self, message: ServeWarm, _: &mut Self::Context) {
+        self.cell.begin_work();
+        let ServeWarm { pull, turn } = message;
+        self.serve(pull);
+        drop(turn);
     }
 }
 

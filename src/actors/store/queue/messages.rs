@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     actors::store::{
+        cold_reader::Turn,
         dispatcher::Dispatched,
         pull::{Pull, Warmed},
     },
@@ -40,6 +41,16 @@ pub struct Tick {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Serve(pub Box<Pull>);
+
+/// A pull whose bytes were brought into memory. Its turn ends when it was answered.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct ServeWarm {
+    /// The pull.
+    pub pull: Box<Pull>,
+    /// Nobody else's bytes are brought meanwhile.
+    pub turn: Turn,
+}
 
 /// A read by the broker itself. What is found comes with its bytes in memory; the reply is dropped when
 /// the queue cannot be read now.
