@@ -8,11 +8,12 @@
 #   queues   8 queues, and TOPICS x QUEUES of them with traffic over all: processor time per message, and
 #            what the queues cost in memory, files, idle processor time and start-up
 #   stored   an empty store, and SEGMENTS GiB stored sparsely in SPARSE_QUEUES queues: memory, time to ready
-#   cold     a tail consumer alone, and beside one that drains COLD_MIB of cold data: end-to-end latency
+#   cold     a consumer that drains COLD_MIB that are in memory, and that are not; a tail consumer alone, and
+#            beside one that drains cold data: end-to-end latency
 #
 # Build first: cargo build --release --bins. A small try: TOPICS=2 QUEUES=50 SEGMENTS=3 COLD_MIB=128 RUNS=1
 # Env: BIN=folder of our programs (target/release)  RUNS=3  SECONDS_PER_ROW=8  ROWS=regex of queues|stored|cold
-#      TOPICS=20 QUEUES=1000  SEGMENTS=100 SPARSE_QUEUES=100  COLD_MIB=4096
+#      TOPICS=20 QUEUES=1000  SEGMENTS=100 SPARSE_QUEUES=100  COLD_MIB=8192
 # Everything runs on 127.0.0.1 and stops with the script.
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
@@ -21,7 +22,7 @@ out="${1:-$(mktemp -d)}"; mkdir -p "$out"; out="$(cd "$out" && pwd)"
 lines="$out/results.jsonl"; : > "$lines"
 runs="${RUNS:-3}"; seconds="${SECONDS_PER_ROW:-8}"; wanted="${ROWS:-.}"
 topics="${TOPICS:-20}"; queues="${QUEUES:-1000}"
-segments="${SEGMENTS:-100}"; sparse_queues="${SPARSE_QUEUES:-100}"; cold_mib="${COLD_MIB:-4096}"
+segments="${SEGMENTS:-100}"; sparse_queues="${SPARSE_QUEUES:-100}"; cold_mib="${COLD_MIB:-8192}"
 ns_port="${NS_PORT:-19876}"; broker_port="${BROKER_PORT:-20911}"
 ns="127.0.0.1:$ns_port"; broker="127.0.0.1:$broker_port"
 store="$out/store"
@@ -68,7 +69,6 @@ run_row() { # run_row ROW SYSTEM RUN MODE ARGS...
   "$bin/mqbench" "$mode" --namesrv "$ns" --server-pid "$pid" --json "${label[@]}" "$@" \
     >> "$lines" 2>> "$out/errors.log" || echo "${label[*]}: failed, see $out/errors.log" >&2
 }
-quiet_nice() { nice -n 10 "$bin/mqbench" "$@" > /dev/null 2>> "$out/errors.log"; }
 quiet() { "$bin/mqbench" "$@" > /dev/null 2>> "$out/errors.log"; }
 # What the broker holds and spends with nothing to do.
 idle_row() { # idle_row ROW SYSTEM RUN MORE_LABELS...
@@ -122,25 +122,24 @@ stored_rows() { # RUN
 }
 
 # The other consumer stands for one on another machine: it takes only the processor time that is left.
-drain_while() { # drain_while FILE_EXISTS
-  while [ -e "$1" ]; do
-    quiet_nice consume --namesrv "$ns" --topic cold --queues 8 --duration 2
-    "$bin/mqbench" evict "$store/commitlog"
-  done
-}
+# COLD_MIB has to last for a row: what was read once is mapped, and is cold again only after a restart.
+cool_down() { stop TERM; "$bin/mqbench" evict "$store/commitlog"; start; }
 cold_rows() { # RUN
   local name="tail at 1000/s beside a drain of $cold_mib MiB"
   fresh
   quiet produce --namesrv "$ns" --topic cold --queues 8 --body 1024 --batch 16 --window 16 --count $((cold_mib * 1024))
   local tail=(--topic tail --queues 8 --body 1024 --rate 1000 "${timed[@]}")
   quiet produce --namesrv "$ns" --topic tail --queues 8 --count 8
-  "$bin/mqbench" evict "$store/commitlog"
+  run_row "drain of $cold_mib MiB, cold against in memory" base "$1" consume --topic cold --queues 8
+  cool_down
+  run_row "drain of $cold_mib MiB, cold against in memory" scaled "$1" consume --topic cold --queues 8
+  cool_down
   run_row "$name" base "$1" latency "${tail[@]}"
-  "$bin/mqbench" evict "$store/commitlog"
-  touch "$out/draining"
-  drain_while "$out/draining" & drain_pid=$!
+  nice -n 10 "$bin/mqbench" consume --namesrv "$ns" --topic cold --queues 8 > /dev/null 2>> "$out/errors.log" &
+  drain_pid=$!
   run_row "$name" scaled "$1" latency "${tail[@]}"
-  rm "$out/draining"; wait "$drain_pid" || true; drain_pid=
+  kill "$drain_pid" 2>/dev/null || echo "the drain ended before the row: more COLD_MIB" >&2
+  wait "$drain_pid" || true; drain_pid=
 }
 
 for run in $(seq 1 "$runs"); do
