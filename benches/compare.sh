@@ -126,6 +126,7 @@ kind_rows() { # SERVER RUN
 pending_rows() { # SERVER RUN
   if [ "$1" = echo ] || [ "$pending" = 0 ]; then return; fi
   local name="pending: $pending timed messages over $pending_spread s" load
+  [[ "$name" =~ $wanted ]] || return 0
   topic_suffix=-pending
   row "$1" "$2" "$name" kind timed --count "$pending" --spread "$pending_spread" --senders 64 & load=$!
   sleep $((pending_spread / 2))

@@ -9,7 +9,7 @@ use common::pop::{POP_MESSAGE, Who, pop_ext};
 use common::remoting::{Client, Frame};
 use common::requests::{
     Ext, PULL_MESSAGE, SEND_MESSAGE_V2, UPDATE_AND_CREATE_TOPIC, create_topic, must, pull_ext,
-    send_ext,
+    send_ext, topic_ext,
 };
 use common::server::{Cluster, is_java};
 use serde_json::{Value, json};
@@ -40,15 +40,7 @@ fn topics_of_kinds_that_are_not_built_are_refused() {
     let client = Client::connect(cluster.broker.address()).expect("connect");
     let kinds = ["queue.type=BatchCQ", "cleanup.policy=COMPACTION"];
     for kind in kinds {
-        let mut ext: Ext = vec![
-            ("topic", "Made".into()),
-            ("defaultTopic", "TBW102".into()),
-            ("readQueueNums", "1".into()),
-            ("writeQueueNums", "1".into()),
-            ("perm", "6".into()),
-            ("topicFilterType", "SINGLE_TAG".into()),
-            ("order", "false".into()),
-        ];
+        let mut ext = topic_ext("Made", 1);
         ext.push(("attributes", format!("+{kind}")));
         let refused = ask(&client, UPDATE_AND_CREATE_TOPIC, &ext);
         let words = format!("{kind} is not supported by this broker");

@@ -8,7 +8,10 @@ use common::eventually;
 use common::load::{Load, LoadOptions};
 use common::pair::{Pair, assert_same_log, flip_byte, follower_state, ha_status};
 use common::remoting::Client;
-use common::requests::{PULL_MESSAGE, SEND_MESSAGE_V2, create_topic, must, pull_ext, send_ext};
+use common::requests::{
+    PULL_MESSAGE, SEND_MESSAGE_V2, UPDATE_AND_CREATE_TOPIC, create_topic, must, pull_ext, send_ext,
+    topic_ext,
+};
 use common::rng::Rng;
 use common::{PATIENCE, env_number};
 use std::net::SocketAddr;
@@ -254,17 +257,9 @@ fn a_slave_refuses_what_is_the_masters_business() {
     assert_eq!(code, 2);
     assert!(remark.starts_with("[REJECTREQUEST]"), "{remark}");
     assert_eq!(pull_code(&slave, 0, 0), 2);
-    let ext = [
-        ("topic", "T2".to_owned()),
-        ("readQueueNums", "1".into()),
-        ("writeQueueNums", "1".into()),
-        ("perm", "6".into()),
-        ("topicFilterType", "SINGLE_TAG".into()),
-        ("topicSysFlag", "0".into()),
-        ("order", "false".into()),
-        ("defaultTopic", "TBW102".into()),
-    ];
-    let answer = slave.call(17, &ext, b"", PATIENCE).expect("an answer");
+    let ext = topic_ext("T2", 1);
+    let answer = slave.call(UPDATE_AND_CREATE_TOPIC, &ext, b"", PATIENCE);
+    let answer = answer.expect("an answer");
     assert_eq!(answer.code, 1, "{}", answer.remark);
     let status = ha_status(&slave);
     assert_eq!(status["master"], false);

@@ -84,8 +84,9 @@ pub fn must(answer: Result<Frame, NoAnswer>, what: &str) -> Frame {
     frame
 }
 
-pub fn create_topic(client: &Client, topic: &str, queues: i32) {
-    let ext = vec![
+/// UPDATE_AND_CREATE_TOPIC's fields.
+pub fn topic_ext(topic: &str, queues: i32) -> Ext {
+    vec![
         ("topic", topic.to_string()),
         ("defaultTopic", "TBW102".into()),
         ("readQueueNums", queues.to_string()),
@@ -94,7 +95,11 @@ pub fn create_topic(client: &Client, topic: &str, queues: i32) {
         ("topicFilterType", "SINGLE_TAG".into()),
         ("topicSysFlag", "0".into()),
         ("order", "false".into()),
-    ];
+    ]
+}
+
+pub fn create_topic(client: &Client, topic: &str, queues: i32) {
+    let ext = topic_ext(topic, queues);
     must(
         client.call(UPDATE_AND_CREATE_TOPIC, &ext, b"", PATIENCE),
         "create topic",

@@ -2,7 +2,8 @@
 //! delays nobody, and the `registrar` actor above them, which follows `namesrvAddr`.
 //!
 //! All NameServers are told at start, every `registerNameServerPeriod`, and of each changed topic at
-//! once: whoever made it is answered when they know, so that its clients find the route. Nothing is owned here but sessions: a restart registers everything once more.
+//! once: whoever made it is answered when they know, so that its clients find the route. Nothing is
+//! owned here but sessions: a restart registers everything once more.
 
 use std::{
     collections::BTreeMap,

@@ -473,9 +473,7 @@ impl Shared {
     }
 
     fn not_built(&self, topic: &TopicConfig) -> Option<&'static str> {
-        let is_static =
-            !self.static_topics.is_empty() && self.static_topics.contains(&topic.topic_name);
-        match is_static {
+        match self.static_topics.contains(&topic.topic_name) {
             true => Some("a static topic"),
             false => attributes::not_built(&topic.attributes),
         }
