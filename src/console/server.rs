@@ -144,9 +144,10 @@ impl Actor for Console {
 }
 
 impl Supervised for Console {
+    /// The old server answers what it was asked, if only the request to crash; a second bounds it.
     fn restarting(&mut self, _: &mut Self::Context) {
         if let Some(server) = self.server.take() {
-            actix_rt::spawn(server.stop(false));
+            actix_rt::spawn(server.stop(true));
         }
     }
 }
@@ -156,7 +157,7 @@ crate::crashable!(Console);
 impl Handler<Shutdown> for Console {
     type Result = ();
 
-    /// The last to go: answers what is being asked, then ends.
+    /// The last to go, its connections with it.
     fn handle(&mut self, _: Shutdown, ctx: &mut Self::Context) {
         self.cell.begin_work();
         self.socket = None;

@@ -301,8 +301,7 @@ fn start_ha(
         timer: ctx.timer.as_ref().map(|timer| Arc::clone(&timer.marks)),
         epoch: Arc::clone(&ctx.epoch),
     };
-    let arbiter = threads.get(Role::Ha);
-    Ha::start(tree, &arbiter, address, parts, config, source)
+    Ha::start(tree, threads, address, parts, config, source)
         .map_err(io(format!("listen for slaves on {address}")))
 }
 

@@ -380,8 +380,8 @@ async fn copy(parts: &MirrorParts, master: &str) -> Result<(), String> {
     taken.map_err(|error| error.to_string())
 }
 
-/// Commits at a Java master what clients committed here while it was away, unless they committed there
-/// since; in its table as well, which was asked for before. What it does not take, as it does not know
+/// Commits at a Java master what clients committed here while it was away, unless they went further
+/// there since; in its table as well, which was asked for before. What it does not take, as it does not know
 /// the group yet, is tried again with the next copy.
 async fn hand_back(
     parts: &MirrorParts,
@@ -394,7 +394,7 @@ async fn hand_back(
         let offset = &commit.offset;
         let key = format!("{}@{}", offset.topic, offset.group);
         let queues = theirs.offset_table.entry(key).or_default();
-        if queues.get(&offset.queue_id).copied().unwrap_or(-1) == commit.base {
+        if commit.outranks(queues.get(&offset.queue_id).copied().unwrap_or(-1)) {
             let header = UpdateConsumerOffsetRequestHeader {
                 consumer_group: offset.group.as_str().into(),
                 topic: offset.topic.as_str().into(),

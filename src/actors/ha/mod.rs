@@ -26,8 +26,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix::ArbiterHandle;
-
 use self::{
     flow::FlowLimit,
     follower::{Follower, FollowerParts},
@@ -35,7 +33,9 @@ use self::{
     mirror::{Mirror, MirrorParts},
 };
 use super::{
-    kernel::{ActorRef, RestartPolicy, Shutdown, Tree, now_ms, shutdown_in_order, spawn},
+    kernel::{
+        ActorRef, RestartPolicy, Role, Shutdown, Threads, Tree, now_ms, shutdown_in_order, spawn,
+    },
     net::{NetConfig, bind},
     store::{
         acks::Acks, commit_log_writer::CommitLogWriter, dispatcher::Dispatcher,
@@ -135,7 +135,7 @@ impl Ha {
     /// Whatever binding says, mostly that the address is in use.
     pub fn start(
         tree: &Tree,
-        arbiter: &ArbiterHandle,
+        threads: &Threads,
         address: SocketAddr,
         parts: HaParts,
         config: &BrokerConfig,
@@ -143,6 +143,7 @@ impl Ha {
     ) -> std::io::Result<Self> {
         let socket = bind(address, &NetConfig::default())?;
         let policy = tree.restart_policy();
+        let arbiter = threads.get(Role::Ha);
         let (own_tree, own_arbiter, own_parts) = (tree.clone(), arbiter.clone(), parts.clone());
         let flow = FlowLimit::default();
         let listener = spawn(
@@ -150,7 +151,7 @@ impl Ha {
             PATH,
             "listener",
             "ha_listener",
-            arbiter,
+            &arbiter,
             policy,
             move |cell| HaListener::new(cell, own_tree, own_arbiter, own_parts, flow, socket),
         );
@@ -163,7 +164,7 @@ impl Ha {
             mirror: None,
         };
         if !is_master {
-            ha.follow(tree, arbiter, policy, config, source);
+            ha.follow(tree, threads, policy, config, source);
         }
         Ok(ha)
     }
@@ -171,7 +172,7 @@ impl Ha {
     fn follow(
         &mut self,
         tree: &Tree,
-        arbiter: &ArbiterHandle,
+        threads: &Threads,
         policy: RestartPolicy,
         config: &BrokerConfig,
         source: MirrorSource,
@@ -188,7 +189,8 @@ impl Ha {
             PATH,
             "follower",
             "follower",
-            arbiter,
+            // Beside the writer: it has nothing to do but to hand it what came.
+            &threads.get(Role::Log),
             policy,
             move |cell| Follower::recover(cell, parts),
         );
@@ -199,7 +201,7 @@ impl Ha {
             PATH,
             "mirror",
             "mirror",
-            arbiter,
+            &threads.get(Role::Ha),
             policy,
             move |cell| Mirror::recover(cell, parts),
         );

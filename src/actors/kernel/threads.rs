@@ -56,7 +56,8 @@ impl ThreadPlan {
 pub enum Role {
     /// The nth network thread, modulo their number.
     Net(usize),
-    /// The commit-log writer, acks and dispatcher. Never waits for the disk.
+    /// The commit-log writer, acks and dispatcher, and a slave's follower. Never waits for the disk (but
+    /// when a follower begins: it compares the log's last 64 KiB).
     Log,
     /// The nth shard of queues, modulo their number.
     Shard(usize),
@@ -64,7 +65,7 @@ pub enum Role {
     Flush,
     /// Reads of cold data, file creation and deletion: it blocks.
     Cold,
-    /// Replication: reads what a slave lacks from the disk, so it may block.
+    /// What sends the log to slaves: reads what one lacks from the disk, so it may block.
     Ha,
     /// The timer wheel: reads messages that may be cold and writes its files, so it may block.
     Timer,

@@ -46,6 +46,15 @@ pub struct OwnCommit {
     pub base: i64,
 }
 
+impl OwnCommit {
+    /// Whether the master is to have it instead of its own offset (`known`, negative for none): it does
+    /// unless clients went further there since. A master that was killed may know less than it once
+    /// told the slave.
+    pub fn outranks(&self, known: i64) -> bool {
+        known.max(-1) == self.base || known < self.offset.offset
+    }
+}
+
 /// What a slave has of its master.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MirrorRequest {
@@ -144,6 +153,27 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    /// 33 was known of the master when clients committed 77, or 10 after a reset.
+    #[test]
+    fn an_own_commit_outranks_what_was_known_and_what_is_less() {
+        let commit = |offset| OwnCommit {
+            offset: MirroredOffset {
+                topic: "T".into(),
+                group: "G".into(),
+                queue_id: 0,
+                offset,
+            },
+            base: 33,
+        };
+        let cases = [(77, 33), (77, -1), (77, 20), (77, 40), (10, 33), (10, -1)];
+        for (offset, known) in cases {
+            assert!(commit(offset).outranks(known), "{offset} over {known}");
+        }
+        for (offset, known) in [(77, 80), (10, 20)] {
+            assert!(!commit(offset).outranks(known), "{offset} over {known}");
+        }
+    }
 
     #[test]
     fn bodies_come_back() {

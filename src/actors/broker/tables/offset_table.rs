@@ -438,9 +438,9 @@ impl OffsetTable {
 
     /// On a master: takes what clients committed at a slave, unless they committed more here since.
     pub fn take_back(&self, commit: &OwnCommit) {
-        let OwnCommit { offset, base } = commit;
+        let offset = &commit.offset;
         self.with(&offset.topic, &offset.group, offset.queue_id, |queue| {
-            if queue.committed.max(-1) == *base || queue.committed < offset.offset {
+            if commit.outranks(queue.committed) {
                 self.set(queue, offset.offset);
             }
         });
