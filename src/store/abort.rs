@@ -7,7 +7,11 @@ use super::{
     fs::{Fs, OpenMode},
 };
 
-/// The `abort` file of one store. It holds the process id as decimal text, as Java's broker writes.
+/// Longest text that is read: a process id and a boot.
+const TEXT_LEN_MAX: u64 = 256;
+
+/// The `abort` file of one store. It holds the process id as decimal text, as Java's broker writes (and
+/// never reads), and on a second line the boot of the machine since which the store is known to be whole.
 #[derive(Debug, Clone)]
 pub struct AbortFile {
     fs: Fs,
@@ -28,14 +32,24 @@ impl AbortFile {
         self.fs.exists(&self.path)
     }
 
+    /// The boot that the last run noted; `None` also for a file of Java's broker.
+    pub fn boot(&self) -> Option<String> {
+        let bytes = self.fs.read_file(&self.path, TEXT_LEN_MAX).ok()?;
+        let text = String::from_utf8(bytes).ok()?;
+        text.lines().nth(1).map(str::to_owned)
+    }
+
     /// Makes the file durably, before anything in the store is changed.
     ///
     /// # Errors
     /// [`StoreError::Io`] or [`StoreError::Full`].
-    pub fn create(&self, pid: u32) -> Result<(), StoreError> {
+    pub fn create(&self, pid: u32, boot: Option<&str>) -> Result<(), StoreError> {
         let create = || {
             let file = self.fs.open(&self.path, OpenMode::Create)?;
-            let text = pid.to_string();
+            let mut text = pid.to_string();
+            if let Some(boot) = boot {
+                text = text + "\n" + boot;
+            }
             file.write_at(text.as_bytes(), 0)?;
             file.set_len(text.len() as u64)?;
             file.sync_data()?;
@@ -78,9 +92,11 @@ mod tests {
         let fs = RealFs::shared();
         let abort = AbortFile::new(&fs, &path);
         assert!(!abort.exists());
-        abort.create(123_456).unwrap();
-        abort.create(99).unwrap();
+        abort.create(123_456, Some("a-boot")).unwrap();
+        assert_eq!(abort.boot().as_deref(), Some("a-boot"));
+        abort.create(99, None).unwrap();
         assert_eq!(fs.read_file(&path, 100).unwrap(), b"99");
+        assert_eq!(abort.boot(), None);
         assert!(abort.exists());
         abort.remove().unwrap();
         abort.remove().unwrap();

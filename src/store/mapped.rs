@@ -2,7 +2,12 @@
 //!
 //! Everything else in the crate sees a mapping as [`Bytes`] or as a [`MappedMut`].
 
-use std::{fs::File, io, os::fd::AsRawFd};
+use std::{
+    fs::File,
+    io,
+    os::fd::AsRawFd,
+    sync::atomic::{Ordering, compiler_fence},
+};
 
 use bytes::Bytes;
 
@@ -162,6 +167,8 @@ impl MappedMut {
         let at = usize::try_from(at).ok()?;
         let target = self.map.get_mut(at..at.checked_add(bytes.len())?)?;
         target.copy_from_slice(bytes);
+        // A process that is killed leaves what it wrote in the order in which it wrote it.
+        compiler_fence(Ordering::Release);
         Some(())
     }
 }

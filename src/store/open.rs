@@ -56,6 +56,9 @@ pub struct StoreConfig {
     /// SYNC_MASTER: what the snapshot does not know to have been handed over may be on no slave, and
     /// is not handed over before it is.
     pub holds_back: bool,
+    /// Which boot of the machine this is, where that is known: what a killed process wrote is all there
+    /// as long as the machine runs on.
+    pub boot: Option<String>,
 }
 
 impl StoreConfig {
@@ -116,7 +119,10 @@ impl OpenStore {
         let lock = acquire(fs, config)?;
         let abort = AbortFile::new(fs, &config.root.join("abort"));
         let clean = !abort.exists();
-        abort.create(std::process::id())?;
+        let same_boot = config.boot.is_some() && abort.boot() == config.boot;
+        // After a power loss the boot is noted when all was checked: this start may be killed, too.
+        let boot = config.boot.as_deref();
+        abort.create(std::process::id(), boot.filter(|_| clean || same_boot))?;
         let checkpoint_path = config.root.join("checkpoint");
         let on_disk = CheckpointFile::peek(fs, &checkpoint_path)?;
         let tails = Tails::load(fs, &config.tails_path(), on_disk.as_ref());
@@ -149,7 +155,13 @@ impl OpenStore {
             }
             None => {}
         }
-        let mut index = open_index(fs, config, clean, &page)?;
+        let safe_timestamp = page.index_msg_timestamp;
+        let last_exit = match (clean, same_boot) {
+            (true, _) => LastExit::Clean,
+            (false, true) => LastExit::Killed { safe_timestamp },
+            (false, false) => LastExit::Crashed { safe_timestamp },
+        };
+        let mut index = open_index(fs, config, last_exit)?;
         if let Some(index) = &mut index {
             index.truncate_above(report.end)?;
         }
@@ -172,6 +184,9 @@ impl OpenStore {
         let (index, last) = (redispatch.index.take(), redispatch.last);
         for slot in table.slots() {
             slot.set_complete_upto(handed_over);
+        }
+        if boot.is_some() && !clean && !same_boot {
+            abort.create(std::process::id(), boot)?;
         }
         let took = begun.elapsed();
         log::info!(
@@ -304,18 +319,10 @@ fn adopt(table: &QueueTable, tails: &Tails) {
 fn open_index(
     fs: &Fs,
     config: &StoreConfig,
-    clean: bool,
-    page: &Checkpoint,
+    last_exit: LastExit,
 ) -> Result<Option<IndexService>, StoreError> {
     let Some(shape) = config.index else {
         return Ok(None);
-    };
-    let last_exit = if clean {
-        LastExit::Clean
-    } else {
-        LastExit::Crashed {
-            safe_timestamp: page.index_msg_timestamp,
-        }
     };
     IndexService::recover(fs.clone(), config.root.join("index"), shape, last_exit).map(Some)
 }
@@ -490,5 +497,56 @@ fn entry_of(record: &DispatchRecord) -> Entry {
         physical_offset: record.physical_offset,
         size: record.size,
         tags_code: record.tags_code,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{
+        commit_log::testing::Place,
+        fs::fault::{Call, Fault, FaultFs},
+    };
+
+    /// A start behind a power loss that ends before all was checked is followed by one that checks all.
+    #[test]
+    fn the_boot_is_noted_when_all_was_checked() {
+        let place = Place::new();
+        let (fs, faults) = FaultFs::wrap(place.fs.clone());
+        let root = place.dir.path().to_path_buf();
+        let abort = AbortFile::new(&fs, &root.join("abort"));
+        let open = |boot: &str| {
+            let config = StoreConfig {
+                root: root.clone(),
+                commit_log: place.config(),
+                queue_file_size: 6000,
+                index: Some(IndexShape::new(10, 100)),
+                index_safe: false,
+                holds_back: false,
+                boot: Some(boot.to_owned()),
+            };
+            OpenStore::open(&fs, &config).map(|open| open.clean)
+        };
+        assert!(open("one").unwrap());
+        assert_eq!(abort.boot().as_deref(), Some("one"));
+        let mut failed = 0;
+        for after in 0.. {
+            faults.arm(Fault {
+                kind: Some(Call::ReadDir),
+                after,
+                times: 1,
+                errno: libc::EIO,
+            });
+            match open("two") {
+                Ok(clean) => {
+                    assert!(!clean);
+                    break;
+                }
+                Err(_) => assert_eq!(abort.boot(), None),
+            }
+            failed += 1;
+        }
+        assert!(failed > 0);
+        assert_eq!(abort.boot().as_deref(), Some("two"));
     }
 }

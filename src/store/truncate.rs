@@ -88,6 +88,7 @@ mod tests {
             index: Some(IndexShape::new(10, 100)),
             index_safe: false,
             holds_back: false,
+            boot: None,
         }
     }
 

@@ -57,7 +57,14 @@ pub fn store_config(config: &BrokerConfig) -> Result<StoreConfig, StoreError> {
         index: store.message_index_enable.then_some(shape),
         index_safe: store.message_index_safe,
         holds_back: visible_when(config).slaves > 0,
+        boot: boot_id(),
     })
+}
+
+/// Linux's name for the time since the machine was switched on; other systems have none.
+fn boot_id() -> Option<String> {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(id.trim().to_owned()).filter(|id| !id.is_empty())
 }
 
 fn delay_levels(config: &BrokerConfig) -> Result<DelayLevels, StoreError> {

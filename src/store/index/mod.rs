@@ -14,7 +14,8 @@
 //!
 //! The rules come from RocketMQ's `IndexService`, `IndexFile` and `IndexHeader`. One differs: after a
 //! crash RocketMQ deletes files newer than the checkpoint, and with them the keys of messages that
-//! it does not dispatch again; here such a file is checked entry by entry and what is whole is kept.
+//! it does not dispatch again; here such a file is checked entry by entry and what is whole is kept. Only
+//! its last record is looked at when the machine ran on since (`tail`).
 
 use std::{
     fmt,
@@ -36,6 +37,7 @@ use super::{
 mod entry;
 mod reader;
 mod recovery;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod writer;

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use super::{
     IndexEntry, IndexFile, IndexHeader, IndexService, IndexShape,
     entry::{FIRST_ENTRY, INDEX_ENTRY_LEN},
+    tail::Tail,
     writer::read_header,
 };
 use crate::store::{
@@ -23,7 +24,7 @@ const NAME_LEN: usize = 17;
 /// Entries read at once.
 const READ_ENTRIES: u32 = 52_000;
 /// More keys than the properties of one record have room for.
-const RECORD_KEYS_MAX: usize = 1 << 16;
+pub(super) const RECORD_KEYS_MAX: usize = 1 << 16;
 /// What a power loss leaves or takes as a whole; small in tests, so that they see many.
 const PAGE_LEN: u64 = if cfg!(test) { 64 } else { 4096 };
 /// Slots written at once.
@@ -34,7 +35,12 @@ const WRITE_SLOTS: usize = 16_384;
 pub enum LastExit {
     /// In order; or only the owning actor is made anew, in the same process.
     Clean,
-    /// Killed, or the machine lost its power.
+    /// Killed on a machine that runs on: all that was written is there, if only in its memory.
+    Killed {
+        /// See [`LastExit::Crashed`].
+        safe_timestamp: i64,
+    },
+    /// Perhaps the machine lost its power.
     Crashed {
         /// Index timestamp (ms) of the checkpoint: files that end before it were synced (one that
         /// ends with it may hold more records of the same millisecond).
@@ -42,12 +48,25 @@ pub enum LastExit {
     },
 }
 
+impl LastExit {
+    /// Whether a file that ends then may not be on the disk yet.
+    fn may_be_unsynced(self, end_timestamp: i64) -> bool {
+        match self {
+            Self::Clean => false,
+            Self::Killed { safe_timestamp } | Self::Crashed { safe_timestamp } => {
+                end_timestamp >= safe_timestamp
+            }
+        }
+    }
+}
+
 impl IndexService {
     /// Opens the index; one that does not exist is empty.
     ///
     /// After a crash each file that is newer than the checkpoint is checked and cut before the first
     /// entry that cannot be right, at the latest before the last record, some of whose keys may be
-    /// missing; the files behind a cut one are removed. Dispatch the log again from
+    /// missing; the files behind a cut one are removed. After a kill only that last record is looked
+    /// at, unless it is not as a killed process leaves it. Dispatch the log again from
     /// [`last_physical_offset`](Self::last_physical_offset).
     ///
     /// Files of another length than `shape` says are left alone and not used.
@@ -68,19 +87,28 @@ impl IndexService {
             let file = (index.fs.open(&path, OpenMode::Write))
                 .map_err(|e| StoreError::io("open", &path, e))?;
             let header = read_header(&file).map_err(|e| StoreError::io("read", &path, e))?;
-            let is_trusted = match last_exit {
-                LastExit::Clean => true,
+            let is_newest = i + 1 == names.len();
+            let mut known = match last_exit {
+                LastExit::Clean => Some(Tail::whole(header)),
+                LastExit::Killed { .. } if is_newest => Tail::mend(&file, shape, header)
+                    .map_err(|e| StoreError::io("mend", &path, e))?,
+                LastExit::Killed { .. } => Some(Tail::whole(header)),
                 // An empty file is not worth knowing whether its slots are empty too.
-                LastExit::Crashed { safe_timestamp } => {
-                    header.index_count > FIRST_ENTRY && header.end_timestamp < safe_timestamp
-                }
+                LastExit::Crashed { .. } => (header.index_count > FIRST_ENTRY
+                    && !last_exit.may_be_unsynced(header.end_timestamp))
+                .then_some(Tail::whole(header)),
             };
-            if is_trusted && index.is_plausible(&header) {
+            if let Some(tail) = known.take_if(|tail| index.is_plausible(&tail.header)) {
                 let name = name.clone();
+                let header = tail.header;
+                cut = tail.cut;
+                if last_exit.may_be_unsynced(header.end_timestamp) {
+                    index.generation += 1;
+                    (index.full_unsynced).push((index.generation, path, file));
+                }
                 index.files.push(IndexFile { name, header });
                 continue;
             }
-            let is_newest = i + 1 == names.len();
             cut = index.repair(name, header, i64::MAX, is_newest)?;
             if cut.is_some() {
                 for later in names.iter().skip(i + 1) {

@@ -249,6 +249,31 @@ fn records_beyond_the_log_are_forgotten() {
     }
 }
 
+/// What is left of a record is taken out: its keys come once only.
+#[test]
+fn a_killed_process_leaves_no_key_twice() {
+    let bench = Bench::new(3, 100);
+    let records = |index: &mut IndexService| {
+        for n in 0..6 {
+            index.put_record(n, 1000 + n, &[1, 2, 4, 1]).unwrap();
+        }
+    };
+    writer::PUTS.take();
+    records(&mut bench.recover(LastExit::Clean));
+    let puts = writer::PUTS.take();
+    let (name, whole) = bench.files().pop_first().unwrap();
+    let mut file = vec![0; whole.len()];
+    for (_, at, bytes) in puts {
+        file[at as usize..][..bytes.len()].copy_from_slice(&bytes);
+        fs::remove_dir_all(bench.dir()).unwrap();
+        fs::create_dir_all(bench.dir()).unwrap();
+        fs::write(bench.dir().join(&name), &file).unwrap();
+        records(&mut bench.recover(LastExit::Killed { safe_timestamp: 0 }));
+        let now = bench.files();
+        assert!(now.len() == 1 && now.values().all(|file| *file == whole));
+    }
+}
+
 #[derive(Debug, Clone)]
 struct Record {
     gap: i64,
@@ -367,17 +392,73 @@ proptest! {
         check(&bench.recover(LastExit::Clean), &all)?;
     }
 
+    /// A process dies between any two of its writes; what it wrote is there.
+    #[test]
+    fn a_kill_leaves_all_but_the_last_record(
+        before in records(60), after in records(60), slots in 1..20_u32, entries in 2..60_u32,
+        place in any::<prop::sample::Index>(),
+    ) {
+        let bench = Bench::new(slots, entries);
+        let start = (0, 1_800_000_000_000);
+        let mut index = bench.recover(LastExit::Clean);
+        let at = put(&mut index, &before, start);
+        let safe_timestamp = index.flush().unwrap().end_timestamp;
+        let mut files = bench.files();
+        writer::PUTS.take();
+        put(&mut index, &after, at);
+        let newest = index.last_physical_offset();
+        drop(index);
+        let puts = writer::PUTS.take();
+        for (path, at, bytes) in &puts[..place.index(puts.len() + 1)] {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            let file = files
+                .entry(name.to_owned())
+                .or_insert_with(|| vec![0; bench.shape.file_len() as usize]);
+            file[*at as usize..][..bytes.len()].copy_from_slice(bytes);
+        }
+        let all = [before, after].concat();
+        for _ in 0..2 {
+            fs::remove_dir_all(bench.dir()).ok();
+            fs::create_dir_all(bench.dir()).unwrap();
+            for (name, bytes) in &files {
+                fs::write(bench.dir().join(name), bytes).unwrap();
+            }
+            let mut index = bench.recover(LastExit::Killed { safe_timestamp });
+            prop_assert!(index.last_physical_offset() <= newest);
+            // Killed once more, before anything else was written.
+            drop(index);
+            files = bench.files();
+            index = bench.recover(LastExit::Killed { safe_timestamp });
+            put(&mut index, &all, start);
+            check(&index, &all)?;
+            drop(index);
+            check(&bench.recover(LastExit::Clean), &all)?;
+        }
+        // What was mended passes a check of every entry, too.
+        fs::remove_dir_all(bench.dir()).ok();
+        fs::create_dir_all(bench.dir()).unwrap();
+        for (name, bytes) in &files {
+            fs::write(bench.dir().join(name), bytes).unwrap();
+        }
+        let mut index = bench.recover(LastExit::Crashed { safe_timestamp: 0 });
+        put(&mut index, &all, start);
+        check(&index, &all)?;
+    }
+
     #[test]
     fn garbage_is_survived(
         files in prop::collection::vec(prop::collection::vec(prop_oneof![Just(0), any::<u8>()], 40 + 12 + 100), 1..3),
-        crashed: bool,
+        exit in prop_oneof![
+            Just(LastExit::Clean),
+            Just(LastExit::Killed { safe_timestamp: 5 }),
+            Just(LastExit::Crashed { safe_timestamp: 5 }),
+        ],
     ) {
         let bench = Bench::new(3, 5);
         fs::create_dir_all(bench.dir()).unwrap();
         for (n, bytes) in files.iter().enumerate() {
             fs::write(bench.dir().join(format!("2026010100000000{n}")), bytes).unwrap();
         }
-        let exit = if crashed { LastExit::Crashed { safe_timestamp: 5 } } else { LastExit::Clean };
         let mut index = bench.recover(exit);
         for key in 0..10 {
             find(&index, key);

@@ -255,9 +255,17 @@ impl Writer {
     }
 
     fn put(&mut self, at: u64, bytes: &[u8]) -> Result<(), StoreError> {
+        #[cfg(test)]
+        PUTS.with_borrow_mut(|puts| puts.push((self.path.clone(), at, bytes.to_vec())));
         (self.map.put(at, bytes))
             .ok_or_else(|| StoreError::corrupt(&self.path, at, "file ends here"))
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// What this thread wrote, in order: file, place, bytes.
+    pub(super) static PUTS: std::cell::RefCell<Vec<(PathBuf, u64, Vec<u8>)>> = const { std::cell::RefCell::new(Vec::new()) };
 }
 
 /// Files to sync: see [`IndexService::start_flush`].
