@@ -26,8 +26,11 @@ for client in "${clients[@]}"; do
   [ ${#wanted[@]} -gt 0 ] || die "ordinary.list has no checks of $program"
   if [ -n "${MODEL:-}" ] && [ "$(grep -LE '^brokerRole=SLAVE' "$ROOT/config/$MODEL"/broker* | wc -l)" -gt 1 ]; then
     # These count the queues of one master, or take the queue of an id at either of them.
-    mapfile -t wanted < <(printf '%s\n' "${wanted[@]}" |
-      grep -vxE 'route_4_queues|client_createTopic|push_clustering_two.*|lite_pull_assign_seek_timestamp')
+    left_out='route_4_queues|client_createTopic|push_clustering_two.*|lite_pull_assign_seek_timestamp'
+    # A client of 4.x asks for the route of its retry topic when only the first master has heard of its group,
+    # and again after 30 s, which is all that this check waits. So it fails with RocketMQ's brokers as often.
+    [[ "$version" != 4.* ]] || left_out+='|retry_then_success'
+    mapfile -t wanted < <(printf '%s\n' "${wanted[@]}" | grep -vxE "$left_out")
   fi
   only="$(IFS='|'; echo "${wanted[*]}")"
   say "$client on $SUT: ${#wanted[@]} checks"
