@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::time::Duration;
+
 use callboard::protocol::body::route::TopicRouteData;
 use callboard::protocol::fastjson;
 use common::remoting::Client;
@@ -51,6 +53,24 @@ fn what_was_made_has_a_route_when_that_is_answered() {
         let retry = format!("%RETRY%{group}");
         assert_eq!(permission(&namesrv, &retry), Some(6), "{retry}");
     }
+}
+
+#[test]
+fn a_broker_that_says_it_started_has_routes() {
+    let mut cluster = Cluster::start(&[]);
+    let namesrv = Client::connect(cluster.namesrv.address()).expect("connect");
+    cluster.broker.stop();
+    assert_eq!(permission(&namesrv, "TBW102"), None);
+    cluster.namesrv.pause();
+    cluster.broker.respawn();
+    // It asks for its slaves' offsets first, and waits a second for that.
+    std::thread::sleep(Duration::from_millis(1800));
+    let said = cluster.broker.log_text();
+    let gave_up = said.contains("a NameServer does not answer");
+    assert!(!said.contains("boot success") || gave_up, "{said}");
+    cluster.namesrv.resume();
+    cluster.broker.wait_ready();
+    assert!(permission(&namesrv, "TBW102").is_some() || gave_up);
 }
 
 #[test]

@@ -173,6 +173,8 @@ impl Broker {
         let console = console::start(&tree, &threads, &ctx, &net);
         let console = console.map_err(io("start the debug endpoint"))?;
         ctx.registrars.start();
+        // As RocketMQ: who hears that this broker has started finds it by its NameServers.
+        ctx.registrars.announce_all().await;
         let broker = Self {
             ctx,
             address,
