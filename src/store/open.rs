@@ -121,8 +121,9 @@ impl OpenStore {
         let clean = !abort.exists();
         let same_boot = config.boot.is_some() && abort.boot() == config.boot;
         // After a power loss the boot is noted when all was checked: this start may be killed, too.
+        let has_all = clean || same_boot;
         let boot = config.boot.as_deref();
-        abort.create(std::process::id(), boot.filter(|_| clean || same_boot))?;
+        abort.create(std::process::id(), boot.filter(|_| has_all))?;
         let checkpoint_path = config.root.join("checkpoint");
         let on_disk = CheckpointFile::peek(fs, &checkpoint_path)?;
         let tails = Tails::load(fs, &config.tails_path(), on_disk.as_ref());
@@ -185,7 +186,7 @@ impl OpenStore {
         for slot in table.slots() {
             slot.set_complete_upto(handed_over);
         }
-        if boot.is_some() && !clean && !same_boot {
+        if boot.is_some() && !has_all {
             abort.create(std::process::id(), boot)?;
         }
         let took = begun.elapsed();

@@ -16,7 +16,7 @@ use actix::{
 };
 use arc_swap::ArcSwapOption;
 use futures_util::{FutureExt, future::join_all};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::tables::{
     Topics,
@@ -71,6 +71,8 @@ struct Shared {
     announcements: Announcements,
     routes: routes::Routes,
     sessions: Mutex<BTreeMap<String, Session>>,
+    /// Told when a registration of one of them ended.
+    ended: Notify,
     master: ArcSwapOption<MasterAddrs>,
     follower: OnceLock<ActorRef<Follower>>,
 }
@@ -105,6 +107,7 @@ impl Registrars {
             announcements: Announcements::new(crate::store::now_ms()),
             routes: routes::Routes::new(),
             sessions: Mutex::default(),
+            ended: Notify::new(),
             master: ArcSwapOption::empty(),
             follower: OnceLock::new(),
         }))
@@ -133,6 +136,26 @@ impl Registrars {
             let shared = weak.upgrade().filter(|_| !changed.topics.is_empty())?;
             Some(shared.announce(changed))
         });
+    }
+
+    /// Waits until each NameServer answered the first registration, or did not, as for a new topic.
+    pub async fn first_heard(&self) {
+        let is_told = || {
+            let sessions = lock(&self.0.sessions);
+            sessions
+                .values()
+                .all(|session| session.registered.is_some())
+        };
+        spread(async {
+            loop {
+                let ended = self.0.ended.notified();
+                if is_told() {
+                    return;
+                }
+                ended.await;
+            }
+        })
+        .await;
     }
 
     /// Registers everything with everybody now, and waits as for a new topic.
@@ -249,15 +272,19 @@ impl Registrars {
 /// A NameServer's answer, and whether its last registration did not fail.
 type Expected = (bool, oneshot::Receiver<bool>);
 
-/// Waits for those NameServers that answered last time, [`SPREAD_MAX`] at most.
+/// Waits for NameServers, [`SPREAD_MAX`] at most.
+async fn spread<T>(heard: impl Future<Output = T>) {
+    if tokio::time::timeout(SPREAD_MAX, heard).await.is_err() {
+        log::warn!("a NameServer does not answer: clients may not find a new topic yet");
+    }
+}
+
+/// Waits for those NameServers that answered last time.
 async fn heard(answers: Vec<Expected>) {
     let awaited = answers
         .into_iter()
         .filter_map(|(is_up, answer)| is_up.then_some(answer));
-    let all = join_all(awaited);
-    if tokio::time::timeout(SPREAD_MAX, all).await.is_err() {
-        log::warn!("a NameServer does not answer: clients may not find a new topic yet");
-    }
+    spread(join_all(awaited)).await;
 }
 
 impl Shared {
@@ -288,6 +315,7 @@ impl Shared {
         if let Some(session) = lock(&self.sessions).get_mut(addr) {
             session.registered = Some(registered);
         }
+        self.ended.notify_waiters();
     }
 
     fn first_success(&self, addr: &str) -> bool {

@@ -174,7 +174,7 @@ impl Broker {
         let console = console.map_err(io("start the debug endpoint"))?;
         ctx.registrars.start();
         // As RocketMQ: who hears that this broker has started finds it by its NameServers.
-        ctx.registrars.announce_all().await;
+        ctx.registrars.first_heard().await;
         let broker = Self {
             ctx,
             address,

@@ -60,8 +60,8 @@ pub struct IndexService {
     /// Counts changes, so that a flush knows what it covered.
     generation: u64,
     flushed_generation: u64,
-    /// Full files that a flush has to sync, with their last change.
-    full_unsynced: Vec<(u64, PathBuf, FileRef)>,
+    /// Files that a flush has to sync beside the one that is written, with their last change.
+    unsynced: Vec<(u64, PathBuf, FileRef)>,
 }
 
 /// One file of the index.
@@ -84,7 +84,7 @@ impl IndexService {
             newest_name: String::new(),
             generation: 0,
             flushed_generation: 0,
-            full_unsynced: Vec::new(),
+            unsynced: Vec::new(),
         }
     }
 

@@ -88,23 +88,22 @@ impl IndexService {
                 .map_err(|e| StoreError::io("open", &path, e))?;
             let header = read_header(&file).map_err(|e| StoreError::io("read", &path, e))?;
             let is_newest = i + 1 == names.len();
-            let mut known = match last_exit {
-                LastExit::Clean => Some(Tail::whole(header)),
+            let known = match last_exit {
                 LastExit::Killed { .. } if is_newest => Tail::mend(&file, shape, header)
                     .map_err(|e| StoreError::io("mend", &path, e))?,
-                LastExit::Killed { .. } => Some(Tail::whole(header)),
+                LastExit::Clean | LastExit::Killed { .. } => Some(Tail::whole(header)),
                 // An empty file is not worth knowing whether its slots are empty too.
                 LastExit::Crashed { .. } => (header.index_count > FIRST_ENTRY
                     && !last_exit.may_be_unsynced(header.end_timestamp))
                 .then_some(Tail::whole(header)),
             };
-            if let Some(tail) = known.take_if(|tail| index.is_plausible(&tail.header)) {
+            if let Some(tail) = known.filter(|tail| index.is_plausible(&tail.header)) {
                 let name = name.clone();
                 let header = tail.header;
                 cut = tail.cut;
                 if last_exit.may_be_unsynced(header.end_timestamp) {
                     index.generation += 1;
-                    (index.full_unsynced).push((index.generation, path, file));
+                    (index.unsynced).push((index.generation, path, file));
                 }
                 index.files.push(IndexFile { name, header });
                 continue;

@@ -41,6 +41,15 @@ impl Bench {
             .map(|e| (e.name.clone(), read(&e.name)))
             .collect()
     }
+
+    /// Leaves these files and no others.
+    fn set_files(&self, files: &BTreeMap<String, Vec<u8>>) {
+        fs::remove_dir_all(self.dir()).ok();
+        fs::create_dir_all(self.dir()).unwrap();
+        for (name, bytes) in files {
+            fs::write(self.dir().join(name), bytes).unwrap();
+        }
+    }
 }
 
 fn find(index: &IndexService, hash: i32) -> Vec<i64> {
@@ -265,9 +274,7 @@ fn a_killed_process_leaves_no_key_twice() {
     let mut file = vec![0; whole.len()];
     for (_, at, bytes) in puts {
         file[at as usize..][..bytes.len()].copy_from_slice(&bytes);
-        fs::remove_dir_all(bench.dir()).unwrap();
-        fs::create_dir_all(bench.dir()).unwrap();
-        fs::write(bench.dir().join(&name), &file).unwrap();
+        bench.set_files(&[(name.clone(), file.clone())].into());
         records(&mut bench.recover(LastExit::Killed { safe_timestamp: 0 }));
         let now = bench.files();
         assert!(now.len() == 1 && now.values().all(|file| *file == whole));
@@ -378,11 +385,7 @@ proptest! {
         let newest = index.last_physical_offset();
         drop(index);
         let mixed = mix(&old, &bench.files(), &came);
-        fs::remove_dir_all(bench.dir()).ok();
-        fs::create_dir_all(bench.dir()).unwrap();
-        for (name, bytes) in mixed {
-            fs::write(bench.dir().join(name), bytes).unwrap();
-        }
+        bench.set_files(&mixed);
         let all = [before, after].concat();
         let mut index = bench.recover(LastExit::Crashed { safe_timestamp });
         prop_assert!(index.last_physical_offset() <= newest);
@@ -418,11 +421,7 @@ proptest! {
         }
         let all = [before, after].concat();
         for _ in 0..2 {
-            fs::remove_dir_all(bench.dir()).ok();
-            fs::create_dir_all(bench.dir()).unwrap();
-            for (name, bytes) in &files {
-                fs::write(bench.dir().join(name), bytes).unwrap();
-            }
+            bench.set_files(&files);
             let mut index = bench.recover(LastExit::Killed { safe_timestamp });
             prop_assert!(index.last_physical_offset() <= newest);
             // Killed once more, before anything else was written.
@@ -435,11 +434,7 @@ proptest! {
             check(&bench.recover(LastExit::Clean), &all)?;
         }
         // What was mended passes a check of every entry, too.
-        fs::remove_dir_all(bench.dir()).ok();
-        fs::create_dir_all(bench.dir()).unwrap();
-        for (name, bytes) in &files {
-            fs::write(bench.dir().join(name), bytes).unwrap();
-        }
+        bench.set_files(&files);
         let mut index = bench.recover(LastExit::Crashed { safe_timestamp: 0 });
         put(&mut index, &all, start);
         check(&index, &all)?;

@@ -153,7 +153,7 @@ impl IndexService {
         };
         log::info!("index file made, path={}", path.display());
         if let Some(full) = self.writer.replace(writer) {
-            (self.full_unsynced).push((self.generation, full.path, full.file));
+            (self.unsynced).push((self.generation, full.path, full.file));
         }
         self.files.push(IndexFile { name, header });
         Ok(())
@@ -181,7 +181,7 @@ impl IndexService {
     /// hand its result to [`finish_flush`](Self::finish_flush).
     pub fn start_flush(&self) -> IndexFlush {
         let mut files: Vec<_> = self
-            .full_unsynced
+            .unsynced
             .iter()
             .map(|(_, path, file)| (path.clone(), Arc::clone(file)))
             .collect();
@@ -202,7 +202,7 @@ impl IndexService {
     pub fn finish_flush(&mut self, flushed: &IndexFlushed) {
         self.flushed_generation = self.flushed_generation.max(flushed.generation);
         let upto = self.flushed_generation;
-        self.full_unsynced.retain(|(changed, ..)| *changed > upto);
+        self.unsynced.retain(|(changed, ..)| *changed > upto);
     }
 
     /// Makes everything put so far durable, here and now.

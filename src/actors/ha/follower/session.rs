@@ -164,6 +164,7 @@ impl Session {
         status.set_state("comparing");
         let flushed_only = self.parts.ha.flushed_only;
         let watermarks = self.parts.ha.watermarks.clone();
+        let mut is_following = false;
         let mut buf = BytesMut::new();
         loop {
             if buf.capacity() - buf.len() < READ_LEN / 4 {
@@ -194,7 +195,8 @@ impl Session {
             if was_comparing && self.next >= self.own_end {
                 log::info!("{} follows from={}", self.cell.path(), self.own_end);
             }
-            if self.next >= self.own_end {
+            if self.next >= self.own_end && !is_following {
+                is_following = true;
                 status.set_state("following");
             }
             self.report_progress(&mut writer, is_answer_due).await?;
