@@ -230,3 +230,42 @@ fn what_a_crashed_writer_left_is_read_without_more_traffic() {
     bench.sent += 1;
     bench.check(0);
 }
+
+/// Without a clean end the log is read from the last snapshot on. A start takes one of its own: a
+/// broker killed again before it would be due does not read the same a second time.
+#[test]
+fn what_one_start_read_the_next_one_need_not() {
+    if is_java() {
+        return;
+    }
+    let mut bench = Bench::start(&[("tailsIntervalMs", "3600000")]);
+    let tails = bench.cluster.broker.store().join("callboard/tails");
+    bench.send(50);
+    bench.cluster.broker.kill9();
+    assert!(!tails.exists(), "no snapshot was due");
+    bench.cluster.broker.restart();
+    assert!(opened(&bench).starts_with("clean=false mode=Abnormal scan_from=0 "));
+    eventually("the start's own snapshot", || tails.exists().then_some(()));
+    bench.cluster.broker.kill9();
+    bench.cluster.broker.restart();
+
+    let opened = opened(&bench);
+    let field = |name: &str| {
+        let value = opened.split(' ').find_map(|part| part.strip_prefix(name));
+        value.unwrap_or_else(|| panic!("no {name} in {opened}"))
+    };
+    assert_eq!(field("mode="), "Snapshot");
+    assert_eq!(field("scan_from="), field("end="));
+    bench.client = Client::connect(bench.cluster.broker.address()).expect("connect");
+    assert_whole(&pull_all(&bench.client, TOPIC, 0, 0), 0, 50);
+    bench.send(1);
+}
+
+/// What the broker says of its store at its start.
+fn opened(bench: &Bench) -> String {
+    let log = bench.cluster.broker.log_text();
+    let line = log
+        .lines()
+        .find_map(|line| line.split_once("store opened "));
+    line.expect("a line of the store").1.to_owned()
+}

@@ -217,6 +217,9 @@ impl Actor for Checkpointer {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        // What this start had to read, the next one need not read again, however soon this broker is
+        // killed. A start that read nothing has no mark, and writes nothing.
+        self.write();
         ctx.run_interval(self.parts.write_every, |actor, _| actor.write());
     }
 }
