@@ -9,7 +9,10 @@ use serde_json::Value;
 use std::net::SocketAddr;
 use std::path::Path;
 
-/// Keys of every broker of a pair: small segments, so that a log has several.
+/// Bytes of a log segment of a pair: small, so that a log has several.
+pub const SEGMENT_LEN: u64 = 4_194_304;
+
+/// Keys of every broker of a pair.
 const KEYS: &[(&str, &str)] = &[
     ("mappedFileSizeCommitLog", "4194304"),
     ("slaveReadEnable", "true"),
