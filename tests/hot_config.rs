@@ -9,15 +9,13 @@ use common::eventually;
 use common::record::parse_all;
 use common::remoting::{Client, Frame};
 use common::requests::{
-    GET_MIN_OFFSET, PULL_MESSAGE, SEND_MESSAGE_V2, UPDATE_BROKER_CONFIG, create_topic, must,
-    offset_of, pull_all, pull_ext, send_ext, wait_dispatched,
+    DELETE_EXPIRED_COMMITLOG, GET_MIN_OFFSET, PULL_MESSAGE, SEND_MESSAGE_V2, UPDATE_BROKER_CONFIG,
+    create_topic, must, offset_of, pull_all, pull_ext, send_ext, wait_dispatched,
 };
 use common::server::{Cluster, is_java};
 use std::path::Path;
 
 const TOPIC: &str = "HotTopic";
-/// RocketMQ's code "delete expired commit log files".
-const DELETE_EXPIRED_COMMITLOG: i32 = 329;
 const MESSAGE_ILLEGAL: i32 = 13;
 
 struct Bench {

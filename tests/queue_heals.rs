@@ -7,8 +7,8 @@ use common::console::{actors, crash, post};
 use common::record::{Record, parse_all};
 use common::remoting::{Arrival, Client, Frame, NoAnswer};
 use common::requests::{
-    GET_MAX_OFFSET, GET_MIN_OFFSET, PULL_MESSAGE, SEND_MESSAGE_V2, create_topic, must, offset_of,
-    pull_all, pull_ext, send_ext, wait_dispatched,
+    DELETE_EXPIRED_COMMITLOG, GET_MAX_OFFSET, GET_MIN_OFFSET, PULL_MESSAGE, SEND_MESSAGE_V2,
+    create_topic, must, offset_of, pull_all, pull_ext, send_ext, wait_dispatched,
 };
 use common::server::{Cluster, is_java};
 use common::{PATIENCE, eventually};
@@ -18,8 +18,6 @@ use std::path::PathBuf;
 use std::sync::mpsc;
 
 const TOPIC: &str = "HealTopic";
-/// RocketMQ's code "delete expired commit log files".
-const DELETE_EXPIRED_COMMITLOG: i32 = 329;
 const ENTRY_LEN: u64 = 20;
 /// Entries of one queue file.
 const PER_FILE: u64 = 100;

@@ -9,10 +9,7 @@ use serde_json::Value;
 use std::net::SocketAddr;
 use std::path::Path;
 
-/// Bytes of a log segment of a pair: small, so that a log has several.
-pub const SEGMENT_LEN: u64 = 4_194_304;
-
-/// Keys of every broker of a pair.
+/// Keys of every broker of a pair: small segments, so that a log has several.
 const KEYS: &[(&str, &str)] = &[
     ("mappedFileSizeCommitLog", "4194304"),
     ("slaveReadEnable", "true"),
@@ -121,19 +118,22 @@ pub fn ha_status(client: &Client) -> Value {
     serde_json::from_slice(&answer.body).expect("JSON")
 }
 
+/// The files of a broker's log, in order.
+pub fn segments(broker: &Broker) -> Vec<String> {
+    let dir = broker.store().join("commitlog");
+    let mut names: Vec<_> = std::fs::read_dir(&dir)
+        .unwrap_or_else(|error| panic!("{}: {error}", dir.display()))
+        .map(|entry| entry.expect("entry").file_name())
+        .map(|name| name.into_string().expect("a number"))
+        .collect();
+    names.sort();
+    names
+}
+
 /// Asserts that both logs hold the same bytes, in files of the same names.
 pub fn assert_same_log(one: &Broker, other: &Broker) -> u64 {
-    let files = |broker: &Broker| {
-        let dir = broker.store().join("commitlog");
-        let mut names: Vec<_> = std::fs::read_dir(&dir)
-            .unwrap_or_else(|error| panic!("{}: {error}", dir.display()))
-            .map(|entry| entry.expect("entry").file_name())
-            .collect();
-        names.sort();
-        names
-    };
-    let names = files(one);
-    assert_eq!(names, files(other), "names of segments");
+    let names = segments(one);
+    assert_eq!(names, segments(other), "names of segments");
     assert!(!names.is_empty());
     for name in &names {
         let read = |broker: &Broker| {

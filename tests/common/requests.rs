@@ -21,6 +21,7 @@ pub const GET_ROUTEINFO_BY_TOPIC: i32 = 105;
 pub const UPDATE_AND_CREATE_SUBSCRIPTIONGROUP: i32 = 200;
 pub const GET_BROKER_HA_STATUS: i32 = 907;
 pub const DELETE_TOPIC_IN_BROKER: i32 = 215;
+pub const DELETE_EXPIRED_COMMITLOG: i32 = 329;
 pub const GET_TOPIC_CONFIG: i32 = 351;
 
 pub type Ext = Vec<(&'static str, String)>;
