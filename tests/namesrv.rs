@@ -123,8 +123,17 @@ fn registration(id: i64, addr: &str, topics: &[&str]) -> RemotingCommand {
 }
 
 fn registration_of(id: i64, addr: &str, body: &RegisterBrokerBody) -> RemotingCommand {
+    registration_by("broker-a", id, addr, body)
+}
+
+fn registration_by(
+    broker_name: &str,
+    id: i64,
+    addr: &str,
+    body: &RegisterBrokerBody,
+) -> RemotingCommand {
     let header = header::RegisterBrokerRequestHeader {
-        broker_name: "broker-a".into(),
+        broker_name: broker_name.to_owned().into(),
         broker_addr: addr.to_owned().into(),
         cluster_name: "DefaultCluster".into(),
         ha_server_addr: format!("ha-{addr}").into(),
@@ -134,6 +143,61 @@ fn registration_of(id: i64, addr: &str, body: &RegisterBrokerBody) -> RemotingCo
     };
     let body = to_vec(body).expect("encodes");
     RemotingCommand::request(RequestCode::RegisterBroker, &header).with_body(body)
+}
+
+/// What a master tells, at a version of its table.
+fn telling(broker_name: &str, counter: i64, topics: &[String]) -> RemotingCommand {
+    let mut body = RegisterBrokerBody::default();
+    let table = &mut body.topic_config_serialize_wrapper;
+    table.data_version.counter = counter;
+    for topic in topics {
+        let config = TopicConfig::new(topic, 1, 6);
+        table.topic_config_table.insert(topic.clone(), config);
+    }
+    let addr = format!(
+        "127.0.0.1:{}",
+        if broker_name == "broker-a" { 1 } else { 2 }
+    );
+    registration_by(broker_name, 0, &addr, &body)
+}
+
+/// A consumer's first heartbeats make its retry topic on one master after the other.
+#[test]
+fn the_route_of_a_new_retry_topic_waits_for_the_other_masters() {
+    in_system(|| async {
+        let dir = tempfile::tempdir().unwrap();
+        let server = Server::start(dir.path(), 1_000_000, &[]);
+        for name in ["broker-a", "broker-b"] {
+            let topics = ["TBW102".to_owned(), "U".to_owned()];
+            assert_success(&server.call(telling(name, 1, &topics)).await);
+        }
+        // Each time in the middle of the two registrations; on a machine that is busy the second one
+        // can come too late, so not every time has to succeed.
+        let times = std::cell::Cell::new(1);
+        eventually("a route with both masters", || async {
+            times.set(times.get() + 1);
+            let topic = format!("%RETRY%G{}", times.get());
+            let only = std::slice::from_ref(&topic);
+            assert_success(&server.call(telling("broker-a", times.get(), only)).await);
+            let second = async {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                server.call(telling("broker-b", times.get(), only)).await
+            };
+            let (route, told) = tokio::join!(server.route(&topic), second);
+            assert_success(&told);
+            route.expect("known").queue_datas.len() == 2
+        })
+        .await;
+        // Nobody waits for a master that never tells of it, nor for other topics.
+        let lonely = ["%RETRY%lonely".to_owned(), "lonely".to_owned()];
+        let last = times.get() + 1;
+        assert_success(&server.call(telling("broker-a", last, &lonely)).await);
+        for topic in &lonely {
+            let route = server.route(topic).await.expect("known");
+            assert_eq!(route.queue_datas.len(), 1, "{topic}");
+        }
+        server.stop().await;
+    });
 }
 
 fn assert_success(answer: &RemotingCommand) {

@@ -47,6 +47,9 @@ pub struct QueueEntry {
 pub struct TopicEntry {
     /// Queues by broker name.
     pub brokers: BTreeMap<Str, QueueEntry>,
+    /// When a broker first told of it, in milliseconds since 1970; 0 if it came out of a snapshot
+    /// or from an administrator.
+    pub born_ms: u64,
 }
 
 /// A group of brokers: a master and its slaves.

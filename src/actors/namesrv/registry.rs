@@ -9,7 +9,8 @@ use std::sync::atomic::AtomicU64;
 
 use super::model::{
     BROKER_TIMEOUT_MS, BrokerAddr, BrokerGroup, Live, MASTER_ID, MinIdChange, PERM_READ,
-    PERM_WRITE, QueueEntry, Queues, Registered, RegisteredTopic, Registration, Unregistration,
+    PERM_WRITE, QueueEntry, Queues, Registered, RegisteredTopic, Registration, TopicEntry,
+    Unregistration,
 };
 use super::tables::{BROKERS_MAX, RouteTables, TOPICS_MAX};
 use crate::protocol::Str;
@@ -62,7 +63,14 @@ pub fn register(
         .map_or(0, |(id, _)| id);
     let group = put_group(tables, old, registration);
     let first = !known_id;
-    put_topics(tables, registration, &group, first, delete_absent_topics);
+    put_topics(
+        tables,
+        registration,
+        &group,
+        first,
+        delete_absent_topics,
+        now_ms,
+    );
     put_live(tables, registration, now_ms);
     let change = (registration.broker_id < smallest_before)
         .then(|| min_id_change(&group, None, Some(registration.ha_server_addr.clone())))
@@ -153,6 +161,7 @@ fn put_topics(
     group: &BrokerGroup,
     first: bool,
     delete_absent_topics: bool,
+    now_ms: u64,
 ) {
     let is_master = registration.broker_id == MASTER_ID;
     let smallest = group.smallest().map(|(id, _)| id);
@@ -175,7 +184,7 @@ fn put_topics(
         if read_only {
             queues.perm &= !PERM_WRITE;
         }
-        put_queues(tables, registration, topic, queues, changed);
+        put_queues(tables, registration, topic, queues, changed, now_ms);
     }
     if changed {
         for mapping in &registration.mappings {
@@ -195,8 +204,15 @@ fn put_queues(
     topic: &RegisteredTopic,
     queues: Queues,
     changed: bool,
+    now_ms: u64,
 ) {
-    let mut entry = tables.topics.entry(topic.name.clone()).or_default();
+    let born = || {
+        Arc::new(TopicEntry {
+            born_ms: now_ms,
+            ..TopicEntry::default()
+        })
+    };
+    let mut entry = tables.topics.entry(topic.name.clone()).or_insert_with(born);
     let unconfirmed = |old: &QueueEntry| {
         old.restored
             .is_some_and(|as_of| as_of != registration.version)

@@ -112,6 +112,27 @@ fn a_single_topic_needs_a_registered_broker() {
 }
 
 #[test]
+fn a_topic_spreads_until_every_master_told_of_it_or_a_second_passed() {
+    let tables = RouteTables::default();
+    accept(&tables, &with(broker("a", 0, "m:1"), &[("T", 6), ("U", 6)]));
+    assert!(!tables.is_spreading("T", NOW), "there is no other master");
+    accept(&tables, &with(broker("b", 0, "m:2"), &[("U", 6), ("V", 6)]));
+    accept(&tables, &with(broker("c", 1, "s:1"), &[("U", 6), ("V", 6)]));
+    let mut elsewhere = with(broker("d", 0, "m:4"), &[("V", 6), ("W", 6)]);
+    elsewhere.cluster = "D".into();
+    accept(&tables, &elsewhere);
+    assert!(tables.is_spreading("T", NOW), "b has not told of it");
+    assert!(tables.is_spreading("T", NOW + 999));
+    assert!(!tables.is_spreading("T", NOW + 1000));
+    assert!(!tables.is_spreading("U", NOW), "c is a slave, d elsewhere");
+    assert!(!tables.is_spreading("nowhere", NOW));
+    let mut told = with(broker("b", 0, "m:2"), &[("T", 6)]);
+    told.version = version(2);
+    accept(&tables, &told);
+    assert!(!tables.is_spreading("T", NOW));
+}
+
+#[test]
 fn topics_change_with_the_version_only_and_stay() {
     let tables = RouteTables::default();
     accept(&tables, &with(broker("a", 0, "m:1"), &[("T", 6), ("U", 6)]));

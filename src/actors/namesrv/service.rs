@@ -1,9 +1,11 @@
 //! What a NameServer does with requests, on the thread of their connection.
 //!
-//! Questions are answered at once out of the published tables. Changes go to the actor that owns
-//! what they change, which answers them.
+//! Questions are answered at once out of the published tables; only the route of a group's new
+//! retry topic is held for a moment while masters still tell of it. Changes go to the actor that
+//! owns what they change, which answers them.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use actix::Handler;
 use bytes::Bytes;
@@ -22,6 +24,7 @@ use crate::actors::net::{ConnectionHandle, Responder, Service, ServiceFactory};
 use crate::protocol::fastjson::{JsonError, to_vec};
 use crate::protocol::header::namesrv as header;
 use crate::protocol::language::version;
+use crate::protocol::message::names;
 use crate::protocol::{
     CommandHeader, HeaderError, RemotingCommand, RequestCode, ResponseCode, Str, detached,
 };
@@ -31,6 +34,10 @@ const FAQ: &str = "\nSee https://rocketmq.apache.org/docs/bestPractice/06FAQ for
 const BUSY: &str = "[OVERLOAD]system busy, start flow control for a while";
 /// Memory of a request beside its body, roughly.
 const REQUEST_OVERHEAD: usize = 512;
+/// Longest that the route of a retry topic is held while masters still tell of it.
+const HOLD: Duration = Duration::from_millis(100);
+/// How often the tables are looked at meanwhile.
+const HOLD_LOOK: Duration = Duration::from_millis(2);
 
 /// What every connection of a NameServer has.
 #[derive(Clone)]
@@ -69,12 +76,7 @@ impl Service for NamesrvService {
             }
             let responder = conn.responder(&request);
             if let Err(refused) = self.doors.serve(&request, responder, conn) {
-                let Refused {
-                    responder,
-                    code,
-                    remark,
-                } = *refused;
-                responder.fail(code, &remark);
+                refused.answer();
             }
         }
     }
@@ -89,6 +91,12 @@ struct Refused {
     responder: Responder,
     code: ResponseCode,
     remark: String,
+}
+
+impl Refused {
+    fn answer(self) {
+        self.responder.fail(self.code, &self.remark);
+    }
 }
 
 type Served = Result<(), Box<Refused>>;
@@ -140,7 +148,7 @@ impl Doors {
         use RequestCode as Code;
         let tables = &self.shared.tables;
         match request.request_code() {
-            Some(Code::GetRouteinfoByTopic) => self.route(request, responder),
+            Some(Code::GetRouteinfoByTopic) => self.route_when_whole(request, responder),
             Some(Code::RegisterBroker) => self.register(request, responder, conn),
             Some(Code::UnregisterBroker) => self.unregister(request, responder),
             Some(Code::QueryDataVersion) => self.query_version(request, responder),
@@ -181,6 +189,39 @@ impl Doors {
                 refuse(responder, ResponseCode::RequestCodeNotSupported, remark)
             }
         }
+    }
+
+    /// Holds the answer about a group's retry topic that not all masters have told of yet, for
+    /// at most [`HOLD`]: a consumer's heartbeats make that topic on one master after the other,
+    /// and a client that asks between two of them knows half of the queues until it asks again,
+    /// 30 s later.
+    fn route_when_whole(&self, request: &RemotingCommand, responder: Responder) -> Served {
+        let header: header::GetRouteInfoRequestHeader = header_or_refuse!(request, responder);
+        let is_partial = {
+            let topic = header.topic.clone();
+            move |shared: &Shared| shared.tables.is_spreading(&topic, shared.now_ms())
+        };
+        if !header.topic.starts_with(names::RETRY_PREFIX) || !is_partial(&self.shared) {
+            return self.route(request, responder);
+        }
+        let permit = self
+            .permits
+            .try_acquire(PermitClass::Control, 1, REQUEST_OVERHEAD);
+        let Some(permit) = permit else {
+            return self.route(request, responder);
+        };
+        let (doors, request) = (self.clone(), request.clone());
+        let responder = responder.with_permit(permit);
+        actix_rt::spawn(async move {
+            let until = Instant::now() + HOLD;
+            while Instant::now() < until && is_partial(&doors.shared) {
+                actix_rt::time::sleep(HOLD_LOOK).await;
+            }
+            if let Err(refused) = doors.route(&request, responder) {
+                refused.answer();
+            }
+        });
+        Ok(())
     }
 
     fn route(&self, request: &RemotingCommand, responder: Responder) -> Served {

@@ -24,6 +24,8 @@ pub const TOPICS_MAX: usize = 1_000_000;
 pub const BROKERS_MAX: usize = 100_000;
 /// Topics with this prefix carry a group's own news; their routes are never dressed up.
 const MEMBER_GROUP_PREFIX: &str = "rmq_sys_SYNC_BROKER_MEMBER_";
+/// How long after its birth a topic may still be on its way to the NameServer from some masters.
+const SPREADING_MS: u64 = 1000;
 const UNIT_FLAG: i32 = 1;
 const UNIT_SUB_FLAG: i32 = 2;
 
@@ -85,6 +87,25 @@ impl RouteTables {
             route.let_slaves_act();
         }
         Some(route)
+    }
+
+    /// Whether a topic was born just now and some master of its clusters has not told of it yet.
+    pub fn is_spreading(&self, topic: &str, now_ms: u64) -> bool {
+        let Some(entry) = self.topics.get(topic).map(|entry| Arc::clone(&entry)) else {
+            return false;
+        };
+        if now_ms.saturating_sub(entry.born_ms) >= SPREADING_MS {
+            return false;
+        }
+        let lacks = |name: &Str| {
+            let has_master = |group: &BrokerGroup| group.addrs.contains_key(&MASTER_ID);
+            !entry.brokers.contains_key(name) && self.group(name).is_some_and(|g| has_master(&g))
+        };
+        let clusters = self.clusters.load();
+        let mut its = clusters
+            .values()
+            .filter(|names| entry.brokers.keys().any(|name| names.contains(name)));
+        its.any(|names| names.iter().any(lacks))
     }
 
     fn add_filter_servers(&self, group: &BrokerGroup, route: &mut Route) {
