@@ -13,6 +13,7 @@
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 bin="${BIN:-${CARGO_TARGET_DIR:-$here/target}/release}"
+. "$here/benches/memory.sh"
 out="${1:-$(mktemp -d)}"; mkdir -p "$out"; out="$(cd "$out" && pwd)"
 lines="$out/results.jsonl"; : > "$lines"
 runs="${RUNS:-5}"; seconds="${SECONDS_PER_ROW:-8}"; backlog="${BACKLOG:-2000000}"; kinds="${KINDS:-100000}"
@@ -41,7 +42,7 @@ stop_java() {
   "$kit/rocketmq/namesrv.sh" stop "$java_dir/namesrv" >/dev/null 2>&1 || true
   java_dir=
 }
-trap 'stop_ours; stop_java' EXIT
+trap 'stop_ours; stop_java; rm -f "$out/memory" "$out/memory.at"' EXIT
 
 conf() { # conf FILE FLUSH
   printf '%s\n' brokerClusterName=DefaultCluster brokerName=broker-a brokerId=0 brokerIP1=127.0.0.1 \
@@ -53,6 +54,7 @@ conf() { # conf FILE FLUSH
 # start SERVER FLUSH DIR: sets pid, start_ms and where (arguments for mqbench)
 start() {
   rm -rf "$3"; mkdir -p "$3"
+  warm_memory "$out/memory"
   case "$1" in
     java)
       java_dir="$3"; conf "$3/broker.conf" "$2"

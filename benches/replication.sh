@@ -15,6 +15,7 @@ set -euo pipefail
 SERVER="${BIN:-${CARGO_TARGET_DIR:-$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)/target}/release}"
 export BROKER_HEAP="${BROKER_HEAP:-2g}" BROKER_DIRECT="${BROKER_DIRECT:-1g}"
 . "$(dirname "${BASH_SOURCE[0]}")/../tests/conformance/lib.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/memory.sh"
 need_kit java
 need_server
 out="${1:-$WORK/out}"; mkdir -p "$out"; lines="$out/results.tsv"; : > "$lines"
@@ -36,6 +37,7 @@ measure() {
   who=callboard; [ "$pair" != java ] || who=java
   ns_port="$(free_port)"; ns="127.0.0.1:$ns_port"; mport="$(free_port)"; sport="$(free_port)"
   mkdir -p "$dir"
+  warm_memory "$WORK/memory"
   start_namesrv "$who" "$dir/ns" "$ns_port"
   keys=(brokerIP2=127.0.0.1 waitTimeMillsInSendQueue=20000 diskMaxUsedSpaceRatio=95 haSendHeartbeatInterval=1000)
   [[ "$row" != sync* ]] || keys+=(brokerRole=SYNC_MASTER inSyncReplicas=2 slaveTimeout=10000)

@@ -18,6 +18,7 @@
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 bin="${BIN:-${CARGO_TARGET_DIR:-$here/target}/release}"
+. "$here/benches/memory.sh"
 out="${1:-$(mktemp -d)}"; mkdir -p "$out"; out="$(cd "$out" && pwd)"
 lines="$out/results.jsonl"; : > "$lines"
 runs="${RUNS:-3}"; seconds="${SECONDS_PER_ROW:-8}"; wanted="${ROWS:-.}"
@@ -39,7 +40,7 @@ cleanup() {
   [ -z "$drain_pid" ] || kill "$drain_pid" 2>/dev/null || true
   stop TERM
   [ -z "$ns_pid" ] || kill "$ns_pid" 2>/dev/null || true
-  rm -rf "$store"
+  rm -rf "$store" "$out/memory" "$out/memory.at"
 }
 trap cleanup EXIT
 trap 'exit 130' INT; trap 'exit 143' TERM
@@ -59,7 +60,7 @@ start() {
   start_ms=$(( $(date +%s%3N) - begin ))
   "$bin/mqbench" wait "$ns" --code 105 --topic TBW102 > /dev/null
 }
-fresh() { stop KILL; rm -rf "$store"; start; }
+fresh() { stop KILL; rm -rf "$store"; warm_memory "$out/memory"; start; }
 
 labels() { # labels ROW SYSTEM RUN
   label=(--label "row=$1" --label "system=$2" --label "run=$3")
