@@ -63,7 +63,7 @@ pub enum Role {
     Shard(usize),
     /// fsync of the commit log, and nothing else: it blocks.
     Flush,
-    /// Reads of cold data, file creation and deletion: it blocks.
+    /// Reads of cold data, file creation and deletion: it blocks, and stands back behind the others.
     Cold,
     /// What sends the log to slaves: reads what one lacks from the disk, so it may block.
     Ha,
@@ -110,7 +110,7 @@ impl Threads {
             ha: named("ha")?,
             log: if plan.log { Some(named("log")?) } else { None },
             flush: named("flush")?,
-            cold: named("cold")?,
+            cold: yielding(named("cold")?),
             timer: named("timer")?,
             misc: named("misc")?,
             console: named("console")?,
@@ -174,6 +174,21 @@ impl Threads {
     }
 }
 
+/// How far the thread for cold data stands back where processors are short (`nice(2)`, of 19).
+const COLD_NICE: i32 = 19;
+
+/// Lets the others of the process go first: whoever reads old messages as fast as the disk gives them
+/// would keep those from a processor who wait for what was sent just now.
+fn yielding(arbiter: Arbiter) -> Arbiter {
+    arbiter.spawn_fn(|| {
+        // Of the calling thread, on Linux. Where it is refused, the thread is one like the others.
+        if let Err(error) = rustix::process::nice(COLD_NICE) {
+            log::warn!("the thread for cold data keeps its priority: {error}");
+        }
+    });
+    arbiter
+}
+
 /// An arbiter whose thread shows `name` in ps and top.
 fn named(name: &str) -> io::Result<Arbiter> {
     let arbiter = Arbiter::try_new()?;
@@ -207,6 +222,22 @@ mod tests {
                 shards: 4,
             }
         );
+    }
+
+    #[test]
+    fn only_the_thread_for_cold_data_stands_back() {
+        actix::System::new().block_on(async {
+            let threads = Threads::start(ThreadPlan::for_cores(16)).expect("started");
+            for (role, nice) in [(Role::Cold, COLD_NICE), (Role::Log, 0), (Role::Net(0), 0)] {
+                let (tell, told) = std::sync::mpsc::channel();
+                threads.get(role).spawn_fn(move || {
+                    let _ = tell.send(rustix::process::getpriority_process(None));
+                });
+                let own = told.recv().expect("runs").expect("known");
+                assert_eq!(own, nice, "{role:?}");
+            }
+            threads.stop();
+        });
     }
 
     #[test]
