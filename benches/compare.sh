@@ -42,7 +42,7 @@ stop_java() {
   "$kit/rocketmq/namesrv.sh" stop "$java_dir/namesrv" >/dev/null 2>&1 || true
   java_dir=
 }
-trap 'stop_ours; stop_java; rm -f "$out/memory" "$out/memory.at"' EXIT
+trap 'stop_ours; stop_java; rm -f "$out/memory"' EXIT
 
 conf() { # conf FILE FLUSH
   printf '%s\n' brokerClusterName=DefaultCluster brokerName=broker-a brokerId=0 brokerIP1=127.0.0.1 \

@@ -4,24 +4,23 @@
 # microseconds, in whichever process it happens: more than all else that a broker does for a message that is
 # written there, and it depends on what ran before. The page cache of a machine that has served for a while is
 # full, and so it is here: pages are taken from the file, in the order in which it was written.
-# FILE grows to the size of the memory at most; FILE.at holds where it is written next, in MiB.
+# FILE grows to the size of the memory at most.
+memory_at=0   # where the file is written next, MiB
 warm_memory() {
-  local file="$1" pass total free at part
+  local file="$1" pass total free part
   total="$(awk '/^MemTotal:/ {print int($2 / 1024)}' /proc/meminfo)"
   if [ ! -e "$file" ] && [ "$(df -Pm "$(dirname "$file")" | awk 'END {print $4}')" -lt $((total * 2)) ]; then
     echo "memory is not warmed: the disk has no room for that" >&2
     return 0
   fi
-  at="$(cat "$file.at" 2>/dev/null || echo 0)"
   for pass in 1 2 3; do # pages that were still there leave as much memory free as before
     free=$(($(awk '/^MemFree:/ {print int($2 / 1024)}' /proc/meminfo) - 512))
     [ "$free" -gt 512 ] || break
     while [ "$free" -gt 0 ]; do
-      part=$((total - at < free ? total - at : free))
-      dd if=/dev/zero of="$file" bs=1M seek="$at" count="$part" conv=notrunc status=none
-      at=$(((at + part) % total)); free=$((free - part))
+      part=$((total - memory_at < free ? total - memory_at : free))
+      dd if=/dev/zero of="$file" bs=1M seek="$memory_at" count="$part" conv=notrunc status=none
+      memory_at=$(((memory_at + part) % total)); free=$((free - part))
     done
     sync "$file"
   done
-  echo "$at" > "$file.at"
 }

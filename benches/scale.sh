@@ -40,7 +40,7 @@ cleanup() {
   [ -z "$drain_pid" ] || kill "$drain_pid" 2>/dev/null || true
   stop TERM
   [ -z "$ns_pid" ] || kill "$ns_pid" 2>/dev/null || true
-  rm -rf "$store" "$out/memory" "$out/memory.at"
+  rm -rf "$store" "$out/memory"
 }
 trap cleanup EXIT
 trap 'exit 130' INT; trap 'exit 143' TERM

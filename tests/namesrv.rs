@@ -111,15 +111,20 @@ fn route_request(topic: &str) -> RemotingCommand {
 }
 
 fn registration(id: i64, addr: &str, topics: &[&str]) -> RemotingCommand {
+    registration_of(id, addr, &table_of(1, topics))
+}
+
+/// A broker's table at a version.
+fn table_of(counter: i64, topics: &[&str]) -> RegisterBrokerBody {
     let mut body = RegisterBrokerBody::default();
     let table = &mut body.topic_config_serialize_wrapper;
-    table.data_version.counter = 1;
+    table.data_version.counter = counter;
     for topic in topics {
         table
             .topic_config_table
             .insert((*topic).to_owned(), TopicConfig::new(topic, 4, 6));
     }
-    registration_of(id, addr, &body)
+    body
 }
 
 fn registration_of(id: i64, addr: &str, body: &RegisterBrokerBody) -> RemotingCommand {
@@ -145,20 +150,13 @@ fn registration_by(
     RemotingCommand::request(RequestCode::RegisterBroker, &header).with_body(body)
 }
 
-/// What a master tells, at a version of its table.
-fn telling(broker_name: &str, counter: i64, topics: &[String]) -> RemotingCommand {
-    let mut body = RegisterBrokerBody::default();
-    let table = &mut body.topic_config_serialize_wrapper;
-    table.data_version.counter = counter;
-    for topic in topics {
-        let config = TopicConfig::new(topic, 1, 6);
-        table.topic_config_table.insert(topic.clone(), config);
-    }
-    let addr = format!(
-        "127.0.0.1:{}",
-        if broker_name == "broker-a" { 1 } else { 2 }
-    );
-    registration_by(broker_name, 0, &addr, &body)
+/// What one of two masters tells.
+fn telling(broker_name: &str, counter: i64, topics: &[&str]) -> RemotingCommand {
+    let addr = match broker_name {
+        "broker-a" => "127.0.0.1:1",
+        _ => "127.0.0.1:2",
+    };
+    registration_by(broker_name, 0, addr, &table_of(counter, topics))
 }
 
 /// A consumer's first heartbeats make its retry topic on one master after the other.
@@ -168,8 +166,7 @@ fn the_route_of_a_new_retry_topic_waits_for_the_other_masters() {
         let dir = tempfile::tempdir().unwrap();
         let server = Server::start(dir.path(), 1_000_000, &[]);
         for name in ["broker-a", "broker-b"] {
-            let topics = ["TBW102".to_owned(), "U".to_owned()];
-            assert_success(&server.call(telling(name, 1, &topics)).await);
+            assert_success(&server.call(telling(name, 1, &["TBW102", "U"])).await);
         }
         // Each time in the middle of the two registrations; on a machine that is busy the second one
         // can come too late, so not every time has to succeed.
@@ -177,7 +174,7 @@ fn the_route_of_a_new_retry_topic_waits_for_the_other_masters() {
         eventually("a route with both masters", || async {
             times.set(times.get() + 1);
             let topic = format!("%RETRY%G{}", times.get());
-            let only = std::slice::from_ref(&topic);
+            let only = &[topic.as_str()];
             assert_success(&server.call(telling("broker-a", times.get(), only)).await);
             let second = async {
                 tokio::time::sleep(Duration::from_millis(10)).await;
@@ -189,10 +186,10 @@ fn the_route_of_a_new_retry_topic_waits_for_the_other_masters() {
         })
         .await;
         // Nobody waits for a master that never tells of it, nor for other topics.
-        let lonely = ["%RETRY%lonely".to_owned(), "lonely".to_owned()];
+        let lonely = ["%RETRY%lonely", "lonely"];
         let last = times.get() + 1;
         assert_success(&server.call(telling("broker-a", last, &lonely)).await);
-        for topic in &lonely {
+        for topic in lonely {
             let route = server.route(topic).await.expect("known");
             assert_eq!(route.queue_datas.len(), 1, "{topic}");
         }

@@ -19,7 +19,7 @@ use super::route_table::{
 };
 use super::shared::{ORDER_TOPIC_CONFIG, Shared, take_unregistration_place};
 use super::tables::UnitTopics;
-use crate::actors::kernel::{ActorRef, PermitClass, Permits};
+use crate::actors::kernel::{ActorRef, Permit, PermitClass, Permits};
 use crate::actors::net::{ConnectionHandle, Responder, Service, ServiceFactory};
 use crate::protocol::fastjson::{JsonError, to_vec};
 use crate::protocol::header::namesrv as header;
@@ -148,7 +148,7 @@ impl Doors {
         use RequestCode as Code;
         let tables = &self.shared.tables;
         match request.request_code() {
-            Some(Code::GetRouteinfoByTopic) => self.route_when_whole(request, responder),
+            Some(Code::GetRouteinfoByTopic) => self.route(request, responder),
             Some(Code::RegisterBroker) => self.register(request, responder, conn),
             Some(Code::UnregisterBroker) => self.unregister(request, responder),
             Some(Code::QueryDataVersion) => self.query_version(request, responder),
@@ -191,41 +191,59 @@ impl Doors {
         }
     }
 
-    /// Holds the answer about a group's retry topic that not all masters have told of yet, for
-    /// at most [`HOLD`]: a consumer's heartbeats make that topic on one master after the other,
-    /// and a client that asks between two of them knows half of the queues until it asks again,
-    /// 30 s later.
-    fn route_when_whole(&self, request: &RemotingCommand, responder: Responder) -> Served {
+    fn route(&self, request: &RemotingCommand, responder: Responder) -> Served {
         let header: header::GetRouteInfoRequestHeader = header_or_refuse!(request, responder);
-        let is_partial = {
-            let topic = header.topic.clone();
-            move |shared: &Shared| shared.tables.is_spreading(&topic, shared.now_ms())
-        };
-        if !header.topic.starts_with(names::RETRY_PREFIX) || !is_partial(&self.shared) {
-            return self.route(request, responder);
+        match self.permit_to_hold(&header.topic) {
+            None => self.answer_route(request, &header, responder),
+            Some(permit) => {
+                self.hold_route(request.clone(), header, responder.with_permit(permit));
+                Ok(())
+            }
         }
-        let permit = self
-            .permits
-            .try_acquire(PermitClass::Control, 1, REQUEST_OVERHEAD);
-        let Some(permit) = permit else {
-            return self.route(request, responder);
+    }
+
+    /// A permit if the topic is a group's retry topic that not all masters have told of yet: a
+    /// consumer's heartbeats make it on one master after the other, and a client that asks between
+    /// two of them knows half of the queues until it asks again, 30 s later.
+    fn permit_to_hold(&self, topic: &str) -> Option<Permit> {
+        let is_partial = topic.starts_with(names::RETRY_PREFIX) && self.is_spreading(topic);
+        let permit = || {
+            self.permits
+                .try_acquire(PermitClass::Control, 1, REQUEST_OVERHEAD)
         };
-        let (doors, request) = (self.clone(), request.clone());
-        let responder = responder.with_permit(permit);
+        is_partial.then(permit).flatten()
+    }
+
+    fn is_spreading(&self, topic: &str) -> bool {
+        let shared = &self.shared;
+        shared.tables.is_spreading(topic, shared.now_ms())
+    }
+
+    /// Answers when all masters have told of the topic, after [`HOLD`] at the latest.
+    fn hold_route(
+        &self,
+        request: RemotingCommand,
+        header: header::GetRouteInfoRequestHeader,
+        responder: Responder,
+    ) {
+        let doors = self.clone();
         actix_rt::spawn(async move {
             let until = Instant::now() + HOLD;
-            while Instant::now() < until && is_partial(&doors.shared) {
+            while Instant::now() < until && doors.is_spreading(&header.topic) {
                 actix_rt::time::sleep(HOLD_LOOK).await;
             }
-            if let Err(refused) = doors.route(&request, responder) {
+            if let Err(refused) = doors.answer_route(&request, &header, responder) {
                 refused.answer();
             }
         });
-        Ok(())
     }
 
-    fn route(&self, request: &RemotingCommand, responder: Responder) -> Served {
-        let header: header::GetRouteInfoRequestHeader = header_or_refuse!(request, responder);
+    fn answer_route(
+        &self,
+        request: &RemotingCommand,
+        header: &header::GetRouteInfoRequestHeader,
+        responder: Responder,
+    ) -> Served {
         if !self.shared.is_ready() {
             return refuse(
                 responder,

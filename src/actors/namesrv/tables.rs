@@ -98,8 +98,9 @@ impl RouteTables {
             return false;
         }
         let lacks = |name: &Str| {
-            let has_master = |group: &BrokerGroup| group.addrs.contains_key(&MASTER_ID);
-            !entry.brokers.contains_key(name) && self.group(name).is_some_and(|g| has_master(&g))
+            let group = self.group(name);
+            let has_master = group.is_some_and(|group| group.addrs.contains_key(&MASTER_ID));
+            has_master && !entry.brokers.contains_key(name)
         };
         let clusters = self.clusters.load();
         let mut its = clusters
