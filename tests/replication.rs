@@ -13,6 +13,7 @@ use common::requests::{
     must, pull_ext, send_ext, topic_ext,
 };
 use common::rng::Rng;
+use common::server::Broker;
 use common::{PATIENCE, env_number};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -111,6 +112,45 @@ const SYNC: &[(&str, &str)] = &[
     ("inSyncReplicas", "2"),
     ("slaveTimeout", "300"),
 ];
+
+#[test]
+fn a_slave_that_falls_behind_leaves_the_thread_of_the_writer() {
+    let keys = [("logThread", "false"), ("slaveTimeout", "20")];
+    let keys: Vec<_> = SYNC.iter().chain(&keys).copied().collect();
+    let mut pair = Pair::start(&keys);
+    let client = prepare(pair.master.address());
+    assert_eq!(send(&client, 0, b"it keeps up").0, 0);
+    let moves = |master: &Broker| -> Vec<bool> {
+        let text = master.log_text();
+        let places = text
+            .lines()
+            .filter_map(|line| line.split_once(" goes on place="));
+        places
+            .map(|(_, place)| place.starts_with("BesideWriter"))
+            .collect()
+    };
+    eventually("it is served beside the writer", || {
+        (moves(&pair.master) == [true]).then_some(())
+    });
+    // More than the sockets hold, so that the log runs away from what was sent.
+    pair.slave().pause();
+    let body = vec![7; 1 << 20];
+    for _ in 0..24 {
+        assert_eq!(send(&client, 0, &body).0, 12, "FLUSH_SLAVE_TIMEOUT");
+    }
+    pair.slave().resume();
+    pair.wait_in_sync();
+    eventually("it went away and came back", || {
+        (moves(&pair.master) == [true, false, true]).then_some(())
+    });
+    eventually("a send is answered in time again", || {
+        (send(&client, 0, b"it keeps up again").0 == 0).then_some(())
+    });
+    pair.wait_in_sync();
+    pair.stop();
+    let segments = assert_same_log(&pair.master, pair.slave.as_ref().expect("slave"));
+    assert!(segments > 4, "{segments} segments");
+}
 
 #[test]
 fn double_write_waits_for_the_slave_and_hides_what_it_lacks() {

@@ -47,8 +47,9 @@ pub use marks::TimerMarks;
 pub use parts::{Timer, TimerParts, TimerPolicy};
 use running::{Batch, Leftovers, Reading, Running};
 
-/// How often the queue and the clock are looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How often the queue is looked at, as by RocketMQ's `TimerEnqueueGetService` at its precision of a second;
+/// the clock is, when its next tick begins.
+const LOOK_EVERY_MAX: Duration = Duration::from_millis(100);
 
 /// How long the timer rests after an append or a file that failed.
 const REST_AFTER_FAILURE: Duration = Duration::from_secs(1);
@@ -391,13 +392,29 @@ impl Actor for TimerActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.run_interval(LOOK_EVERY, |actor, ctx| actor.look(ctx));
         ctx.run_interval(CLEAN_EVERY, |actor, _| actor.clean());
         schedule_sync(self, ctx);
         let marks = Arc::clone(&self.parts.marks);
         self.cell.set_detail(move || marks.detail());
-        self.look(ctx);
+        look_again(self, ctx);
     }
+}
+
+/// Looks, and again at the next tick.
+fn look_again(actor: &mut TimerActor, ctx: &mut Context<TimerActor>) {
+    actor.look(ctx);
+    let precision_ms = actor
+        .running
+        .as_ref()
+        .map(|running| running.store.precision_ms());
+    let to_tick = precision_ms.map_or(LOOK_EVERY_MAX, |tick| until_tick(now_ms(), tick));
+    ctx.run_later(to_tick.min(LOOK_EVERY_MAX), look_again);
+}
+
+/// How long it is until a tick begins.
+fn until_tick(now_ms: i64, tick_ms: i64) -> Duration {
+    let left = tick_ms - now_ms.rem_euclid(tick_ms.max(1));
+    Duration::from_millis(u64::try_from(left).unwrap_or(0).max(1))
 }
 
 /// The next sync, in the interval that is configured then.

@@ -28,29 +28,19 @@ pub struct HaListener {
     socket: TcpListener,
 }
 
+/// What a replicator is made with.
 #[derive(Clone)]
-struct Spawner {
-    tree: Tree,
-    arbiter: ArbiterHandle,
-    parts: HaParts,
-    flow: FlowLimit,
+pub(super) struct Spawner {
+    pub(super) tree: Tree,
+    pub(super) arbiter: ArbiterHandle,
+    /// Where the writer is, if slaves that keep up may be served from there.
+    pub(super) beside_writer: Option<ArbiterHandle>,
+    pub(super) parts: HaParts,
+    pub(super) flow: FlowLimit,
 }
 
 impl HaListener {
-    pub(super) fn new(
-        cell: Arc<ActorCell>,
-        tree: Tree,
-        arbiter: ArbiterHandle,
-        parts: HaParts,
-        flow: FlowLimit,
-        socket: TcpListener,
-    ) -> Self {
-        let spawner = Spawner {
-            tree,
-            arbiter,
-            parts,
-            flow,
-        };
+    pub(super) fn new(cell: Arc<ActorCell>, spawner: Spawner, socket: TcpListener) -> Self {
         Self {
             cell,
             spawner,
@@ -92,7 +82,18 @@ async fn accept(cell: Arc<ActorCell>, socket: std::io::Result<TcpListener>, spaw
             );
             continue;
         }
+        let stream = match stream.into_std() {
+            Ok(stream) => stream,
+            Err(error) => {
+                log::warn!(
+                    "{} loses a slave peer={peer} error=\"{error}\"",
+                    cell.path()
+                );
+                continue;
+            }
+        };
         let (parts, flow) = (spawner.parts.clone(), spawner.flow.clone());
+        let beside_writer = spawner.beside_writer.clone();
         spawn(
             &spawner.tree,
             PATH,
@@ -100,7 +101,7 @@ async fn accept(cell: Arc<ActorCell>, socket: std::io::Result<TcpListener>, spaw
             "replicator",
             &spawner.arbiter,
             RestartPolicy::never(),
-            move |cell| Replicator::new(cell, parts, flow, stream, peer),
+            move |cell| Replicator::new(cell, parts, flow, beside_writer, stream, peer),
         );
     }
 }

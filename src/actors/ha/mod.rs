@@ -29,7 +29,7 @@ use std::{
 use self::{
     flow::FlowLimit,
     follower::{Follower, FollowerParts},
-    listener::HaListener,
+    listener::{HaListener, Spawner},
     mirror::{Mirror, MirrorParts},
 };
 use super::{
@@ -144,8 +144,14 @@ impl Ha {
         let socket = bind(address, &NetConfig::default())?;
         let policy = tree.restart_policy();
         let arbiter = threads.get(Role::Ha);
-        let (own_tree, own_arbiter, own_parts) = (tree.clone(), arbiter.clone(), parts.clone());
-        let flow = FlowLimit::default();
+        let spawner = Spawner {
+            tree: tree.clone(),
+            arbiter: arbiter.clone(),
+            // With a thread of its own the log is a hop away from the answer anyway.
+            beside_writer: (!threads.plan().log).then(|| threads.get(Role::Log)),
+            parts: parts.clone(),
+            flow: FlowLimit::default(),
+        };
         let listener = spawn(
             tree,
             PATH,
@@ -153,7 +159,7 @@ impl Ha {
             "ha_listener",
             &arbiter,
             policy,
-            move |cell| HaListener::new(cell, own_tree, own_arbiter, own_parts, flow, socket),
+            move |cell| HaListener::new(cell, spawner, socket),
         );
         let is_master = config.store.broker_role != BrokerRole::Slave;
         let mut ha = Self {

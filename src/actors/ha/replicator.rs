@@ -3,27 +3,33 @@
 //! Owns the slave's socket. It is woken by the writer (in SYNC_FLUSH by the flush) and tells `acks`
 //! and the dispatcher when the slave holds more. A crash closes the socket: the slave comes again
 //! and begins where it is.
+//!
+//! Its thread may wait for the disk. With double write on a machine of few cores, a slave that keeps up is
+//! served from the writer's thread instead: each send waits for it, and a hop between two threads costs
+//! more than all the work on its transfer (docs/benchmarks.md).
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{SocketAddr, TcpStream},
+    sync::Arc,
+    time::Duration,
+};
 
 use actix::{
-    Actor, ActorContext, AsyncContext, Context, Supervised, WrapFuture, fut::ActorFutureExt,
+    Actor, ActorContext, ArbiterHandle, AsyncContext, Context, Supervised, WrapFuture,
+    fut::ActorFutureExt,
 };
 use bytes::{Buf, Bytes};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{
-        TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
-    sync::oneshot,
+    net::tcp::{ReadHalf, WriteHalf},
     time::timeout,
 };
 
 use super::{HaParts, flow::FlowLimit};
 use crate::{
     actors::{
-        kernel::ActorCell,
+        kernel::{ActorCell, elsewhere},
         store::{acks::MarksMoved, dispatcher::VisibleMoved, replicas::Replicas},
     },
     crashable,
@@ -37,6 +43,9 @@ const TRANSFERS_PER_WRITE_MAX: usize = 16;
 
 /// A slave this far behind has the kernel asked for what comes next.
 const READ_AHEAD_LEN: usize = 4 << 20;
+
+/// A slave that is no further behind keeps up: what it lacks is in memory, and sent with one write.
+const KEEPS_UP_LEN: i64 = 256 << 10;
 
 /// Why a slave's connection ended.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +65,8 @@ enum End {
          messages that the other never had"
     )]
     Ahead { reported: i64, end: i64 },
+    #[error("the thread that served it has stopped")]
+    Thread,
     #[error("the slave wants the log from {wanted} on, which begins at {min} here")]
     TooOld { wanted: i64, min: i64 },
 }
@@ -66,12 +77,30 @@ pub struct Replicator {
     session: Option<Session>,
 }
 
+/// From where a slave is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// A thread that may wait for the disk, for what is sent may have to be read.
+    Own,
+    /// Beside the writer: the log's end is in memory, and nobody has to be woken between an append, its
+    /// transfer, the report and the answer.
+    BesideWriter,
+}
+
+/// What a slave that has to be served from elsewhere leaves behind.
+struct Moves;
+
 /// A slave's connection; leaves the published slaves with its last breath.
 struct Session {
     cell: Arc<ActorCell>,
     parts: HaParts,
     flow: FlowLimit,
     stream: Option<TcpStream>,
+    /// A report of which only a part came.
+    reports: Reports,
+    /// Where the writer is, if slaves may be served from there.
+    beside_writer: Option<ArbiterHandle>,
+    place: Place,
     replicas: Replicas,
     replica: Arc<Replica>,
 }
@@ -87,6 +116,7 @@ impl Replicator {
         cell: Arc<ActorCell>,
         parts: HaParts,
         flow: FlowLimit,
+        beside_writer: Option<ArbiterHandle>,
         stream: TcpStream,
         peer: SocketAddr,
     ) -> Self {
@@ -106,6 +136,9 @@ impl Replicator {
             parts,
             flow,
             stream: Some(stream),
+            reports: Reports::default(),
+            beside_writer,
+            place: Place::Own,
             replicas,
             replica,
         };
@@ -118,43 +151,99 @@ impl Replicator {
 
 impl Session {
     async fn run(mut self) -> End {
-        let Some(stream) = self.stream.take() else {
-            return End::Eof;
-        };
-        if let Err(error) = stream.set_nodelay(true) {
-            return error.into();
-        }
-        let (reader, writer) = stream.into_split();
-        let (asked, asks) = oneshot::channel();
-        tokio::select! {
-            end = self.take_reports(reader, asked) => end,
-            end = self.send_log(writer, asks) => end,
+        loop {
+            let beside_writer = self.beside_writer.clone();
+            let served = match beside_writer.filter(|_| self.place == Place::BesideWriter) {
+                None => self.serve().await,
+                Some(arbiter) => elsewhere(&arbiter, self.serve())
+                    .await
+                    .unwrap_or(Err(End::Thread)),
+            };
+            match served {
+                Ok(moves) => self = moves,
+                Err(end) => return end,
+            }
         }
     }
 
-    async fn take_reports(&self, mut reader: OwnedReadHalf, asked: oneshot::Sender<i64>) -> End {
+    /// Serves the slave on the calling thread; comes back when another one suits better.
+    async fn serve(mut self) -> Result<Self, End> {
+        let Some(stream) = self.stream.take() else {
+            return Err(End::Eof);
+        };
+        stream.set_nodelay(true)?;
+        let mut stream = tokio::net::TcpStream::from_std(stream)?;
+        let mut reports = std::mem::take(&mut self.reports);
+        let (mut reader, writer) = stream.split();
+        if self.replica.next() < 0 {
+            let asked = self.next_report(&mut reader, &mut reports).await?;
+            self.begin(asked);
+        }
+        let Moves = tokio::select! {
+            end = self.take_reports(reader, &mut reports) => return Err(end),
+            served = self.send_log(writer) => served?,
+        };
+        self.reports = reports;
+        self.stream = Some(stream.into_std()?);
+        self.place = match self.place {
+            Place::Own => Place::BesideWriter,
+            Place::BesideWriter => Place::Own,
+        };
+        let (path, next) = (self.cell.path(), self.replica.next());
+        log::info!("{path} goes on place={:?} next={next}", self.place);
+        Ok(self)
+    }
+
+    /// Whether a slave that is so far behind is to be served from elsewhere.
+    fn moves(&self, behind: i64) -> bool {
+        match self.place {
+            // Where no send waits for slaves, what they are sent is better sent beside the appends.
+            Place::Own => {
+                behind <= KEEPS_UP_LEN
+                    && self.beside_writer.is_some()
+                    && self.parts.policy.load().slaves_needed > 0
+            }
+            Place::BesideWriter => behind > READ_AHEAD_LEN as i64,
+        }
+    }
+
+    /// Takes the first report: where the slave is.
+    fn begin(&self, asked: i64) {
+        let (log, end) = (self.parts.watermarks.log(), self.parts.watermarks.whole());
+        log::info!(
+            "{} asked for the log from={asked} end={end}",
+            self.cell.path()
+        );
+        self.replica.set_next(match asked {
+            // An empty slave begins with the last segment, as in RocketMQ.
+            0 => log.segment_start(self.parts.limit()).max(log.min_offset()),
+            asked => asked,
+        });
+    }
+
+    /// The next report; what a slave says that has more than there is is refused.
+    async fn next_report(
+        &self,
+        reader: &mut ReadHalf<'_>,
+        reports: &mut Reports,
+    ) -> Result<i64, End> {
         let mut buf = [0; 1024];
-        let mut reports = Reports::default();
-        let mut asked = Some(asked);
         loop {
             let patience = self.parts.policy.load().housekeeping;
-            let read = match timeout(patience, reader.read(&mut buf)).await {
-                Err(_) => return End::Silent(patience),
-                Ok(Err(error)) => return error.into(),
-                Ok(Ok(0)) => return End::Eof,
-                Ok(Ok(read)) => read,
-            };
-            let report = match reports.feed(buf.get(..read).unwrap_or_default()) {
-                Err(error) => return error.into(),
-                Ok(None) => continue,
-                Ok(Some(report)) => report,
+            let read = timeout(patience, reader.read(&mut buf)).await;
+            let read = read.map_err(|_| End::Silent(patience))??;
+            if read == 0 {
+                return Err(End::Eof);
+            }
+            let Some(report) = reports.feed(buf.get(..read).unwrap_or_default())? else {
+                continue;
             };
             let end = self.parts.watermarks.whole();
             if report > end {
-                return End::Ahead {
+                return Err(End::Ahead {
                     reported: report,
                     end,
-                };
+                });
             }
             let needed = self.parts.policy.load().slaves_needed;
             if self.replicas.reported(&self.replica, report, needed) {
@@ -165,38 +254,33 @@ impl Session {
                     self.parts.acks.tell(MarksMoved);
                 }
             }
-            if let Some(asked) = asked.take() {
-                log::info!(
-                    "{} asked for the log from={report} end={end}",
-                    self.cell.path()
-                );
-                let _ = asked.send(report);
+            return Ok(report);
+        }
+    }
+
+    async fn take_reports(&self, mut reader: ReadHalf<'_>, reports: &mut Reports) -> End {
+        loop {
+            if let Err(end) = self.next_report(&mut reader, reports).await {
+                return end;
             }
         }
     }
 
-    async fn send_log(&self, mut writer: OwnedWriteHalf, asks: oneshot::Receiver<i64>) -> End {
-        let Ok(asked) = asks.await else {
-            return End::Eof;
-        };
+    async fn send_log(&self, mut writer: WriteHalf<'_>) -> Result<Moves, End> {
         let log = self.parts.watermarks.log();
-        let mut next = match asked {
-            // An empty slave begins with the last segment, as in RocketMQ.
-            0 => log.segment_start(self.parts.limit()).max(log.min_offset()),
-            asked => asked,
-        };
-        self.replica.set_next(next);
+        let mut next = self.replica.next();
         loop {
             let limit = self.parts.limit();
+            if self.moves(limit - next) {
+                return Ok(Moves);
+            }
             if next >= limit {
                 let pause = self.parts.policy.load().heartbeat;
                 tokio::select! {
                     () = self.replica.log_moved() => {}
                     () = actix_rt::time::sleep(pause) => {
                         let beat = Bytes::copy_from_slice(&encode_transfer_head(next, 0));
-                        if let Err(end) = self.write(&mut writer, vec![beat]).await {
-                            return end;
-                        }
+                        self.write(&mut writer, vec![beat]).await?;
                     }
                 }
                 continue;
@@ -204,13 +288,11 @@ impl Session {
             let (parts, upto) = self.transfers(next, limit).await;
             if upto == next {
                 let min = log.min_offset();
-                return End::TooOld { wanted: next, min };
+                return Err(End::TooOld { wanted: next, min });
             }
             // Before they leave: an acknowledgement may come at once.
             self.replica.set_next(upto);
-            if let Err(end) = self.write(&mut writer, parts).await {
-                return end;
-            }
+            self.write(&mut writer, parts).await?;
             self.replica.count_sent((upto - next) as usize);
             next = upto;
         }
@@ -252,7 +334,7 @@ impl Session {
         (parts, next)
     }
 
-    async fn write(&self, writer: &mut OwnedWriteHalf, parts: Vec<Bytes>) -> Result<(), End> {
+    async fn write(&self, writer: &mut WriteHalf<'_>, parts: Vec<Bytes>) -> Result<(), End> {
         let patience = self.parts.policy.load().housekeeping;
         let mut parts = std::collections::VecDeque::from(parts);
         while !parts.is_empty() {

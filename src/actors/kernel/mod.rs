@@ -9,6 +9,7 @@
 //! * [`ActorCell`] holds what the rest of the process may know about an actor without asking it.
 //! * [`Tree`] maps paths such as `broker/store/commit_log_writer` to cells.
 //! * [`ActorRef`] and [`TellRef`] are counted addresses, one reference count each to clone.
+//! * [`elsewhere`] runs a piece of an actor's work on another thread.
 //! * [`after_drain`] is the group-commit hook: it runs once after each drain of the mailbox.
 //!
 //! ```
@@ -47,6 +48,7 @@
 mod actor_ref;
 mod cell;
 mod drain;
+mod elsewhere;
 mod guard;
 mod messages;
 mod panics;
@@ -60,6 +62,7 @@ mod watchdog;
 pub use actor_ref::{ActorError, ActorRef, TellRef};
 pub use cell::{ActorCell, ActorState};
 pub use drain::after_drain;
+pub use elsewhere::elsewhere;
 pub use guard::spawn;
 pub use messages::{ChildGaveUp, Crash, Shutdown};
 pub use panics::PanicReport;

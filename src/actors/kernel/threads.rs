@@ -56,8 +56,9 @@ impl ThreadPlan {
 pub enum Role {
     /// The nth network thread, modulo their number.
     Net(usize),
-    /// The commit-log writer, acks and dispatcher, and a slave's follower. Never waits for the disk (but
-    /// when a follower begins: it compares the log's last 64 KiB).
+    /// The commit-log writer, acks and dispatcher, and a slave's follower; with few cores and double write
+    /// what sends the log's end to slaves, too. Never waits for the disk (but when a follower begins: it
+    /// compares the log's last 64 KiB).
     Log,
     /// The nth shard of queues, modulo their number.
     Shard(usize),
