@@ -9,7 +9,7 @@
 #            what the queues cost in memory, files, idle processor time and start-up
 #   stored   an empty store, and SEGMENTS GiB stored sparsely in SPARSE_QUEUES queues: memory, time to ready
 #   cold     a consumer that drains COLD_MIB that are in memory, and that are not; a tail consumer alone, and
-#            beside one that drains cold data: end-to-end latency
+#            beside one that drains cold data: end-to-end latency; and `disk`: beside dd of the same files
 #
 # Build first: cargo build --release --bins. A small try: TOPICS=2 QUEUES=50 SEGMENTS=3 COLD_MIB=128 RUNS=1
 # Env: BIN=folder of our programs (target/release)  RUNS=3  SECONDS_PER_ROW=8  ROWS=regex of queues|stored|cold
@@ -37,7 +37,7 @@ stop() { # stop SIGNAL
   pid=
 }
 cleanup() {
-  [ -z "$drain_pid" ] || kill "$drain_pid" 2>/dev/null || true
+  [ -z "$drain_pid" ] || kill -- "-$drain_pid" 2>/dev/null || true
   stop TERM
   [ -z "$ns_pid" ] || kill "$ns_pid" 2>/dev/null || true
   rm -rf "$store" "$out/memory"
@@ -123,10 +123,21 @@ stored_rows() { # RUN
 }
 
 # The other consumer stands for one on another machine: it takes only the processor time that is left.
-# COLD_MIB has to last for a row: what was read once is mapped, and is cold again only after a restart.
+# What nobody has mapped is cold again when it is evicted: both readers begin anew until the row is over.
+again() { # again COMMAND ARGS...
+  while "$bin/mqbench" evict "$store/commitlog" > /dev/null && nice -n 10 "$@" > /dev/null 2>> "$out/errors.log"; do :; done
+}
+read_files() { local file; for file in "$store"/commitlog/*; do dd "if=$file" of=/dev/null bs=32k; done; }
+beside() { # beside SYSTEM COMMAND ARGS...: the tail's row while the command runs
+  local system="$1"; shift
+  set -m; "$@" & drain_pid=$!; set +m
+  run_row "$name" "$system" "$run" latency "${tail[@]}"
+  kill -- "-$drain_pid" && wait "$drain_pid" 2>/dev/null || true
+  drain_pid=
+}
 cool_down() { stop TERM; "$bin/mqbench" evict "$store/commitlog"; start; }
 cold_rows() { # RUN
-  local name="tail at 1000/s beside a drain of $cold_mib MiB"
+  local run="$1" name="tail at 1000/s beside a drain of $cold_mib MiB"
   fresh
   quiet produce --namesrv "$ns" --topic cold --queues 8 --body 1024 --batch 16 --window 16 --count $((cold_mib * 1024))
   local tail=(--topic tail --queues 8 --body 1024 --rate 1000 "${timed[@]}")
@@ -136,11 +147,9 @@ cold_rows() { # RUN
   run_row "drain of $cold_mib MiB, cold against in memory" scaled "$1" consume --topic cold --queues 8
   cool_down
   run_row "$name" base "$1" latency "${tail[@]}"
-  nice -n 10 "$bin/mqbench" consume --namesrv "$ns" --topic cold --queues 8 > /dev/null 2>> "$out/errors.log" &
-  drain_pid=$!
-  run_row "$name" scaled "$1" latency "${tail[@]}"
-  kill "$drain_pid" 2>/dev/null || echo "the drain ended before the row: more COLD_MIB" >&2
-  wait "$drain_pid" || true; drain_pid=
+  beside scaled again "$bin/mqbench" consume --namesrv "$ns" --topic cold --queues 8
+  # What of that is the machine's: nobody reads old messages, but dd the same files.
+  beside disk again bash -c "$(declare -f read_files); store=$store read_files"
 }
 
 for run in $(seq 1 "$runs"); do

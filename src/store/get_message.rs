@@ -9,7 +9,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::{
-    commit_log::CommitLogReader,
+    commit_log::{CommitLogReader, Range},
     consume_queue::{ENTRY_LEN, Entry},
 };
 use crate::{
@@ -164,6 +164,8 @@ pub struct GetResult {
     pub max_offset: i64,
     /// Slices of the log, in order.
     pub parts: SmallVec<[Bytes; 8]>,
+    /// Where in the log the slices lie.
+    pub ranges: SmallVec<[Range; 8]>,
     /// Sum of the slices' lengths.
     pub bytes: usize,
     /// How many messages the slices hold.
@@ -190,6 +192,7 @@ impl GetResult {
             min_offset,
             max_offset,
             parts: SmallVec::new(),
+            ranges: SmallVec::new(),
             bytes: 0,
             messages: 0,
             removed: 0,
@@ -300,19 +303,22 @@ pub fn collect(
     result
 }
 
-/// The slices of the log that hold the properties of these entries' records, neighbours joined: what
-/// has to be in memory before [`collect`] looks at records.
-pub fn property_slices(log: &CommitLogReader, entries: &[Entry]) -> SmallVec<[Bytes; 8]> {
-    /// A record up to this length is one slice; of a longer one only its head and its end are.
+/// What of the log holds the properties of these entries' records, neighbours joined: it has to be in
+/// memory before [`collect`] looks at records.
+pub fn property_ranges(log: &CommitLogReader, entries: &[Entry]) -> SmallVec<[Range; 8]> {
+    /// A record up to this length is one range; of a longer one only its head and its end are.
     const WHOLE: i64 = 64 * 1024;
     /// The longest that topic and properties are together.
     const END: i64 = 2 * (i16::MAX as i64 + 2);
-    /// Reading over a gap of this length costs no more than a second slice.
+    /// Reading over a gap of this length costs no more than a second range.
     const GAP: i64 = 16 * 1024;
-    let mut slices = SmallVec::new();
+    let mut joined = SmallVec::new();
     let mut open: Option<(i64, i64)> = None;
     let mut add = |open: Option<(i64, i64)>| {
-        slices.extend(open.and_then(|(from, to)| log.slice(from, (to - from) as usize)));
+        joined.extend(open.map(|(offset, to)| Range {
+            offset,
+            len: (to - offset) as usize,
+        }));
     };
     for entry in entries {
         let from = entry.physical_offset;
@@ -338,7 +344,7 @@ pub fn property_slices(log: &CommitLogReader, entries: &[Entry]) -> SmallVec<[By
         }
     }
     add(open);
-    slices
+    joined
 }
 
 /// Whether the next message no longer fits (`isTheBatchFull`): the first one always does.
@@ -385,6 +391,8 @@ fn take_run(result: &mut GetResult, log: &CommitLogReader, run: Option<Run>) {
             let (low, high) = result.physical.unwrap_or((run.start, run.start));
             result.physical = Some((low.min(run.start), high.max(run.end())));
             result.parts.push(slice);
+            let (offset, len) = (run.start, run.len);
+            result.ranges.push(Range { offset, len });
         }
         None => {
             result.bytes -= run.len;
@@ -416,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn property_slices_cover_all_properties_and_join_neighbours() {
+    fn property_ranges_cover_all_properties_and_join_neighbours() {
         let place = Place::new();
         let mut config = place.config();
         config.segment_len = 1 << 20;
@@ -440,7 +448,10 @@ mod tests {
             });
             offset += record.len() as i64;
         }
-        let slices = property_slices(&log, &entries);
+        let slices: Vec<_> = property_ranges(&log, &entries)
+            .into_iter()
+            .map(|range| log.slice(range.offset, range.len).expect("in the log"))
+            .collect();
         let covered = |part: &[u8]| {
             let part = part.as_ptr_range();
             slices.iter().any(|slice| {
@@ -457,7 +468,7 @@ mod tests {
         assert_eq!(slices.len(), 5);
         let bytes: usize = slices.iter().map(bytes::Bytes::len).sum();
         assert!(bytes < 300_000, "{bytes}");
-        assert!(property_slices(&log, &[]).is_empty());
+        assert!(property_ranges(&log, &[]).is_empty());
     }
 
     #[test]

@@ -1,14 +1,13 @@
 //! Reads ahead for pulls whose bytes are not in memory, on a thread of its own.
 //!
 //! A lagging consumer must not stall the network thread of a tail consumer: the queue gives a pull
-//! away, the cold reader touches its pages, and the pull goes back and is answered. One at a time: the
+//! away, the cold reader reads what it wants, and the pull goes back and is answered. One at a time: the
 //! thread of the queues looks at its sockets between two answers, not after as many as wait. A restart
 //! loses the pulls that wait here: they are answered with "outcome unknown", and the clients ask again.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, Supervised};
-use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::{
@@ -18,7 +17,10 @@ use super::{
 };
 use crate::{
     actors::kernel::{ActorCell, ActorRef, Shutdown, TellRef},
-    store::{mapped, queue_table::QueueSlot},
+    store::{
+        commit_log::{CommitLogReader, Range},
+        queue_table::QueueSlot,
+    },
 };
 
 /// Bytes this near to the end of the log count as in memory without a look.
@@ -33,8 +35,8 @@ const READ_MAX: Duration = Duration::from_secs(60);
 pub struct Warm {
     /// Who goes back to its queue then.
     pub then: WarmFor,
-    /// The slices that it will be answered with, or that its filter looks at.
-    pub parts: SmallVec<[Bytes; 8]>,
+    /// What it will be answered with, or what its filter looks at.
+    pub ranges: SmallVec<[Range; 8]>,
 }
 
 /// Who waits for bytes.
@@ -64,6 +66,7 @@ pub struct TurnEnded;
 /// The actor; see the module.
 pub struct ColdReader {
     cell: Arc<ActorCell>,
+    log: CommitLogReader,
     shards: QueueShards,
     waiting: VecDeque<Warm>,
     /// A pull has its turn.
@@ -72,9 +75,10 @@ pub struct ColdReader {
 
 impl ColdReader {
     /// State for a first start and for every restart: nothing waits.
-    pub fn recover(cell: Arc<ActorCell>, shards: QueueShards) -> Self {
+    pub fn recover(cell: Arc<ActorCell>, log: CommitLogReader, shards: QueueShards) -> Self {
         Self {
             cell,
+            log,
             shards,
             waiting: VecDeque::new(),
             answering: false,
@@ -83,10 +87,11 @@ impl ColdReader {
 
     fn next(&mut self, ctx: &mut Context<Self>) {
         while !self.answering
-            && let Some(Warm { then, parts }) = self.waiting.pop_front()
+            && let Some(Warm { then, ranges }) = self.waiting.pop_front()
         {
-            self.cell
-                .blocking(READ_MAX, || parts.iter().for_each(|part| touch(part)));
+            self.cell.blocking(READ_MAX, || {
+                ranges.iter().for_each(|range| self.log.bring(*range));
+            });
             match then {
                 WarmFor::Pull(pull) => {
                     self.answering = true;
@@ -106,7 +111,7 @@ impl Actor for ColdReader {
 
 impl Supervised for ColdReader {
     fn restarting(&mut self, _: &mut Self::Context) {
-        *self = Self::recover(Arc::clone(&self.cell), self.shards.clone());
+        *self = Self::recover(self.cell.clone(), self.log.clone(), self.shards.clone());
     }
 }
 
@@ -117,10 +122,9 @@ impl Handler<Warm> for ColdReader {
         self.cell.begin_work();
         // The disk may be at work for all that wait.
         self.cell.blocking(READ_MAX, || {
-            message
-                .parts
-                .iter()
-                .for_each(|part| mapped::will_need(part))
+            for range in &message.ranges {
+                self.log.will_need(range.offset, range.len);
+            }
         });
         self.waiting.push_back(message);
         self.next(ctx);
@@ -134,14 +138,6 @@ impl Handler<TurnEnded> for ColdReader {
         self.cell.begin_work();
         self.answering = false;
         self.next(ctx);
-    }
-}
-
-/// Reads a byte of each page, which waits for the disk here instead of on a network thread.
-fn touch(part: &[u8]) {
-    const PAGE: usize = 4096;
-    for byte in part.iter().step_by(PAGE).chain(part.last()) {
-        std::hint::black_box(*byte);
     }
 }
 

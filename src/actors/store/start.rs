@@ -281,8 +281,9 @@ impl Starter<'_> {
     }
 
     fn cold_reader(&self, shards: QueueShards) -> ActorRef<ColdReader> {
+        let log = self.watermarks.log().clone();
         self.spawn("cold_reader", "cold_reader", Role::Cold, move |cell| {
-            ColdReader::recover(cell, shards)
+            ColdReader::recover(cell, log, shards)
         })
     }
 

@@ -40,7 +40,7 @@ pub use config::{CommitLogConfig, DelayLevels, DispatchRules, Preallocation};
 pub use cutter::{RecordCutter, pieces_between};
 pub use flusher::Flusher;
 pub use prepare::Preparer;
-pub use reader::CommitLogReader;
+pub use reader::{CommitLogReader, Range};
 pub use report::{Damage, RecoverFrom, RecoveryMode, RecoveryReport, TornTail};
 pub use retention::SegmentInfo;
 pub use scan::Scan;

@@ -1,6 +1,6 @@
 //! Reading what is published: zero-copy slices, and positioned reads for cold data.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{io, path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
 
@@ -11,8 +11,20 @@ use super::{
 };
 use crate::{
     protocol::message::record::{self, Peek},
-    store::{error::StoreError, mapped, tails::Anchor},
+    store::{error::StoreError, fs::FileRef, mapped, tails::Anchor},
 };
+
+/// Bytes that one read of [`CommitLogReader::bring`] takes; they stay in the processor's cache.
+const BRING_LEN: usize = 32 * 1024;
+
+/// A piece of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Range {
+    /// Physical offset of the first byte.
+    pub offset: i64,
+    /// Bytes.
+    pub len: usize,
+}
 
 /// Reads a commit log; clones share everything.
 ///
@@ -119,6 +131,42 @@ impl CommitLogReader {
     /// # Errors
     /// [`StoreError::Io`].
     pub fn read_at(&self, offset: i64, buf: &mut [u8]) -> Result<usize, StoreError> {
+        self.read_with(offset, buf, |file, buf, at| file.read_at(buf, at))
+    }
+
+    /// Copies ranges, one behind the other, without waiting for a disk; `None` when they are not all in
+    /// memory, or not in the log any more.
+    ///
+    /// Where a slice has the kernel map each page into this process, and a page that went meanwhile
+    /// stops the thread that looks at it, this costs a copy and never waits.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`], of kind `Unsupported` where the file system cannot tell what is in memory.
+    pub fn copy_in_memory(&self, ranges: &[Range]) -> Result<Option<Bytes>, StoreError> {
+        let mut copy = vec![0; ranges.iter().map(|range| range.len).sum()];
+        let mut rest = &mut copy[..];
+        for range in ranges {
+            let (part, behind) = rest.split_at_mut(range.len);
+            let read = self.read_with(range.offset, part, |file, buf, at| {
+                match file.read_in_memory_at(buf, at) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+                    read => read,
+                }
+            });
+            if read? < range.len {
+                return Ok(None);
+            }
+            rest = behind;
+        }
+        Ok(Some(copy.into()))
+    }
+
+    fn read_with(
+        &self,
+        offset: i64,
+        buf: &mut [u8],
+        read: impl FnOnce(&FileRef, &mut [u8], u64) -> io::Result<usize>,
+    ) -> Result<usize, StoreError> {
         if offset < self.min_offset() {
             return Ok(0);
         }
@@ -130,9 +178,7 @@ impl CommitLogReader {
         let len = buf
             .len()
             .min(usize::try_from(readable).unwrap_or(usize::MAX));
-        segment
-            .file()?
-            .read_at(&mut buf[..len], segment.position(offset))
+        read(&segment.file()?, &mut buf[..len], segment.position(offset))
             .map_err(|e| StoreError::io("read", segment.path(), e))
     }
 
@@ -147,6 +193,22 @@ impl CommitLogReader {
     pub fn will_need(&self, offset: i64, len: usize) {
         if let Some(slice) = self.slice(offset, len) {
             mapped::will_need(&slice);
+        }
+    }
+
+    /// Brings a range into memory, which waits for the disk. What cannot be read is left out.
+    pub fn bring(&self, range: Range) {
+        let mut piece = [0; BRING_LEN];
+        let (mut at, mut left) = (range.offset, range.len);
+        while left > 0 {
+            let wanted = left.min(BRING_LEN);
+            match self.read_at(at, &mut piece[..wanted]) {
+                Err(_) | Ok(0) => return,
+                Ok(read) => {
+                    at += read as i64;
+                    left -= read;
+                }
+            }
         }
     }
 
@@ -195,5 +257,50 @@ impl CommitLogReader {
     /// The directories that hold the log.
     pub fn dirs(&self) -> &[PathBuf] {
         &self.state.config.dirs
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::commit_log::{
+        CommitLogWriter, RecoverFrom,
+        testing::{Place, unit},
+    };
+
+    #[test]
+    fn ranges_are_copied_from_memory_or_after_they_were_brought() {
+        let place = Place::new();
+        let mut config = place.config();
+        config.segment_len = 1 << 20;
+        let from = RecoverFrom::default();
+        let (mut writer, _) = CommitLogWriter::recover(&place.fs, config, &from).unwrap();
+        let mut units: Vec<_> = (0..4).map(|at| unit(400_000, at)).collect();
+        writer.append(&mut units, 1).unwrap();
+        let log = writer.reader();
+        let (segment, end) = (1 << 20, log.end());
+        let ranges = [(segment, 1000), (7, 500_000), (end - 9, 9)];
+        let ranges = ranges.map(|(offset, len)| Range { offset, len });
+        let expected: Vec<u8> = ranges
+            .iter()
+            .flat_map(|range| log.slice(range.offset, range.len).unwrap())
+            .collect();
+        let copy = |ranges: &[Range]| log.copy_in_memory(ranges).unwrap();
+        assert_eq!(copy(&ranges).unwrap(), expected);
+
+        writer.flusher().flush(end).unwrap();
+        for offset in [0, segment] {
+            let file = std::fs::File::open(log.path_of(offset).unwrap()).unwrap();
+            rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+        }
+        // A file system in memory has nothing to bring.
+        assert!(copy(&ranges).is_none_or(|copy| copy == expected));
+        ranges.iter().for_each(|range| log.bring(*range));
+        assert_eq!(copy(&ranges).unwrap(), expected);
+
+        assert_eq!(copy(&[]).unwrap(), Bytes::new());
+        for (offset, len) in [(end - 9, 10), (segment - 5, 10), (-1, 1)] {
+            assert_eq!(copy(&[Range { offset, len }]), None, "{offset}");
+        }
     }
 }

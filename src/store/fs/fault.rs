@@ -205,6 +205,11 @@ impl File for FaultFile {
         self.inner.read_at(buf, offset)
     }
 
+    fn read_in_memory_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.faults.check(Call::Read)?;
+        self.inner.read_in_memory_at(buf, offset)
+    }
+
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         self.write_vectored_at(&[IoSlice::new(buf)], offset)
     }

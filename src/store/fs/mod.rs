@@ -126,6 +126,12 @@ pub fn replace_file(fs: &Fs, path: &Path, content: &[u8]) -> io::Result<()> {
 pub trait File: Send + Sync + Debug {
     /// Reads until `buf` is full or the file ends; returns how much was read.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Reads as [`read_at`](Self::read_at) does, but never waits for a disk.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] when a part is not in memory, [`io::ErrorKind::Unsupported`] where the
+    /// file system cannot tell.
+    fn read_in_memory_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Writes all of `buf`.
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
     /// Writes all of `bufs`, one after the other.

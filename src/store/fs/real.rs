@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{self, IoSlice},
+    io::{self, IoSlice, IoSliceMut},
     os::unix::fs::FileExt,
     path::Path,
     sync::Arc,
@@ -10,7 +10,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use rustix::fs::{FallocateFlags, SeekFrom};
+use rustix::{
+    fs::{FallocateFlags, SeekFrom},
+    io::{Errno, ReadWriteFlags},
+};
 
 use super::{DirEntry, DiskSpace, File, FileRef, FileSystem, Fs, OpenMode};
 use crate::store::mapped::{self, MappedMut};
@@ -132,6 +135,22 @@ impl File for RealFile {
                 Ok(n) => done += n,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
+            }
+        }
+        Ok(done)
+    }
+
+    fn read_in_memory_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut done = 0;
+        while done < buf.len() {
+            let mut rest = [IoSliceMut::new(&mut buf[done..])];
+            let at = offset + done as u64;
+            match rustix::io::preadv2(&self.file, &mut rest, at, ReadWriteFlags::NOWAIT) {
+                Ok(0) => break,
+                Ok(n) => done += n,
+                Err(Errno::INTR) => {}
+                Err(Errno::OPNOTSUPP) => return Err(io::ErrorKind::Unsupported.into()),
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(done)

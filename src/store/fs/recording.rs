@@ -186,6 +186,10 @@ impl File for RecordingFile {
         self.inner.read_at(buf, offset)
     }
 
+    fn read_in_memory_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.inner.read_in_memory_at(buf, offset)
+    }
+
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         self.inner.write_at(buf, offset)?;
         self.fs.record(Change::Write {

@@ -5,8 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 use super::{Queue, messages::Read};
 use crate::{
@@ -16,11 +15,10 @@ use crate::{
         pull::{Pull, Warmed},
     },
     store::{
-        commit_log::CommitLogReader,
+        commit_log::{CommitLogReader, Range},
         consume_queue::Entry,
         error::StoreError,
         get_message::{self, GetRequest, GetResult, GetStatus},
-        mapped,
     },
 };
 
@@ -36,11 +34,12 @@ pub(super) struct HeldPull {
 }
 
 /// What came of looking for a pull's messages.
+#[allow(clippy::large_enum_variant)] // it lives on the stack, from one call to the next
 enum Found {
     /// This is the answer.
     Answer(GetResult),
-    /// The filter looks at records, and these bytes of theirs are not in memory.
-    Cold(SmallVec<[Bytes; 8]>),
+    /// The filter looks at records, and these pieces of theirs are not in memory.
+    Cold(SmallVec<[Range; 8]>),
 }
 
 impl Queue {
@@ -61,38 +60,38 @@ impl Queue {
     fn settle(&mut self, pull: Box<Pull>, found: Found) {
         match found {
             Found::Answer(result) => self.answer_or_hold(pull, result),
-            Found::Cold(parts) => self.warm(pull, Warmed::Properties, parts),
+            Found::Cold(ranges) => self.warm(pull, Warmed::Properties, ranges),
         }
     }
 
     /// Gives a pull to the cold reader, from where it comes back.
-    fn warm(&self, mut pull: Box<Pull>, warmed: Warmed, parts: SmallVec<[Bytes; 8]>) {
+    fn warm(&self, mut pull: Box<Pull>, warmed: Warmed, ranges: SmallVec<[Range; 8]>) {
         pull.warmed = warmed;
         let then = WarmFor::Pull(pull);
-        self.parts.cold_reader.tell(Warm { then, parts });
+        self.parts.cold_reader.tell(Warm { then, ranges });
     }
 
     /// Answers a read of the broker's own; one that cannot be served now is dropped.
     pub(super) fn read(&mut self, mut read: Read) {
         let mut tries = (0..2).filter_map(|_| self.get(&read.request, read.warmed));
         let Some(found) = tries.next() else { return };
-        let (warmed, parts) = match found {
-            Found::Cold(parts) => (Warmed::Properties, parts),
-            Found::Answer(result) => {
-                if read.warmed == Warmed::Answer || !self.is_cold(&result) {
+        let (warmed, ranges) = match found {
+            Found::Cold(ranges) => (Warmed::Properties, ranges),
+            Found::Answer(mut result) => {
+                if self.fetch(&mut result, read.warmed) {
                     // The reader may have gone meanwhile.
                     let _ = read.reply.send(result);
                     return;
                 }
-                (Warmed::Answer, result.parts)
+                (Warmed::Answer, result.ranges)
             }
         };
         read.warmed = warmed;
         let then = WarmFor::Read(Arc::clone(&self.slot), Box::new(read));
-        self.parts.cold_reader.tell(Warm { then, parts });
+        self.parts.cold_reader.tell(Warm { then, ranges });
     }
 
-    fn answer_or_hold(&mut self, pull: Box<Pull>, result: GetResult) {
+    fn answer_or_hold(&mut self, pull: Box<Pull>, mut result: GetResult) {
         if let Some(until) = pull.wait_until
             && pull.may_wait(&result)
             && until > Instant::now()
@@ -101,9 +100,8 @@ impl Queue {
             self.hold(pull, until);
             return;
         }
-        if pull.warmed != Warmed::Answer && self.is_cold(&result) {
-            self.warm(pull, Warmed::Answer, result.parts);
-            return;
+        if !self.fetch(&mut result, pull.warmed) {
+            return self.warm(pull, Warmed::Answer, result.ranges);
         }
         pull.answer(result, &self.parts.stats);
     }
@@ -135,9 +133,30 @@ impl Queue {
         pull.answer(not_now, &self.parts.stats);
     }
 
-    fn is_cold(&self, result: &GetResult) -> bool {
-        let low = result.physical.map(|(low, _)| low);
-        low.is_some_and(|low| self.is_far(low)) && !all_resident(&result.parts)
+    /// Sees to it that nobody waits for the disk who looks at what was found; `false` where the disk has
+    /// to be read first. What is far back is copied: mapping it would have the kernel enter each page into
+    /// the process's tables, once, for a reader who is gone then.
+    fn fetch(&self, result: &mut GetResult, warmed: Warmed) -> bool {
+        if !result.physical.is_some_and(|(low, _)| self.is_far(low)) {
+            return true;
+        }
+        // What was brought a moment ago and is gone again would be gone the next time, too.
+        let is_brought = warmed == Warmed::Answer;
+        match self.parts.log().copy_in_memory(&result.ranges) {
+            Ok(Some(copy)) => {
+                result.parts = smallvec![copy];
+                true
+            }
+            Ok(None) => is_brought,
+            Err(_) => is_brought || self.all_resident(&result.ranges),
+        }
+    }
+
+    fn all_resident(&self, ranges: &[Range]) -> bool {
+        let log = self.parts.log();
+        ranges
+            .iter()
+            .all(|range| log.resident(range.offset, range.len))
     }
 
     /// Whether a place of the log is so far back that it may not be in memory.
@@ -188,9 +207,9 @@ impl Queue {
                 .first()
                 .is_some_and(|first| self.is_far(first.physical_offset))
         {
-            let slices = get_message::property_slices(log, entries);
-            if !all_resident(&slices) {
-                return Some(Found::Cold(slices));
+            let ranges = get_message::property_ranges(log, entries);
+            if !self.all_resident(&ranges) {
+                return Some(Found::Cold(ranges));
             }
         }
         let entries = entries.iter().copied();
@@ -258,10 +277,6 @@ impl Queue {
     pub(super) fn publish_held(&self) {
         self.gauge.held.store(self.held.len(), Ordering::Relaxed);
     }
-}
-
-fn all_resident(parts: &[Bytes]) -> bool {
-    parts.iter().all(|part| mapped::resident(part))
 }
 
 /// Whether a new entry is one that a waiting request wants; it moves over those that it does not.
