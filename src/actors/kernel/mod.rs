@@ -9,7 +9,7 @@
 //! * [`ActorCell`] holds what the rest of the process may know about an actor without asking it.
 //! * [`Tree`] maps paths such as `broker/store/commit_log_writer` to cells.
 //! * [`ActorRef`] and [`TellRef`] are counted addresses, one reference count each to clone.
-//! * [`elsewhere`] runs a piece of an actor's work on another thread.
+//! * [`elsewhere()`] runs a piece of an actor's work on another thread.
 //! * [`after_drain`] is the group-commit hook: it runs once after each drain of the mailbox.
 //!
 //! ```
