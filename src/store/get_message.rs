@@ -174,8 +174,6 @@ pub struct GetResult {
     pub removed: usize,
     /// The read fell so far behind that a slave should serve it.
     pub suggest_slave: bool,
-    /// Physical range of the slices, for the check whether they are in memory.
-    pub physical: Option<(i64, i64)>,
 }
 
 impl GetResult {
@@ -197,7 +195,6 @@ impl GetResult {
             messages: 0,
             removed: 0,
             suggest_slave: false,
-            physical: None,
         }
     }
 }
@@ -388,8 +385,6 @@ fn take_run(result: &mut GetResult, log: &CommitLogReader, run: Option<Run>) {
     let Some(run) = run else { return };
     match log.slice(run.start, run.len) {
         Some(slice) => {
-            let (low, high) = result.physical.unwrap_or((run.start, run.start));
-            result.physical = Some((low.min(run.start), high.max(run.end())));
             result.parts.push(slice);
             let (offset, len) = (run.start, run.len);
             result.ranges.push(Range { offset, len });

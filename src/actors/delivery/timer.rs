@@ -403,18 +403,12 @@ impl Actor for TimerActor {
 /// Looks, and again at the next tick.
 fn look_again(actor: &mut TimerActor, ctx: &mut Context<TimerActor>) {
     actor.look(ctx);
-    let precision_ms = actor
-        .running
-        .as_ref()
-        .map(|running| running.store.precision_ms());
-    let to_tick = precision_ms.map_or(LOOK_EVERY_MAX, |tick| until_tick(now_ms(), tick));
+    let to_tick = actor.running.as_ref().map_or(LOOK_EVERY_MAX, |running| {
+        let now_ms = now_ms();
+        let tick_ms = running.store.floor(now_ms) + running.store.precision_ms();
+        Duration::from_millis(u64::try_from(tick_ms - now_ms).unwrap_or(0).max(1))
+    });
     ctx.run_later(to_tick.min(LOOK_EVERY_MAX), look_again);
-}
-
-/// How long it is until a tick begins.
-fn until_tick(now_ms: i64, tick_ms: i64) -> Duration {
-    let left = tick_ms - now_ms.rem_euclid(tick_ms.max(1));
-    Duration::from_millis(u64::try_from(left).unwrap_or(0).max(1))
 }
 
 /// The next sync, in the interval that is configured then.

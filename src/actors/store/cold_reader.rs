@@ -29,6 +29,9 @@ pub const HOT_DISTANCE: i64 = 64 * 1024 * 1024;
 /// The longest that one read from the disk may take before the watchdog counts it as stuck.
 const READ_MAX: Duration = Duration::from_secs(60);
 
+/// Bytes that one read takes: they stay in the processor's cache.
+const PIECE_LEN: usize = 32 * 1024;
+
 /// Bytes that have to be read first.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
@@ -71,6 +74,8 @@ pub struct ColdReader {
     waiting: VecDeque<Warm>,
     /// A pull has its turn.
     answering: bool,
+    /// What is read goes through here.
+    piece: Box<[u8]>,
 }
 
 impl ColdReader {
@@ -82,6 +87,7 @@ impl ColdReader {
             shards,
             waiting: VecDeque::new(),
             answering: false,
+            piece: vec![0; PIECE_LEN].into(),
         }
     }
 
@@ -90,7 +96,9 @@ impl ColdReader {
             && let Some(Warm { then, ranges }) = self.waiting.pop_front()
         {
             self.cell.blocking(READ_MAX, || {
-                ranges.iter().for_each(|range| self.log.bring(*range));
+                for range in &ranges {
+                    self.log.bring(*range, &mut self.piece);
+                }
             });
             match then {
                 WarmFor::Pull(pull) => {

@@ -14,9 +14,6 @@ use crate::{
     store::{error::StoreError, fs::FileRef, mapped, tails::Anchor},
 };
 
-/// Bytes that one read of [`CommitLogReader::bring`] takes; they stay in the processor's cache.
-const BRING_LEN: usize = 32 * 1024;
-
 /// A piece of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Range {
@@ -196,12 +193,12 @@ impl CommitLogReader {
         }
     }
 
-    /// Brings a range into memory, which waits for the disk. What cannot be read is left out.
-    pub fn bring(&self, range: Range) {
-        let mut piece = [0; BRING_LEN];
+    /// Brings a range into memory, which waits for the disk, through `piece`, whose content is of no use.
+    /// What cannot be read is left out.
+    pub fn bring(&self, range: Range, piece: &mut [u8]) {
         let (mut at, mut left) = (range.offset, range.len);
         while left > 0 {
-            let wanted = left.min(BRING_LEN);
+            let wanted = left.min(piece.len());
             match self.read_at(at, &mut piece[..wanted]) {
                 Err(_) | Ok(0) => return,
                 Ok(read) => {
@@ -295,7 +292,10 @@ mod tests {
         }
         // A file system in memory has nothing to bring.
         assert!(copy(&ranges).is_none_or(|copy| copy == expected));
-        ranges.iter().for_each(|range| log.bring(*range));
+        let mut piece = [0; 4096];
+        ranges
+            .iter()
+            .for_each(|range| log.bring(*range, &mut piece));
         assert_eq!(copy(&ranges).unwrap(), expected);
 
         assert_eq!(copy(&[]).unwrap(), Bytes::new());

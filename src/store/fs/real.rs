@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use rustix::{
     fs::{FallocateFlags, SeekFrom},
-    io::{Errno, ReadWriteFlags},
+    io::ReadWriteFlags,
 };
 
 use super::{DirEntry, DiskSpace, File, FileRef, FileSystem, Fs, OpenMode};
@@ -126,34 +126,40 @@ struct RealFile {
     file: fs::File,
 }
 
+/// Reads until `buf` is full or the file ends; returns how much was read.
+fn read_full(
+    buf: &mut [u8],
+    offset: u64,
+    mut read: impl FnMut(&mut [u8], u64) -> io::Result<usize>,
+) -> io::Result<usize> {
+    let mut done = 0;
+    while done < buf.len() {
+        match read(&mut buf[done..], offset + done as u64) {
+            Ok(0) => break,
+            Ok(n) => done += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(done)
+}
+
 impl File for RealFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        let mut done = 0;
-        while done < buf.len() {
-            match self.file.read_at(&mut buf[done..], offset + done as u64) {
-                Ok(0) => break,
-                Ok(n) => done += n,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(done)
+        read_full(buf, offset, |rest, at| self.file.read_at(rest, at))
     }
 
     fn read_in_memory_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        let mut done = 0;
-        while done < buf.len() {
-            let mut rest = [IoSliceMut::new(&mut buf[done..])];
-            let at = offset + done as u64;
-            match rustix::io::preadv2(&self.file, &mut rest, at, ReadWriteFlags::NOWAIT) {
-                Ok(0) => break,
-                Ok(n) => done += n,
-                Err(Errno::INTR) => {}
-                Err(Errno::OPNOTSUPP) => return Err(io::ErrorKind::Unsupported.into()),
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(done)
+        read_full(buf, offset, |rest, at| {
+            let mut rest = [IoSliceMut::new(rest)];
+            // EAGAIN and EOPNOTSUPP are of the two kinds that are promised.
+            Ok(rustix::io::preadv2(
+                &self.file,
+                &mut rest,
+                at,
+                ReadWriteFlags::NOWAIT,
+            )?)
+        })
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {

@@ -137,7 +137,7 @@ impl Queue {
     /// to be read first. What is far back is copied: mapping it would have the kernel enter each page into
     /// the process's tables, once, for a reader who is gone then.
     fn fetch(&self, result: &mut GetResult, warmed: Warmed) -> bool {
-        if !result.physical.is_some_and(|(low, _)| self.is_far(low)) {
+        if !result.ranges.iter().any(|range| self.is_far(range.offset)) {
             return true;
         }
         // What was brought a moment ago and is gone again would be gone the next time, too.
