@@ -37,6 +37,7 @@ const BROKER_KINDS: &[&str] = &[
     "shard",
     "queue",
     "cold_reader",
+    "far_reader",
     "retention",
     "transactions",
     "listener",

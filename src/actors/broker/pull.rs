@@ -373,5 +373,11 @@ fn serve(
         let result = GetResult::empty(GetStatus::OffsetReset, reset, min, max);
         return pull.answer(result, &ctx.stats);
     }
-    ctx.store.shards.to_queue(slot, Serve(Box::new(pull)));
+    ctx.store.shards.to_queue(
+        slot,
+        Serve {
+            pull: Box::new(pull),
+            turn: None,
+        },
+    );
 }

@@ -11,8 +11,8 @@ use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, Superv
 use smallvec::SmallVec;
 
 use super::{
-    pull::Pull,
-    queue::{Read, ServeWarm},
+    pull::{Pull, Warmed},
+    queue::{Read, Serve},
     queues::QueueShards,
 };
 use crate::{
@@ -49,6 +49,16 @@ pub enum WarmFor {
     Pull(Box<Pull>),
     /// A read of the broker's own.
     Read(Arc<QueueSlot>, Box<Read>),
+}
+
+impl WarmFor {
+    /// What has been brought for it so far.
+    pub fn warmed(&mut self) -> &mut Warmed {
+        match self {
+            Self::Pull(pull) => &mut pull.warmed,
+            Self::Read(_, read) => &mut read.warmed,
+        }
+    }
 }
 
 /// A pull's turn. Its end, whatever became of the pull, is the beginning of the next one's.
@@ -104,8 +114,8 @@ impl ColdReader {
                 WarmFor::Pull(pull) => {
                     self.answering = true;
                     let own = ActorRef::new(ctx.address(), Arc::clone(&self.cell));
-                    let (slot, turn) = (Arc::clone(&pull.slot), Turn(own.narrow()));
-                    self.shards.to_queue(slot, ServeWarm { pull, turn });
+                    let (slot, turn) = (Arc::clone(&pull.slot), Some(Turn(own.narrow())));
+                    self.shards.to_queue(slot, Serve { pull, turn });
                 }
                 WarmFor::Read(slot, read) => self.shards.to_queue(slot, *read),
             }

@@ -7,6 +7,7 @@ pub mod checkpoint;
 pub mod cold_reader;
 pub mod commit_log_writer;
 pub mod dispatcher;
+pub mod far_reader;
 pub mod flush;
 pub mod index;
 pub mod pull;

@@ -18,8 +18,8 @@ use self::{
     serving::HeldPull,
 };
 use super::{
-    arrivals::Arrivals, cold_reader::Warm, dispatcher::Dispatched, rescan::Rescan,
-    shard::QueueGauge, watermarks::Watermarks,
+    arrivals::Arrivals, cold_reader::Warm, dispatcher::Dispatched, far_reader::AnswerFar,
+    rescan::Rescan, shard::QueueGauge, watermarks::Watermarks,
 };
 use crate::{
     actors::{
@@ -43,8 +43,7 @@ mod serving;
 
 pub use self::{
     messages::{
-        AllGone, Arrived, CatchUp, Destroy, Inspect, LogCut, QueueView, Read, Serve, ServeWarm,
-        Sleep, Tick,
+        AllGone, Arrived, CatchUp, Destroy, Inspect, LogCut, QueueView, Read, Serve, Sleep, Tick,
     },
     serving::HELD_PULLS_MAX,
 };
@@ -70,7 +69,8 @@ pub struct QueueParts {
 }
 
 impl QueueParts {
-    fn log(&self) -> &CommitLogReader {
+    /// The log.
+    pub fn log(&self) -> &CommitLogReader {
         self.watermarks.log()
     }
 }
@@ -80,6 +80,8 @@ pub struct Queue {
     cell: Arc<ActorCell>,
     slot: Arc<QueueSlot>,
     parts: Arc<QueueParts>,
+    /// Answers what lies far back.
+    far_reader: TellRef<AnswerFar>,
     /// `None` while its files cannot be opened: the next message tries again.
     files: Option<ConsumeQueue>,
     /// Set while the files lack entries that the log has.
@@ -95,6 +97,7 @@ impl Queue {
         cell: Arc<ActorCell>,
         slot: Arc<QueueSlot>,
         parts: Arc<QueueParts>,
+        far_reader: TellRef<AnswerFar>,
         gauge: Arc<QueueGauge>,
     ) -> Self {
         gauge.held.store(0, Ordering::Relaxed);
@@ -103,6 +106,7 @@ impl Queue {
             cell,
             slot,
             parts,
+            far_reader,
             files: None,
             reread: None,
             held,
@@ -242,7 +246,8 @@ impl Supervised for Queue {
     fn restarting(&mut self, _: &mut Self::Context) {
         let held = std::mem::take(&mut self.held);
         let (slot, parts, gauge) = (self.slot.clone(), self.parts.clone(), self.gauge.clone());
-        *self = Self::recover(self.cell.clone(), slot, parts, gauge);
+        let far_reader = self.far_reader.clone();
+        *self = Self::recover(self.cell.clone(), slot, parts, far_reader, gauge);
         self.held = held;
         self.publish_held();
         self.read_again();
@@ -268,18 +273,7 @@ impl Handler<Serve> for Queue {
 
     fn handle(&mut self, message: Serve, _: &mut Self::Context) {
         self.cell.begin_work();
-        self.serve(message.0);
-    }
-}
-
-impl Handler<ServeWarm> for Queue {
-    type Result = ();
-
-    fn handle(&mut self, message: ServeWarm, _: &mut Self::Context) {
-        self.cell.begin_work();
-        let ServeWarm { pull, turn } = message;
-        self.serve(pull);
-        drop(turn);
+        self.serve(message.pull, message.turn);
     }
 }
 

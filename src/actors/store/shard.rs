@@ -20,10 +20,11 @@ use actix::{
 
 use super::{
     dispatcher::Dispatched,
+    far_reader::AnswerFar,
     queue::{AllGone, Arrived, CatchUp, Destroy, LogCut, Queue, QueueParts, Sleep, Tick},
 };
 use crate::{
-    actors::kernel::{ActorCell, ActorRef, Shutdown, Tree, spawn},
+    actors::kernel::{ActorCell, ActorRef, Shutdown, TellRef, Tree, spawn},
     hash::HashMap,
     store::queue_table::{QueueSlot, QueueTable},
 };
@@ -141,6 +142,8 @@ pub struct ShardParts {
     pub table: Arc<QueueTable>,
     /// What the queues share.
     pub queues: Arc<QueueParts>,
+    /// Answers what lies far back, on the shard's thread.
+    pub far_reader: TellRef<AnswerFar>,
     /// A queue idle for this long sleeps: its actor goes, its files are closed (`queueSleepMs`).
     pub sleep_after: Duration,
     /// The shard's own thread, where its queues live, too.
@@ -294,11 +297,8 @@ impl Shard {
 fn born(parts: &ShardParts, slot: &Arc<QueueSlot>, gauge: &Arc<QueueGauge>) -> ActorRef<Queue> {
     let parent = format!("broker/store/queues/{}/{}", parts.id, slot.key.topic);
     let name = slot.key.queue_id.to_string();
-    let (slot, gauge, queues) = (
-        Arc::clone(slot),
-        Arc::clone(gauge),
-        Arc::clone(&parts.queues),
-    );
+    let (slot, gauge) = (Arc::clone(slot), Arc::clone(gauge));
+    let (queues, far_reader) = (Arc::clone(&parts.queues), parts.far_reader.clone());
     let policy = parts.tree.restart_policy();
     spawn(
         &parts.tree,
@@ -307,7 +307,7 @@ fn born(parts: &ShardParts, slot: &Arc<QueueSlot>, gauge: &Arc<QueueGauge>) -> A
         "queue",
         &parts.arbiter,
         policy,
-        move |cell| Queue::recover(cell, slot, queues, gauge),
+        move |cell| Queue::recover(cell, slot, queues, far_reader, gauge),
     )
 }
 

@@ -13,6 +13,7 @@ use super::{
     cold_reader::ColdReader,
     commit_log_writer::{CommitLogWriter, WriterParts},
     dispatcher::{Dispatcher, DispatcherParts},
+    far_reader::FarReader,
     flush::{FlushActor, FlushParts, FlushPolicy, FlushWake},
     index::{IndexActor, IndexMarks, IndexParts},
     queue::QueueParts,
@@ -178,7 +179,7 @@ impl Starter<'_> {
             cold_reader: cold_reader.narrow(),
             arrivals: arrivals.clone(),
         });
-        let complete = self.shards(&shards, queues, end, settings.queue_sleep);
+        let (complete, far_readers) = self.shards(&shards, queues, end, settings.queue_sleep);
         let index = self.index(fs, &settings, open.index, &rescan, &index_marks);
         let dispatcher = self.dispatcher(&shards, index.clone(), &marks, &rescan);
         let acks = self.acks(settings.wait_for.clone());
@@ -237,6 +238,7 @@ impl Starter<'_> {
         steps.push(dispatcher.narrow());
         steps.push(cold_reader.narrow());
         steps.extend(shards.all().iter().map(ActorRef::narrow));
+        steps.extend(far_readers.iter().map(ActorRef::narrow));
         steps.extend(index.iter().map(ActorRef::narrow));
         steps.push(checkpointer.narrow());
         StoreActors {
@@ -287,23 +289,36 @@ impl Starter<'_> {
         })
     }
 
-    /// Starts the shards; returns their published positions.
+    fn far_reader(&self, shard: usize, queues: Arc<QueueParts>) -> ActorRef<FarReader> {
+        let name = format!("far_readers/{shard}");
+        self.spawn(&name, "far_reader", Role::Shard(shard), move |cell| {
+            FarReader::recover(cell, queues)
+        })
+    }
+
+    /// Starts the shards, with a far reader each; returns the shards' published positions, and those
+    /// readers.
     fn shards(
         &self,
         shards: &QueueShards,
         queues: Arc<QueueParts>,
         end: i64,
         sleep_after: Duration,
-    ) -> Vec<Arc<AtomicI64>> {
+    ) -> (Vec<Arc<AtomicI64>>, Vec<ActorRef<FarReader>>) {
         let count = self.threads.shard_count();
         let complete: Vec<_> = (0..count).map(|_| Arc::new(AtomicI64::new(end))).collect();
-        let started = complete.iter().enumerate().map(|(id, complete)| {
+        let far_readers: Vec<_> = (0..count)
+            .map(|id| self.far_reader(id, Arc::clone(&queues)))
+            .collect();
+        let both = complete.iter().zip(&far_readers).enumerate();
+        let started = both.map(|(id, (complete, far_reader))| {
             let parts = ShardParts {
                 tree: self.tree.clone(),
                 id,
                 shards: count,
                 table: Arc::clone(&self.table),
                 queues: Arc::clone(&queues),
+                far_reader: far_reader.narrow(),
                 sleep_after,
                 arbiter: self.threads.get(Role::Shard(id)),
                 complete: Arc::clone(complete),
@@ -314,7 +329,7 @@ impl Starter<'_> {
             })
         });
         shards.set(started.collect());
-        complete
+        (complete, far_readers)
     }
 
     fn index(

@@ -186,6 +186,13 @@ impl CommitLogReader {
             .is_none_or(|slice| mapped::resident(&slice))
     }
 
+    /// Whether all of several ranges is; see [`Self::resident`].
+    pub fn all_resident(&self, ranges: &[Range]) -> bool {
+        ranges
+            .iter()
+            .all(|range| self.resident(range.offset, range.len))
+    }
+
     /// Asks the kernel to bring a range into memory soon.
     pub fn will_need(&self, offset: i64, len: usize) {
         if let Some(slice) = self.slice(offset, len) {

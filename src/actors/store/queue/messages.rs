@@ -40,16 +40,11 @@ pub struct Tick {
 /// A pull.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct Serve(pub Box<Pull>);
-
-/// A pull whose bytes were brought into memory. Its turn ends when it was answered.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct ServeWarm {
+pub struct Serve {
     /// The pull.
     pub pull: Box<Pull>,
-    /// Nobody else's bytes are brought meanwhile.
-    pub turn: Turn,
+    /// Where its bytes were brought into memory: nobody else's are before it was answered.
+    pub turn: Option<Turn>,
 }
 
 /// A read by the broker itself. What is found comes with its bytes in memory; the reply is dropped when

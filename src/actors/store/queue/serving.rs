@@ -5,13 +5,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 
 use super::{Queue, messages::Read};
 use crate::{
     actors::store::{
-        cold_reader::{HOT_DISTANCE, Warm, WarmFor},
+        cold_reader::{HOT_DISTANCE, Turn, Warm, WarmFor},
         dispatcher::Dispatched,
+        far_reader::AnswerFar,
         pull::{Pull, Warmed},
     },
     store::{
@@ -44,66 +45,72 @@ enum Found {
 
 impl Queue {
     /// Answers a pull, or keeps it until there is something to answer.
-    pub(super) fn serve(&mut self, pull: Box<Pull>) {
+    pub(super) fn serve(&mut self, pull: Box<Pull>, turn: Option<Turn>) {
         let begun = Instant::now();
         // The first try may find a hole, and a small one is mended at once.
         for _ in 0..2 {
             if let Some(found) = self.get(&pull.request, pull.warmed) {
                 self.parts.stats.get_took(begun.elapsed());
-                self.settle(pull, found);
+                self.settle(pull, found, turn);
                 return;
             }
         }
         self.hold_for_files(pull);
     }
 
-    fn settle(&mut self, pull: Box<Pull>, found: Found) {
+    /// Gives what was found to whom it brings to an end, or keeps the pull.
+    fn settle(&mut self, pull: Box<Pull>, found: Found, turn: Option<Turn>) {
         match found {
-            Found::Answer(result) => self.answer_or_hold(pull, result),
-            Found::Cold(ranges) => self.warm(pull, Warmed::Properties, ranges),
+            Found::Answer(result) => self.answer_or_hold(pull, result, turn),
+            Found::Cold(ranges) => self.warm(WarmFor::Pull(pull), ranges),
         }
     }
 
-    /// Gives a pull to the cold reader, from where it comes back.
-    fn warm(&self, mut pull: Box<Pull>, warmed: Warmed, ranges: SmallVec<[Range; 8]>) {
-        pull.warmed = warmed;
-        let then = WarmFor::Pull(pull);
+    /// Has the cold reader bring what a filter looks at; the asker comes back.
+    fn warm(&self, mut then: WarmFor, ranges: SmallVec<[Range; 8]>) {
+        *then.warmed() = Warmed::Properties;
         self.parts.cold_reader.tell(Warm { then, ranges });
     }
 
     /// Answers a read of the broker's own; one that cannot be served now is dropped.
-    pub(super) fn read(&mut self, mut read: Read) {
+    pub(super) fn read(&mut self, read: Read) {
         let mut tries = (0..2).filter_map(|_| self.get(&read.request, read.warmed));
         let Some(found) = tries.next() else { return };
-        let (warmed, ranges) = match found {
-            Found::Cold(ranges) => (Warmed::Properties, ranges),
-            Found::Answer(mut result) => {
-                if self.fetch(&mut result, read.warmed) {
-                    // The reader may have gone meanwhile.
-                    let _ = read.reply.send(result);
-                    return;
-                }
-                (Warmed::Answer, result.ranges)
+        match found {
+            Found::Answer(result) if self.is_far(&result.ranges) => {
+                let asker = WarmFor::Read(Arc::clone(&self.slot), Box::new(read));
+                self.answer_far(asker, result, None);
             }
-        };
-        read.warmed = warmed;
-        let then = WarmFor::Read(Arc::clone(&self.slot), Box::new(read));
-        self.parts.cold_reader.tell(Warm { then, ranges });
+            // The reader may have gone meanwhile.
+            Found::Answer(result) => drop(read.reply.send(result)),
+            Found::Cold(ranges) => {
+                let then = WarmFor::Read(Arc::clone(&self.slot), Box::new(read));
+                self.warm(then, ranges);
+            }
+        }
     }
 
-    fn answer_or_hold(&mut self, pull: Box<Pull>, mut result: GetResult) {
+    fn answer_or_hold(&mut self, pull: Box<Pull>, result: GetResult, turn: Option<Turn>) {
         if let Some(until) = pull.wait_until
             && pull.may_wait(&result)
             && until > Instant::now()
             && self.held.len() < HELD_PULLS_MAX
         {
             self.hold(pull, until);
-            return;
+        } else if self.is_far(&result.ranges) {
+            self.answer_far(WarmFor::Pull(pull), result, turn);
+        } else {
+            pull.answer(result, &self.parts.stats);
         }
-        if !self.fetch(&mut result, pull.warmed) {
-            return self.warm(pull, Warmed::Answer, result.ranges);
-        }
-        pull.answer(result, &self.parts.stats);
+    }
+
+    fn answer_far(&self, asker: WarmFor, result: GetResult, turn: Option<Turn>) {
+        let far = AnswerFar {
+            asker,
+            result,
+            turn,
+        };
+        self.far_reader.tell(far);
     }
 
     /// Keeps a pull while entries are missing: its offset may lie behind those that are there, and
@@ -133,35 +140,10 @@ impl Queue {
         pull.answer(not_now, &self.parts.stats);
     }
 
-    /// Sees to it that nobody waits for the disk who looks at what was found; `false` where the disk has
-    /// to be read first. What is far back is copied: mapping it would have the kernel enter each page into
-    /// the process's tables, once, for a reader who is gone then.
-    fn fetch(&self, result: &mut GetResult, warmed: Warmed) -> bool {
-        if !result.ranges.iter().any(|range| self.is_far(range.offset)) {
-            return true;
-        }
-        // What was brought a moment ago and is gone again would be gone the next time, too.
-        let is_brought = warmed == Warmed::Answer;
-        match self.parts.log().copy_in_memory(&result.ranges) {
-            Ok(Some(copy)) => {
-                result.parts = smallvec![copy];
-                true
-            }
-            Ok(None) => is_brought,
-            Err(_) => is_brought || self.all_resident(&result.ranges),
-        }
-    }
-
-    fn all_resident(&self, ranges: &[Range]) -> bool {
-        let log = self.parts.log();
-        ranges
-            .iter()
-            .all(|range| log.resident(range.offset, range.len))
-    }
-
-    /// Whether a place of the log is so far back that it may not be in memory.
-    fn is_far(&self, physical_offset: i64) -> bool {
-        self.parts.log().end() - physical_offset > HOT_DISTANCE
+    /// Whether some of it lies so far back in the log that it may not be in memory.
+    fn is_far(&self, ranges: &[Range]) -> bool {
+        let end = self.parts.log().end();
+        ranges.iter().any(|range| end - range.offset > HOT_DISTANCE)
     }
 
     /// What a pull finds; `None` while the files are unusable or lack entries.
@@ -205,10 +187,10 @@ impl Queue {
             && warmed == Warmed::No
             && entries
                 .first()
-                .is_some_and(|first| self.is_far(first.physical_offset))
+                .is_some_and(|first| log.end() - first.physical_offset > HOT_DISTANCE)
         {
             let ranges = get_message::property_ranges(log, entries);
-            if !self.all_resident(&ranges) {
+            if !log.all_resident(&ranges) {
                 return Some(Found::Cold(ranges));
             }
         }
@@ -226,7 +208,7 @@ impl Queue {
             if passes_any(&mut self.held[at].pull.request, items, log) {
                 let held = self.held.swap_remove(at);
                 self.publish_held();
-                self.serve(held.pull);
+                self.serve(held.pull, None);
                 if at >= self.held.len() {
                     return;
                 }
@@ -245,7 +227,7 @@ impl Queue {
                 self.publish_held();
                 held.pull.wait_until = None;
                 match self.get(&held.pull.request, held.pull.warmed) {
-                    Some(found) => self.settle(held.pull, found),
+                    Some(found) => self.settle(held.pull, found, None),
                     None => self.answer_not_now(held.pull),
                 }
             } else {
@@ -261,7 +243,7 @@ impl Queue {
         let held = std::mem::take(&mut self.held);
         self.publish_held();
         for waiting in held {
-            self.serve(waiting.pull);
+            self.serve(waiting.pull, None);
         }
     }
 
