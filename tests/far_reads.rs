@@ -8,7 +8,7 @@ use common::console::{actors, crash};
 use common::record::parse_all;
 use common::remoting::{Arrival, Client};
 use common::requests::{
-    PULL_MESSAGE, SEND_MESSAGE_V2, create_topic, must, pull_ext, send_ext, wait_dispatched,
+    PULL_MESSAGE, SEND_MESSAGE_V2, create_topic, pull_ext, send_ext, wait_dispatched,
 };
 use common::server::Cluster;
 use common::{PATIENCE, eventually};

@@ -19,7 +19,7 @@ use crate::{
         kernel::PermitClass,
         net::{ConnectionHandle, Responder},
         store::{
-            pull::{OnSlave, Pull, Suggestion, Warmed},
+            pull::{OnSlave, Pull, Suggestion},
             queue::Serve,
         },
     },
@@ -360,7 +360,7 @@ fn serve(
         }),
         topic_sys_flag: checked.topic_sys_flag,
         group_sys_flag: checked.group.group_sys_flag,
-        warmed: Warmed::No,
+        is_warm: false,
         offsets: Arc::clone(ctx.offsets.table()),
         responder,
         group: header.consumer_group.clone(),

@@ -1,24 +1,29 @@
-//! Reads ahead for pulls whose bytes are not in memory, on a thread of its own.
+//! Reads from the disk what pulls want that is not in memory, on a thread of its own.
 //!
-//! A lagging consumer must not stall the network thread of a tail consumer: the queue gives a pull
-//! away, the cold reader reads what it wants, and the pull goes back and is answered. One at a time: the
-//! thread of the queues looks at its sockets between two answers, not after as many as wait. A restart
-//! loses the pulls that wait here: they are answered with "outcome unknown", and the clients ask again.
+//! A lagging consumer must not stall the network thread of a tail consumer. What a pull is answered with
+//! is read in blocks past the page cache ([`ColdBlocks`]), and goes to the far reader, which
+//! answers, and has the next block read before it is asked for. Messages that lie scattered are read by
+//! themselves, through the page cache; so is what a filter looks at, whose pull goes back to its queue. A
+//! few at a time: what waits to be answered takes memory. A restart loses the pulls that wait here:
+//! they are answered with "outcome unknown", and the clients ask again.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, Supervised};
-use smallvec::SmallVec;
+use bytes::Bytes;
+use smallvec::{SmallVec, smallvec};
 
 use super::{
-    pull::{Pull, Warmed},
+    far_reader::AnswerFar,
+    pull::Pull,
     queue::{Read, Serve},
     queues::QueueShards,
 };
 use crate::{
     actors::kernel::{ActorCell, ActorRef, Shutdown, TellRef},
     store::{
-        commit_log::{CommitLogReader, Range},
+        commit_log::{ColdBlocks, ColdBlocksReader, CommitLogReader, Range},
+        error::StoreError,
         queue_table::QueueSlot,
     },
 };
@@ -29,39 +34,50 @@ pub const HOT_DISTANCE: i64 = 64 * 1024 * 1024;
 /// The longest that one read from the disk may take before the watchdog counts it as stuck.
 const READ_MAX: Duration = Duration::from_secs(60);
 
-/// Bytes that one read takes: they stay in the processor's cache.
+/// Bytes that are brought at a time: they stay in the processor's cache.
 const PIECE_LEN: usize = 32 * 1024;
 
-/// Bytes that have to be read first.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct Warm {
-    /// Who goes back to its queue then.
-    pub then: WarmFor,
-    /// What it will be answered with, or what its filter looks at.
-    pub ranges: SmallVec<[Range; 8]>,
-}
+/// So many were read and are not answered yet, at most.
+const TURNS: usize = 4;
+
+/// Blocks that nobody used for so long are given back.
+const FORGET_AFTER: Duration = Duration::from_secs(10);
 
 /// Who waits for bytes.
 #[derive(Debug)]
-pub enum WarmFor {
+pub enum Asker {
     /// A pull.
     Pull(Box<Pull>),
     /// A read of the broker's own.
     Read(Arc<QueueSlot>, Box<Read>),
 }
 
-impl WarmFor {
-    /// What has been brought for it so far.
-    pub fn warmed(&mut self) -> &mut Warmed {
-        match self {
-            Self::Pull(pull) => &mut pull.warmed,
-            Self::Read(_, read) => &mut read.warmed,
-        }
-    }
+/// What a filter looks at has to be brought into the page cache; the asker goes back to its queue then.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Warm {
+    /// Whose filter it is.
+    pub asker: Asker,
+    /// What it looks at.
+    pub ranges: SmallVec<[Range; 8]>,
 }
 
-/// A pull's turn. Its end, whatever became of the pull, is the beginning of the next one's.
+/// What was found is not in memory.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct ReadFar {
+    /// What was found, and for whom.
+    pub far: Box<AnswerFar>,
+    /// Who answers.
+    pub then: TellRef<AnswerFar>,
+}
+
+/// Somebody goes through the log, and will want this.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct ReadAhead(pub Range);
+
+/// A turn of somebody for whom was read. Its end, whatever became of him, is the beginning of another's.
 #[derive(Debug)]
 pub struct Turn(TellRef<TurnEnded>);
 
@@ -71,65 +87,133 @@ impl Drop for Turn {
     }
 }
 
-/// A pull was answered, or is gone.
+/// Somebody was answered, or is gone.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct TurnEnded;
+
+#[derive(Debug)]
+enum Waiting {
+    Bring(Warm),
+    Read(ReadFar),
+}
 
 /// The actor; see the module.
 pub struct ColdReader {
     cell: Arc<ActorCell>,
     log: CommitLogReader,
     shards: QueueShards,
-    waiting: VecDeque<Warm>,
-    /// A pull has its turn.
-    answering: bool,
-    /// What is read goes through here.
+    waiting: VecDeque<Waiting>,
+    /// Turns that were given and have not ended.
+    turns: usize,
+    blocks: ColdBlocks,
+    reader: ColdBlocksReader,
+    /// What is brought goes through here.
     piece: Box<[u8]>,
 }
 
 impl ColdReader {
     /// State for a first start and for every restart: nothing waits.
-    pub fn recover(cell: Arc<ActorCell>, log: CommitLogReader, shards: QueueShards) -> Self {
+    pub fn recover(
+        cell: Arc<ActorCell>,
+        log: CommitLogReader,
+        shards: QueueShards,
+        blocks: ColdBlocks,
+    ) -> Self {
+        let reader = ColdBlocksReader::new(blocks.clone());
         Self {
             cell,
             log,
             shards,
             waiting: VecDeque::new(),
-            answering: false,
+            turns: 0,
+            blocks,
+            reader,
             piece: vec![0; PIECE_LEN].into(),
         }
     }
 
-    fn next(&mut self, ctx: &mut Context<Self>) {
-        while !self.answering
-            && let Some(Warm { then, ranges }) = self.waiting.pop_front()
-        {
-            self.cell.blocking(READ_MAX, || {
-                for range in &ranges {
-                    self.log.bring(*range, &mut self.piece);
-                }
-            });
-            match then {
-                WarmFor::Pull(pull) => {
-                    self.answering = true;
-                    let own = ActorRef::new(ctx.address(), Arc::clone(&self.cell));
-                    let (slot, turn) = (Arc::clone(&pull.slot), Some(Turn(own.narrow())));
-                    self.shards.to_queue(slot, Serve { pull, turn });
-                }
-                WarmFor::Read(slot, read) => self.shards.to_queue(slot, *read),
+    fn next(&mut self, ctx: &Context<Self>) {
+        while self.turns < TURNS {
+            match self.waiting.pop_front() {
+                Some(Waiting::Bring(warm)) => self.bring(warm, ctx),
+                Some(Waiting::Read(read)) => self.answer_with(read, ctx),
+                None => return,
             }
         }
+    }
+
+    fn turn(&mut self, ctx: &Context<Self>) -> Option<Turn> {
+        self.turns += 1;
+        let own = ActorRef::new(ctx.address(), Arc::clone(&self.cell));
+        Some(Turn(own.narrow()))
+    }
+
+    fn bring(&mut self, warm: Warm, ctx: &Context<Self>) {
+        self.cell.blocking(READ_MAX, || {
+            for range in &warm.ranges {
+                self.log.bring(*range, &mut self.piece);
+            }
+        });
+        match warm.asker {
+            Asker::Pull(pull) => {
+                let (slot, turn) = (Arc::clone(&pull.slot), self.turn(ctx));
+                self.shards.to_queue(slot, Serve { pull, turn });
+            }
+            Asker::Read(slot, read) => self.shards.to_queue(slot, *read),
+        }
+    }
+
+    /// `None` when it is not in the log any more.
+    fn read(&mut self, ranges: &[Range]) -> Result<Option<SmallVec<[Bytes; 8]>>, StoreError> {
+        let Self {
+            cell,
+            log,
+            blocks,
+            reader,
+            ..
+        } = self;
+        cell.blocking(READ_MAX, || {
+            if ColdBlocks::are_worth_it(ranges)
+                && reader.read(ranges)?
+                && let Some(slices) = blocks.slices(ranges)
+            {
+                return Ok(Some(slices));
+            }
+            let copy = log.copy(ranges)?;
+            Ok(copy.map(|copy| smallvec![copy]))
+        })
+    }
+
+    fn answer_with(&mut self, ReadFar { mut far, then }: ReadFar, ctx: &Context<Self>) {
+        match self.read(&far.result.ranges) {
+            Ok(Some(parts)) => far.result.parts = parts,
+            // Deleted meanwhile: the mappings that the queue has taken are still there.
+            Ok(None) => {}
+            Err(error) => {
+                log::error!("{} cannot read: {error}", self.cell.path());
+                self.cell.set_last_error(&error.to_string());
+                return;
+            }
+        }
+        far.is_in_memory = true;
+        far.turn = self.turn(ctx);
+        then.tell(*far);
     }
 }
 
 impl Actor for ColdReader {
     type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.run_interval(FORGET_AFTER, |own, _| own.reader.forget_unused());
+    }
 }
 
 impl Supervised for ColdReader {
     fn restarting(&mut self, _: &mut Self::Context) {
-        *self = Self::recover(self.cell.clone(), self.log.clone(), self.shards.clone());
+        let (cell, log) = (self.cell.clone(), self.log.clone());
+        *self = Self::recover(cell, log, self.shards.clone(), self.blocks.clone());
     }
 }
 
@@ -144,8 +228,31 @@ impl Handler<Warm> for ColdReader {
                 self.log.will_need(range.offset, range.len);
             }
         });
-        self.waiting.push_back(message);
+        self.waiting.push_back(Waiting::Bring(message));
         self.next(ctx);
+    }
+}
+
+impl Handler<ReadFar> for ColdReader {
+    type Result = ();
+
+    fn handle(&mut self, message: ReadFar, ctx: &mut Self::Context) {
+        self.cell.begin_work();
+        self.waiting.push_back(Waiting::Read(message));
+        self.next(ctx);
+    }
+}
+
+impl Handler<ReadAhead> for ColdReader {
+    type Result = ();
+
+    fn handle(&mut self, ReadAhead(range): ReadAhead, _: &mut Self::Context) {
+        self.cell.begin_work();
+        let read = self.cell.blocking(READ_MAX, || self.reader.read(&[range]));
+        if let Err(error) = read {
+            // Who asks for it is told.
+            log::warn!("{} cannot read ahead: {error}", self.cell.path());
+        }
     }
 }
 
@@ -154,7 +261,8 @@ impl Handler<TurnEnded> for ColdReader {
 
     fn handle(&mut self, _: TurnEnded, ctx: &mut Self::Context) {
         self.cell.begin_work();
-        self.answering = false;
+        // One of before a restart may end after it.
+        self.turns = self.turns.saturating_sub(1);
         self.next(ctx);
     }
 }

@@ -1,11 +1,12 @@
 //! Answers pulls of what lies far back in the log, one at a time, on the thread of their queues.
 //!
-//! What is far back is copied: mapping it would have the kernel enter each page into the process's
-//! tables, once, for a reader who is gone then. A copy takes the thread for a while, and a consumer that
-//! drains its backlog asks for all its queues at once: between two answers the thread looks at its
-//! sockets, so that those who read the newest messages wait for one of them, not for all. What is not in
-//! memory goes to the cold reader. A restart loses the pulls that wait here: they are answered with
-//! "outcome unknown", and the clients ask again.
+//! What is far back and in the page cache is copied: mapping it would have the kernel enter each page
+//! into the process's tables, once, for a reader who is gone then. What the cold reader has read goes out
+//! as it is, and what nobody has read goes to the cold reader. An answer takes the thread for a while, and a
+//! consumer that drains its backlog asks for all its queues at once: between two answers the thread looks
+//! at its sockets, so that those who read the newest messages wait for one of them, not for all. A
+//! restart loses the pulls that wait here: they are answered with "outcome unknown", and the clients ask
+//! again.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -17,12 +18,11 @@ use smallvec::smallvec;
 use tokio::task::yield_now;
 
 use super::{
-    cold_reader::{Turn, Warm, WarmFor},
-    pull::Warmed,
+    cold_reader::{Asker, ReadAhead, ReadFar, Turn},
     queue::QueueParts,
 };
 use crate::{
-    actors::kernel::{ActorCell, Shutdown},
+    actors::kernel::{ActorCell, ActorRef, Shutdown},
     store::get_message::GetResult,
 };
 
@@ -31,10 +31,12 @@ use crate::{
 #[rtype(result = "()")]
 pub struct AnswerFar {
     /// Who asked.
-    pub asker: WarmFor,
-    /// What was found; its bytes are still to come.
+    pub asker: Asker,
+    /// What was found.
     pub result: GetResult,
-    /// The cold reader's turn, where its bytes were cold.
+    /// The cold reader has read its bytes; else they are mappings.
+    pub is_in_memory: bool,
+    /// What the cold reader had to read for it.
     pub turn: Option<Turn>,
 }
 
@@ -65,7 +67,7 @@ impl FarReader {
         let Some(next) = self.waiting.pop_front() else {
             return;
         };
-        self.answer(next);
+        self.answer(next, ctx);
         // Deferred by tokio until the thread has polled its sockets.
         self.looking = true;
         ctx.spawn(yield_now().into_actor(self).map(|(), reader, ctx| {
@@ -74,40 +76,56 @@ impl FarReader {
         }));
     }
 
-    fn answer(&self, far: AnswerFar) {
-        let AnswerFar {
-            mut asker,
-            mut result,
-            turn,
-        } = far;
-        if !self.fetch(&mut result, *asker.warmed()) {
-            *asker.warmed() = Warmed::Answer;
-            self.parts.cold_reader.tell(Warm {
-                then: asker,
-                ranges: result.ranges,
-            });
+    fn answer(&self, mut far: AnswerFar, ctx: &Context<Self>) {
+        if !far.is_in_memory && !self.fetch(&mut far.result) {
+            // Who was brought here by the cold reader waits for it once more.
+            far.turn = None;
+            let own = ActorRef::new(ctx.address(), Arc::clone(&self.cell));
+            let (far, then) = (Box::new(far), own.narrow());
+            self.parts.cold_reader.tell(ReadFar { far, then });
             return;
         }
+        let AnswerFar {
+            asker,
+            result,
+            turn,
+            ..
+        } = far;
+        let last = result.ranges.last();
+        let behind = last.map(|range| range.offset + range.len as i64);
         match asker {
-            WarmFor::Pull(pull) => pull.answer(result, &self.parts.stats),
+            Asker::Pull(pull) => pull.answer(result, &self.parts.stats),
             // The reader may have gone meanwhile.
-            WarmFor::Read(_, read) => drop(read.reply.send(result)),
+            Asker::Read(_, read) => drop(read.reply.send(result)),
         }
         drop(turn);
+        if let Some(behind) = behind
+            && let Some(range) = self.parts.cold_blocks.ahead_of(behind)
+        {
+            self.parts.cold_reader.tell(ReadAhead(range));
+        }
     }
 
-    /// Copies what was found; `false` where the disk has to be read first.
-    fn fetch(&self, result: &mut GetResult, warmed: Warmed) -> bool {
-        // What was brought a moment ago and is gone again would be gone the next time, too.
-        let is_brought = warmed == Warmed::Answer;
+    /// Takes what was found out of memory; `false` where the disk has to be read for it.
+    fn fetch(&self, result: &mut GetResult) -> bool {
         let log = self.parts.log();
+        if let Some(slices) = self.parts.cold_blocks.slices(&result.ranges) {
+            result.parts = slices;
+            return true;
+        }
+        // To ask for a copy of what is not there has the kernel read ahead, into the page cache.
+        if !log.all_resident(&result.ranges) {
+            return false;
+        }
         match log.copy_in_memory(&result.ranges) {
             Ok(Some(copy)) => {
                 result.parts = smallvec![copy];
                 true
             }
-            Ok(None) => is_brought,
-            Err(_) => is_brought || log.all_resident(&result.ranges),
+            // It went in between, or is deleted.
+            Ok(None) => false,
+            // The file system cannot tell: the mappings will do, a moment after the look at them.
+            Err(_) => true,
         }
     }
 }

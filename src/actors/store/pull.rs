@@ -35,18 +35,6 @@ pub struct OnSlave {
     pub corrects_offsets: bool,
 }
 
-/// What of a pull's bytes the cold reader has read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Warmed {
-    /// Nothing.
-    #[default]
-    No,
-    /// What its filter looks at.
-    Properties,
-    /// What it will be answered with.
-    Answer,
-}
-
 /// A pull request that passed all checks.
 #[derive(Debug)]
 pub struct Pull {
@@ -66,8 +54,8 @@ pub struct Pull {
     pub topic_sys_flag: i32,
     /// See `topic_sys_flag`.
     pub group_sys_flag: i32,
-    /// What the cold reader has brought into memory already.
-    pub warmed: Warmed,
+    /// Whether the cold reader has brought what its filter looks at.
+    pub is_warm: bool,
     /// Where it is kept how far the group has pulled.
     pub offsets: Arc<OffsetTable>,
     /// Who asked.

@@ -18,17 +18,17 @@ use self::{
     serving::HeldPull,
 };
 use super::{
-    arrivals::Arrivals, cold_reader::Warm, dispatcher::Dispatched, far_reader::AnswerFar,
+    arrivals::Arrivals, cold_reader::ColdReader, dispatcher::Dispatched, far_reader::AnswerFar,
     rescan::Rescan, shard::QueueGauge, watermarks::Watermarks,
 };
 use crate::{
     actors::{
         broker::stats::Stats,
-        kernel::{ActorCell, Shutdown, TellRef, after_drain},
+        kernel::{ActorCell, ActorRef, Shutdown, TellRef, after_drain},
     },
     config::Derived,
     store::{
-        commit_log::CommitLogReader,
+        commit_log::{ColdBlocks, CommitLogReader},
         consume_queue::{ConsumeQueue, ConsumeQueueError, Entry, QueueHome, QueueTail},
         deleted_topics::DeletedTopics,
         error::StoreError,
@@ -62,8 +62,10 @@ pub struct QueueParts {
     pub rescan: Rescan,
     /// The deleted topics: their records belong to no queue of today.
     pub deleted: Arc<Mutex<DeletedTopics>>,
-    /// Brings bytes into memory before they are answered.
-    pub cold_reader: TellRef<Warm>,
+    /// Reads what is not in memory.
+    pub cold_reader: ActorRef<ColdReader>,
+    /// What it has read.
+    pub cold_blocks: ColdBlocks,
     /// Who waits for messages of whole topics.
     pub arrivals: Arrivals,
 }

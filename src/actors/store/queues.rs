@@ -6,7 +6,6 @@ use actix::{Handler, Message};
 use tokio::sync::oneshot;
 
 use super::{
-    pull::Warmed,
     queue::{AllGone, Inspect, Queue, QueueView, Read},
     shard::{DropQueue, HandOver, Shard, ToQueue},
 };
@@ -90,12 +89,11 @@ impl QueueShards {
         request: GetRequest,
     ) -> Result<GetResult, ActorError> {
         let (reply, answered) = oneshot::channel();
-        let warmed = Warmed::No;
         self.to_queue(
             slot,
             Read {
                 request,
-                warmed,
+                is_warm: false,
                 reply,
             },
         );

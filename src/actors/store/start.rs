@@ -34,6 +34,7 @@ use crate::{
     config::Derived,
     store::{
         abort::AbortFile,
+        commit_log::ColdBlocks,
         consume_queue::QueueHome,
         deleted_topics::DeletedTopics,
         fs::Fs,
@@ -167,7 +168,8 @@ impl Starter<'_> {
         }
 
         let deleted = Arc::new(Mutex::new(open.deleted));
-        let cold_reader = self.cold_reader(shards.clone());
+        let cold_blocks = ColdBlocks::new(self.watermarks.log().clone());
+        let cold_reader = self.cold_reader(shards.clone(), cold_blocks.clone());
         let arrivals = Arrivals::default();
         let queues = Arc::new(QueueParts {
             home: Arc::clone(&open.home),
@@ -176,7 +178,8 @@ impl Starter<'_> {
             stats: stats.clone(),
             rescan: rescan.clone(),
             deleted: Arc::clone(&deleted),
-            cold_reader: cold_reader.narrow(),
+            cold_reader: cold_reader.clone(),
+            cold_blocks,
             arrivals: arrivals.clone(),
         });
         let (complete, far_readers) = self.shards(&shards, queues, end, settings.queue_sleep);
@@ -282,10 +285,10 @@ impl Starter<'_> {
         )
     }
 
-    fn cold_reader(&self, shards: QueueShards) -> ActorRef<ColdReader> {
+    fn cold_reader(&self, shards: QueueShards, blocks: ColdBlocks) -> ActorRef<ColdReader> {
         let log = self.watermarks.log().clone();
         self.spawn("cold_reader", "cold_reader", Role::Cold, move |cell| {
-            ColdReader::recover(cell, log, shards)
+            ColdReader::recover(cell, log, shards, blocks)
         })
     }
 

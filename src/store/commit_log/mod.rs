@@ -20,8 +20,10 @@
 //! * [`Preparer`] makes the next segment ahead of time.
 //! * [`RecordCutter`] finds the records in a master's bytes, on a slave.
 //! * [`CommitLogReader`] is cheap to clone and gives slices of what is published.
+//! * [`ColdBlocks`] reads what lies far back past the page cache.
 //! * `recovery` decides at a start what the log contains; [`Scan`] walks its records.
 
+mod cold_blocks;
 mod config;
 mod cutter;
 mod flusher;
@@ -36,6 +38,7 @@ mod state;
 mod tail;
 mod writer;
 
+pub use cold_blocks::{ColdBlocks, ColdBlocksReader};
 pub use config::{CommitLogConfig, DelayLevels, DispatchRules, Preallocation};
 pub use cutter::{RecordCutter, pieces_between};
 pub use flusher::Flusher;

@@ -11,7 +11,12 @@ use super::{
 };
 use crate::{
     protocol::message::record::{self, Peek},
-    store::{error::StoreError, fs::FileRef, mapped, tails::Anchor},
+    store::{
+        error::StoreError,
+        fs::{FileRef, OpenMode},
+        mapped,
+        tails::Anchor,
+    },
 };
 
 /// A piece of the log.
@@ -140,17 +145,33 @@ impl CommitLogReader {
     /// # Errors
     /// [`StoreError::Io`], of kind `Unsupported` where the file system cannot tell what is in memory.
     pub fn copy_in_memory(&self, ranges: &[Range]) -> Result<Option<Bytes>, StoreError> {
+        self.copy_with(ranges, |file, buf, at| {
+            match file.read_in_memory_at(buf, at) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+                read => read,
+            }
+        })
+    }
+
+    /// Copies ranges, one behind the other, by way of the page cache; `None` when they are not in the log
+    /// any more.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn copy(&self, ranges: &[Range]) -> Result<Option<Bytes>, StoreError> {
+        self.copy_with(ranges, |file, buf, at| file.read_at(buf, at))
+    }
+
+    fn copy_with(
+        &self,
+        ranges: &[Range],
+        read: impl Fn(&FileRef, &mut [u8], u64) -> io::Result<usize>,
+    ) -> Result<Option<Bytes>, StoreError> {
         let mut copy = vec![0; ranges.iter().map(|range| range.len).sum()];
         let mut rest = &mut copy[..];
         for range in ranges {
             let (part, behind) = rest.split_at_mut(range.len);
-            let read = self.read_with(range.offset, part, |file, buf, at| {
-                match file.read_in_memory_at(buf, at) {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
-                    read => read,
-                }
-            });
-            if read? < range.len {
+            if self.read_with(range.offset, part, &read)? < range.len {
                 return Ok(None);
             }
             rest = behind;
@@ -177,6 +198,18 @@ impl CommitLogReader {
             .min(usize::try_from(readable).unwrap_or(usize::MAX));
         read(&segment.file()?, &mut buf[..len], segment.position(offset))
             .map_err(|e| StoreError::io("read", segment.path(), e))
+    }
+
+    /// Opens the segment that starts at an offset for reads past the page cache
+    /// ([`OpenMode::Direct`]); `None` when it is gone.
+    pub(super) fn open_direct(&self, segment_start: i64) -> Result<Option<FileRef>, StoreError> {
+        let segments = self.state.segments.load();
+        let Some(segment) = find(&segments, segment_start) else {
+            return Ok(None);
+        };
+        let open = self.state.fs.open(segment.path(), OpenMode::Direct);
+        open.map(Some)
+            .map_err(|e| StoreError::io("open", segment.path(), e))
     }
 
     /// Whether a range is in memory, so that reading it does not wait for a disk. `true` also where
@@ -304,10 +337,12 @@ mod tests {
             .iter()
             .for_each(|range| log.bring(*range, &mut piece));
         assert_eq!(copy(&ranges).unwrap(), expected);
+        assert_eq!(log.copy(&ranges).unwrap().unwrap(), expected);
 
         assert_eq!(copy(&[]).unwrap(), Bytes::new());
         for (offset, len) in [(end - 9, 10), (segment - 5, 10), (-1, 1)] {
             assert_eq!(copy(&[Range { offset, len }]), None, "{offset}");
+            assert_eq!(log.copy(&[Range { offset, len }]).unwrap(), None);
         }
     }
 }

@@ -27,11 +27,17 @@ pub type Fs = Arc<dyn FileSystem>;
 /// A shared open file.
 pub type FileRef = Arc<dyn File>;
 
+/// What [`OpenMode::Direct`] wants all to be aligned to, in bytes: no disk has larger sectors.
+pub const DIRECT_ALIGN: usize = 4096;
+
 /// How [`FileSystem::open`] opens a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OpenMode {
     /// Reading only; the file has to exist.
     Read,
+    /// As `Read`, past the kernel's page cache where the file system can do that: what is read into has
+    /// to be aligned to [`DIRECT_ALIGN`], as have offset and length.
+    Direct,
     /// Reading and writing; the file has to exist.
     Write,
     /// Reading and writing; made when it is absent.

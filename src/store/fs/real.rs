@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{self, IoSlice, IoSliceMut},
-    os::unix::fs::FileExt,
+    os::unix::fs::{FileExt, OpenOptionsExt},
     path::Path,
     sync::Arc,
     time::SystemTime,
@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use rustix::{
-    fs::{FallocateFlags, SeekFrom},
+    fs::{FallocateFlags, OFlags, SeekFrom},
     io::ReadWriteFlags,
 };
 
@@ -47,13 +47,22 @@ impl FileSystem for RealFs {
     }
 
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<FileRef> {
-        let file = fs::OpenOptions::new()
-            .read(true)
-            .write(mode != OpenMode::Read)
-            .create(mode == OpenMode::Create)
-            .truncate(false)
-            .open(path)?;
-        Ok(Arc::new(RealFile { file }))
+        let mut options = fs::OpenOptions::new();
+        options.read(true);
+        let file = match mode {
+            OpenMode::Read => options.open(path),
+            OpenMode::Direct => {
+                let direct = OFlags::DIRECT.bits().cast_signed();
+                match options.clone().custom_flags(direct).open(path) {
+                    // A file system in memory, for one, knows no other way.
+                    Err(error) if error.kind() == io::ErrorKind::InvalidInput => options.open(path),
+                    other => other,
+                }
+            }
+            OpenMode::Write => options.write(true).open(path),
+            OpenMode::Create => options.write(true).create(true).truncate(false).open(path),
+        };
+        Ok(Arc::new(RealFile { file: file? }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

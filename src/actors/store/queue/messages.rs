@@ -6,11 +6,7 @@ use actix::Message;
 use tokio::sync::oneshot;
 
 use crate::{
-    actors::store::{
-        cold_reader::Turn,
-        dispatcher::Dispatched,
-        pull::{Pull, Warmed},
-    },
+    actors::store::{cold_reader::Turn, dispatcher::Dispatched, pull::Pull},
     store::{
         commit_log::CommitLogReader,
         consume_queue::{Boundary, ConsumeQueue, Entry},
@@ -43,7 +39,7 @@ pub struct Tick {
 pub struct Serve {
     /// The pull.
     pub pull: Box<Pull>,
-    /// Where its bytes were brought into memory: nobody else's are before it was answered.
+    /// What the cold reader had to read for its filter.
     pub turn: Option<Turn>,
 }
 
@@ -54,8 +50,8 @@ pub struct Serve {
 pub struct Read {
     /// What is read.
     pub request: GetRequest,
-    /// What the cold reader has brought into memory already.
-    pub warmed: Warmed,
+    /// Whether the cold reader has brought what the filter looks at.
+    pub is_warm: bool,
     /// Who reads.
     pub reply: oneshot::Sender<GetResult>,
 }

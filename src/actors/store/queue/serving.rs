@@ -10,10 +10,10 @@ use smallvec::SmallVec;
 use super::{Queue, messages::Read};
 use crate::{
     actors::store::{
-        cold_reader::{HOT_DISTANCE, Turn, Warm, WarmFor},
+        cold_reader::{Asker, HOT_DISTANCE, Turn, Warm},
         dispatcher::Dispatched,
         far_reader::AnswerFar,
-        pull::{Pull, Warmed},
+        pull::Pull,
     },
     store::{
         commit_log::{CommitLogReader, Range},
@@ -49,7 +49,7 @@ impl Queue {
         let begun = Instant::now();
         // The first try may find a hole, and a small one is mended at once.
         for _ in 0..2 {
-            if let Some(found) = self.get(&pull.request, pull.warmed) {
+            if let Some(found) = self.get(&pull.request, pull.is_warm) {
                 self.parts.stats.get_took(begun.elapsed());
                 self.settle(pull, found, turn);
                 return;
@@ -59,33 +59,36 @@ impl Queue {
     }
 
     /// Gives what was found to whom it brings to an end, or keeps the pull.
-    fn settle(&mut self, pull: Box<Pull>, found: Found, turn: Option<Turn>) {
+    fn settle(&mut self, mut pull: Box<Pull>, found: Found, turn: Option<Turn>) {
         match found {
             Found::Answer(result) => self.answer_or_hold(pull, result, turn),
-            Found::Cold(ranges) => self.warm(WarmFor::Pull(pull), ranges),
+            Found::Cold(ranges) => {
+                pull.is_warm = true;
+                self.warm(Asker::Pull(pull), ranges);
+            }
         }
     }
 
     /// Has the cold reader bring what a filter looks at; the asker comes back.
-    fn warm(&self, mut then: WarmFor, ranges: SmallVec<[Range; 8]>) {
-        *then.warmed() = Warmed::Properties;
-        self.parts.cold_reader.tell(Warm { then, ranges });
+    fn warm(&self, asker: Asker, ranges: SmallVec<[Range; 8]>) {
+        self.parts.cold_reader.tell(Warm { asker, ranges });
     }
 
     /// Answers a read of the broker's own; one that cannot be served now is dropped.
-    pub(super) fn read(&mut self, read: Read) {
-        let mut tries = (0..2).filter_map(|_| self.get(&read.request, read.warmed));
+    pub(super) fn read(&mut self, mut read: Read) {
+        let mut tries = (0..2).filter_map(|_| self.get(&read.request, read.is_warm));
         let Some(found) = tries.next() else { return };
         match found {
             Found::Answer(result) if self.is_far(&result.ranges) => {
-                let asker = WarmFor::Read(Arc::clone(&self.slot), Box::new(read));
+                let asker = Asker::Read(Arc::clone(&self.slot), Box::new(read));
                 self.answer_far(asker, result, None);
             }
             // The reader may have gone meanwhile.
             Found::Answer(result) => drop(read.reply.send(result)),
             Found::Cold(ranges) => {
-                let then = WarmFor::Read(Arc::clone(&self.slot), Box::new(read));
-                self.warm(then, ranges);
+                read.is_warm = true;
+                let asker = Asker::Read(Arc::clone(&self.slot), Box::new(read));
+                self.warm(asker, ranges);
             }
         }
     }
@@ -98,16 +101,17 @@ impl Queue {
         {
             self.hold(pull, until);
         } else if self.is_far(&result.ranges) {
-            self.answer_far(WarmFor::Pull(pull), result, turn);
+            self.answer_far(Asker::Pull(pull), result, turn);
         } else {
             pull.answer(result, &self.parts.stats);
         }
     }
 
-    fn answer_far(&self, asker: WarmFor, result: GetResult, turn: Option<Turn>) {
+    fn answer_far(&self, asker: Asker, result: GetResult, turn: Option<Turn>) {
         let far = AnswerFar {
             asker,
             result,
+            is_in_memory: false,
             turn,
         };
         self.far_reader.tell(far);
@@ -147,10 +151,10 @@ impl Queue {
     }
 
     /// What a pull finds; `None` while the files are unusable or lack entries.
-    fn get(&mut self, request: &GetRequest, warmed: Warmed) -> Option<Found> {
+    fn get(&mut self, request: &GetRequest, is_warm: bool) -> Option<Found> {
         let mut entries = std::mem::take(&mut self.entries);
         entries.clear();
-        let found = self.find(request, warmed, &mut entries);
+        let found = self.find(request, is_warm, &mut entries);
         self.entries = entries;
         found
     }
@@ -158,7 +162,7 @@ impl Queue {
     fn find(
         &mut self,
         request: &GetRequest,
-        warmed: Warmed,
+        is_warm: bool,
         entries: &mut Vec<Entry>,
     ) -> Option<Found> {
         let parts = Arc::clone(&self.parts);
@@ -184,7 +188,7 @@ impl Queue {
         }
         let log = parts.log();
         if request.filter.reads_records()
-            && warmed == Warmed::No
+            && !is_warm
             && entries
                 .first()
                 .is_some_and(|first| log.end() - first.physical_offset > HOT_DISTANCE)
@@ -226,7 +230,7 @@ impl Queue {
                 let mut held = self.held.swap_remove(at);
                 self.publish_held();
                 held.pull.wait_until = None;
-                match self.get(&held.pull.request, held.pull.warmed) {
+                match self.get(&held.pull.request, held.pull.is_warm) {
                     Some(found) => self.settle(held.pull, found, None),
                     None => self.answer_not_now(held.pull),
                 }
