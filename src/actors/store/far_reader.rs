@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     actors::kernel::{ActorCell, ActorRef, Shutdown},
-    store::get_message::GetResult,
+    store::{commit_log::Range, get_message::GetResult},
 };
 
 /// What a queue found for somebody, far back.
@@ -113,8 +113,12 @@ impl FarReader {
             result.parts = slices;
             return true;
         }
-        // To ask for a copy of what is not there has the kernel read ahead, into the page cache.
-        if !log.all_resident(&result.ranges) {
+        // To ask for a copy of what is not there has the kernel read ahead, into the page cache, on this
+        // thread. The ends tell: who goes through the log meets the border there, and not in between.
+        let byte = |offset| Range { offset, len: 1 };
+        let ends = result.ranges.first().zip(result.ranges.last());
+        let ends = ends.map(|(first, last)| (first.offset, last.offset + last.len as i64 - 1));
+        if ends.is_some_and(|(first, last)| !log.all_resident(&[byte(first), byte(last)])) {
             return false;
         }
         match log.copy_in_memory(&result.ranges) {
