@@ -36,7 +36,7 @@ pub struct AnswerFar {
     pub result: GetResult,
     /// The cold reader has read its bytes; else they are mappings.
     pub is_in_memory: bool,
-    /// What the cold reader had to read for it.
+    /// Set where the cold reader had to read for it.
     pub turn: Option<Turn>,
 }
 

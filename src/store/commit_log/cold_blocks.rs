@@ -244,15 +244,15 @@ impl ColdBlocks {
         for range in ranges {
             let end = range.offset + range.len as i64 - 1;
             let (first, end) = (range.offset / BLOCK_LEN as i64, end / BLOCK_LEN as i64);
-            touched += (end - first) as usize + usize::from(last != Some(first));
+            touched += usize::try_from(end - first).unwrap_or(0) + usize::from(last != Some(first));
             wanted += range.len;
             last = Some(end);
         }
         touched <= FREE + SHARE * wanted / BLOCK_LEN
     }
 
-    /// What should be read next, after a copy up to `offset`: the block behind, if somebody seems to go
-    /// through the log. It is told once.
+    /// What should be read next, after somebody has taken what lies before `offset`: the block behind, if
+    /// he seems to go through the log. It is told once.
     pub fn ahead_of(&self, offset: i64) -> Option<Range> {
         let mut list = self.list();
         let (start, end) = {
@@ -294,7 +294,7 @@ pub struct ColdBlocksReader {
 }
 
 impl ColdBlocksReader {
-    /// Reads into the blocks that others copy out of.
+    /// Reads into the blocks that others take slices of.
     pub fn new(blocks: ColdBlocks) -> Self {
         Self { blocks, file: None }
     }
