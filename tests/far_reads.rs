@@ -1,10 +1,10 @@
-//! What lies far back in the log is copied, on a way of its own (`far_reader`), and read from the disk
+//! What lies far back in the log is answered on a way of its own (`far_reader`), and read from the disk
 //! first where it is not in memory (`cold_reader`): readers that begin there get every message once, in
 //! order and whole, whatever is in memory and whoever crashes.
 
 mod common;
 
-use common::console::{actors, crash};
+use common::console::{actors, crash, restarts};
 use common::record::parse_all;
 use common::remoting::{Arrival, Client};
 use common::requests::{
@@ -115,16 +115,10 @@ fn far_messages_come_once_and_whole() {
         });
         for _ in 0..3 {
             for actor in &on_the_way {
-                let restarts = |path: &str| {
-                    let all = actors(console);
-                    all.into_iter()
-                        .find(|actor| actor.path == path)
-                        .map(|actor| actor.restarts)
-                };
-                let before = restarts(&actor.path).expect("it is there");
+                let before = restarts(console)[&actor.path];
                 crash(console, &actor.path, None);
                 eventually("it restarts", || {
-                    (restarts(&actor.path)? > before).then_some(())
+                    (*restarts(console).get(&actor.path)? > before).then_some(())
                 });
             }
         }

@@ -28,7 +28,7 @@ use crate::{
         store::{
             acks::Acks,
             arrivals::Arrivals,
-            cold_reader::HOT_DISTANCE,
+            cold_reader::is_far,
             commit_log_writer::CommitLogWriter,
             dispatcher::Dispatcher,
             index::{IndexActor, IndexMarks},
@@ -188,8 +188,7 @@ impl StoreHandles {
             let entries = view.entries(0, 1).unwrap_or_default();
             entries.first().is_some_and(|entry| {
                 let len = usize::try_from(entry.size).unwrap_or(0);
-                log.end() - entry.physical_offset <= HOT_DISTANCE
-                    || log.resident(entry.physical_offset, len)
+                !is_far(&log, entry.physical_offset) || log.resident(entry.physical_offset, len)
             })
         });
         looked.await.unwrap_or(false)

@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// Bytes this near to the end of the log count as in memory without a look.
-pub const HOT_DISTANCE: i64 = 64 * 1024 * 1024;
+const HOT_DISTANCE: i64 = 64 * 1024 * 1024;
 
 /// The longest that one read from the disk may take before the watchdog counts it as stuck.
 const READ_MAX: Duration = Duration::from_secs(60);
@@ -42,6 +42,11 @@ const TURNS: usize = 4;
 
 /// Blocks that nobody used for so long are given back.
 const FORGET_AFTER: Duration = Duration::from_secs(10);
+
+/// Whether a place of the log is so far back that it may not be in memory.
+pub fn is_far(log: &CommitLogReader, physical_offset: i64) -> bool {
+    log.end() - physical_offset > HOT_DISTANCE
+}
 
 /// Who waits for bytes.
 #[derive(Debug)]

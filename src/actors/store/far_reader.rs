@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     actors::kernel::{ActorCell, ActorRef, Shutdown},
-    store::{commit_log::Range, get_message::GetResult},
+    store::get_message::GetResult,
 };
 
 /// What a queue found for somebody, far back.
@@ -91,8 +91,7 @@ impl FarReader {
             turn,
             ..
         } = far;
-        let last = result.ranges.last();
-        let behind = last.map(|range| range.offset + range.len as i64);
+        let behind = result.ranges.last().map(|range| range.end());
         match asker {
             Asker::Pull(pull) => pull.answer(result, &self.parts.stats),
             // The reader may have gone meanwhile.
@@ -115,10 +114,10 @@ impl FarReader {
         }
         // To ask for a copy of what is not there has the kernel read ahead, into the page cache, on this
         // thread. The ends tell: who goes through the log meets the border there, and not in between.
-        let byte = |offset| Range { offset, len: 1 };
-        let ends = result.ranges.first().zip(result.ranges.last());
-        let ends = ends.map(|(first, last)| (first.offset, last.offset + last.len as i64 - 1));
-        if ends.is_some_and(|(first, last)| !log.all_resident(&[byte(first), byte(last)])) {
+        let first = result.ranges.first().map(|range| range.offset);
+        let last = result.ranges.last().map(|range| range.end() - 1);
+        let mut ends = first.into_iter().chain(last);
+        if ends.any(|end| !log.resident(end, 1)) {
             return false;
         }
         match log.copy_in_memory(&result.ranges) {

@@ -132,12 +132,18 @@ impl List {
         self.blocks.iter().position(holds)
     }
 
-    /// The end of the block that holds an offset; it is not given up for the next ones that are read.
+    /// A block that is used now: it is the last one to be given up for another.
+    fn used(&mut self, index: usize) -> &mut Listed {
+        self.clock += 1;
+        let listed = &mut self.blocks[index];
+        listed.used = self.clock;
+        listed
+    }
+
+    /// The end of the block that holds an offset, and that is used.
     fn end_of(&mut self, offset: i64) -> Option<i64> {
         let index = self.find(offset)?;
-        self.clock += 1;
-        self.blocks[index].used = self.clock;
-        Some(self.blocks[index].block.end())
+        Some(self.used(index).block.end())
     }
 
     /// The blocks of ranges, in order; `None` unless all of them are there.
@@ -145,7 +151,7 @@ impl List {
         let mut found: SmallVec<[Arc<Block>; 4]> = SmallVec::new();
         let mut last: Option<usize> = None;
         for range in ranges {
-            let (mut at, end) = (range.offset, range.offset + range.len as i64);
+            let (mut at, end) = (range.offset, range.end());
             while at < end {
                 let index = match last {
                     Some(index) if self.blocks[index].block.holds(at) => index,
@@ -156,9 +162,7 @@ impl List {
                         index
                     }
                 };
-                self.clock += 1;
-                let listed = &mut self.blocks[index];
-                listed.used = self.clock;
+                let listed = self.used(index);
                 listed.is_read |= end >= listed.block.end();
                 at = listed.block.end();
             }
@@ -215,7 +219,7 @@ impl ColdBlocks {
         });
         let mut block = blocks.next()?;
         for range in ranges {
-            let (mut at, end) = (range.offset, range.offset + range.len as i64);
+            let (mut at, end) = (range.offset, range.end());
             while at < end {
                 if !block.0.contains(&at) {
                     block = blocks.next()?;
@@ -242,11 +246,11 @@ impl ColdBlocks {
         const SHARE: usize = 2;
         let (mut touched, mut wanted, mut last) = (0, 0, None);
         for range in ranges {
-            let end = range.offset + range.len as i64 - 1;
-            let (first, end) = (range.offset / BLOCK_LEN as i64, end / BLOCK_LEN as i64);
-            touched += usize::try_from(end - first).unwrap_or(0) + usize::from(last != Some(first));
+            let block = |offset| offset / BLOCK_LEN as i64;
+            let (from, to) = (block(range.offset), block(range.end() - 1));
+            touched += usize::try_from(to - from).unwrap_or(0) + usize::from(last != Some(from));
             wanted += range.len;
-            last = Some(end);
+            last = Some(to);
         }
         touched <= FREE + SHARE * wanted / BLOCK_LEN
     }
@@ -305,7 +309,7 @@ impl ColdBlocksReader {
     /// [`StoreError::Io`] from the disk.
     pub fn read(&mut self, ranges: &[Range]) -> Result<bool, StoreError> {
         for range in ranges {
-            let (mut at, end) = (range.offset, range.offset + range.len as i64);
+            let (mut at, end) = (range.offset, range.end());
             while at < end {
                 let found = self.blocks.list().end_of(at);
                 at = match found {

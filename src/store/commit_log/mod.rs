@@ -20,7 +20,7 @@
 //! * [`Preparer`] makes the next segment ahead of time.
 //! * [`RecordCutter`] finds the records in a master's bytes, on a slave.
 //! * [`CommitLogReader`] is cheap to clone and gives slices of what is published.
-//! * [`ColdBlocks`] reads what lies far back past the page cache.
+//! * [`ColdBlocksReader`] reads what lies far back past the page cache, [`ColdBlocks`] gives slices of that.
 //! * `recovery` decides at a start what the log contains; [`Scan`] walks its records.
 
 mod cold_blocks;

@@ -28,6 +28,13 @@ pub struct Range {
     pub len: usize,
 }
 
+impl Range {
+    /// Physical offset of the byte behind the last.
+    pub fn end(&self) -> i64 {
+        self.offset + self.len as i64
+    }
+}
+
 /// Reads a commit log; clones share everything.
 ///
 /// All offsets are physical offsets: bytes since the beginning of the log's history.

@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use super::{Queue, messages::Read};
 use crate::{
     actors::store::{
-        cold_reader::{Asker, HOT_DISTANCE, Turn, Warm},
+        cold_reader::{Asker, Turn, Warm, is_far},
         dispatcher::Dispatched,
         far_reader::AnswerFar,
         pull::Pull,
@@ -79,7 +79,7 @@ impl Queue {
         let mut tries = (0..2).filter_map(|_| self.get(&read.request, read.is_warm));
         let Some(found) = tries.next() else { return };
         match found {
-            Found::Answer(result) if self.is_far(&result.ranges) => {
+            Found::Answer(result) if self.found_far(&result) => {
                 let asker = Asker::Read(Arc::clone(&self.slot), Box::new(read));
                 self.answer_far(asker, result, None);
             }
@@ -100,7 +100,7 @@ impl Queue {
             && self.held.len() < HELD_PULLS_MAX
         {
             self.hold(pull, until);
-        } else if self.is_far(&result.ranges) {
+        } else if self.found_far(&result) {
             self.answer_far(Asker::Pull(pull), result, turn);
         } else {
             pull.answer(result, &self.parts.stats);
@@ -144,10 +144,10 @@ impl Queue {
         pull.answer(not_now, &self.parts.stats);
     }
 
-    /// Whether some of it lies so far back in the log that it may not be in memory.
-    fn is_far(&self, ranges: &[Range]) -> bool {
-        let end = self.parts.log().end();
-        ranges.iter().any(|range| end - range.offset > HOT_DISTANCE)
+    /// Whether some of what was found is far back.
+    fn found_far(&self, result: &GetResult) -> bool {
+        let log = self.parts.log();
+        result.ranges.iter().any(|range| is_far(log, range.offset))
     }
 
     /// What a pull finds; `None` while the files are unusable or lack entries.
@@ -191,7 +191,7 @@ impl Queue {
             && !is_warm
             && entries
                 .first()
-                .is_some_and(|first| log.end() - first.physical_offset > HOT_DISTANCE)
+                .is_some_and(|first| is_far(log, first.physical_offset))
         {
             let ranges = get_message::property_ranges(log, entries);
             if !log.all_resident(&ranges) {
