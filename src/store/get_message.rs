@@ -10,10 +10,10 @@ use smallvec::SmallVec;
 
 use super::{
     commit_log::{CommitLogReader, Range},
-    consume_queue::{ENTRY_LEN, Entry},
+    consume_queue::{ENTRY_LEN, Entry, Extension, is_address},
 };
 use crate::{
-    filter::SqlFilter,
+    filter::{SqlFilter, bloom::GroupBits},
     protocol::{
         Str,
         message::{properties, record},
@@ -77,29 +77,38 @@ pub enum EntryFilter {
     All,
     /// Messages whose tag hashes to one of these (`(int) tagsCode`; readers compare the text).
     Tags(SmallVec<[i32; 4]>),
-    /// Messages whose properties an expression is true for (`ExpressionMessageFilter`).
-    Sql(Arc<SqlFilter>),
+    /// Messages whose properties an expression is true for (`ExpressionMessageFilter`), and where that
+    /// shows in their bit maps, if it does.
+    Sql(Arc<SqlFilter>, Option<Arc<GroupBits>>),
     /// As `Sql`, on a retry topic: each message by the group's expression for the topic that it was
     /// sent to; one of a topic without an expression passes (`ExpressionForRetryMessageFilter`).
     SqlOfOrigin(Arc<[(Str, Arc<SqlFilter>)]>),
 }
 
 impl EntryFilter {
-    /// Whether an entry with this tags code passes, as far as entries tell. One that a Java broker
-    /// wrote with `enableConsumeQueueExt` has an address in another file there, below all tags codes:
-    /// it passes, as in RocketMQ without that file, for clients compare tags themselves.
+    /// Whether an entry with this tags code passes, as far as it tells. The address of an extension that
+    /// was lost, or is not kept any longer, passes: clients compare tags themselves.
     pub fn matches(&self, tags_code: i64) -> bool {
         match self {
-            Self::All | Self::Sql(_) | Self::SqlOfOrigin(_) => true,
-            Self::Tags(codes) => {
-                tags_code < i64::from(i32::MIN) || codes.contains(&(tags_code as i32))
-            }
+            Self::All | Self::Sql(..) | Self::SqlOfOrigin(_) => true,
+            Self::Tags(codes) => is_address(tags_code) || codes.contains(&(tags_code as i32)),
         }
+    }
+
+    /// Whether an entry with this extension passes, as far as they tell.
+    pub fn matches_extended(&self, tags_code: i64, extension: Option<&Extension>) -> bool {
+        let may_match = match (self, extension) {
+            (Self::Sql(_, Some(bits)), Some(extension)) => {
+                bits.may_match(extension.store_time, &extension.bit_map)
+            }
+            _ => true,
+        };
+        may_match && self.matches(tags_code)
     }
 
     /// Whether records have to be looked at, too.
     pub fn reads_records(&self) -> bool {
-        matches!(self, Self::Sql(_) | Self::SqlOfOrigin(_))
+        matches!(self, Self::Sql(..) | Self::SqlOfOrigin(_))
     }
 
     /// Whether a record passes whose entry does. Bytes that are no record have no properties.
@@ -107,7 +116,7 @@ impl EntryFilter {
         let properties = || record::peek_properties(record).unwrap_or_default();
         match self {
             Self::All | Self::Tags(_) => true,
-            Self::Sql(filter) => filter.matches(properties()),
+            Self::Sql(filter, _) => filter.matches(properties()),
             Self::SqlOfOrigin(filters) => {
                 let properties = properties();
                 let origin = properties::get(properties, properties::RETRY_TOPIC);
@@ -225,14 +234,16 @@ pub fn check_offset(offset: i64, min_offset: i64, max_offset: i64) -> Option<Get
     Some(GetResult::empty(status, next, min_offset, max_offset))
 }
 
-/// Collects the messages of `entries`, which start at `request.offset`.
+/// Collects the messages of `entries`, which start at `request.offset`; `extensions` has one for each of
+/// them, or none at all.
 ///
 /// `min_offset ≤ request.offset < max_offset` holds (see [`check_offset`]).
 pub fn collect(
     request: &GetRequest,
     limits: &GetLimits,
     log: &CommitLogReader,
-    entries: impl IntoIterator<Item = Entry>,
+    entries: &[Entry],
+    extensions: &[Option<Extension>],
     min_offset: i64,
     max_offset: i64,
 ) -> GetResult {
@@ -247,7 +258,7 @@ pub fn collect(
     let mut run: Option<Run> = None;
     let mut last_physical = log_end;
     let mut seen_any = false;
-    for entry in entries {
+    for (at, entry) in entries.iter().enumerate() {
         if result.next_begin_offset >= max_offset {
             break;
         }
@@ -259,7 +270,8 @@ pub fn collect(
         }
         last_physical = entry.physical_offset;
         result.next_begin_offset += 1;
-        if !request.filter.matches(entry.tags_code) {
+        let extension = extensions.get(at).and_then(Option::as_ref);
+        if !(request.filter).matches_extended(entry.tags_code, extension) {
             continue;
         }
         if request.filter.reads_records() {
@@ -302,7 +314,10 @@ pub fn collect(
 
 /// What of the log holds the properties of these entries' records, neighbours joined: it has to be in
 /// memory before [`collect`] looks at records.
-pub fn property_ranges(log: &CommitLogReader, entries: &[Entry]) -> SmallVec<[Range; 8]> {
+pub fn property_ranges<'a>(
+    log: &CommitLogReader,
+    entries: impl IntoIterator<Item = &'a Entry>,
+) -> SmallVec<[Range; 8]> {
     /// A record up to this length is one range; of a longer one only its head and its end are.
     const WHOLE: i64 = 64 * 1024;
     /// The longest that topic and properties are together.
@@ -478,7 +493,7 @@ mod tests {
     #[test]
     fn records_match_by_their_properties() {
         let sql = |text| Arc::new(SqlFilter::parse(text).unwrap());
-        let filter = EntryFilter::Sql(sql("a = 1"));
+        let filter = EntryFilter::Sql(sql("a = 1"), None);
         assert!(filter.reads_records() && filter.matches(-5));
         assert!(filter.matches_record(&record(b"a\x011\x02")));
         assert!(!filter.matches_record(&record(b"a\x012\x02")));

@@ -20,7 +20,8 @@ use super::{
         RecoveryReport,
     },
     consume_queue::{
-        ConsumeQueue, ConsumeQueueError, Entry, QueueHome, QueueTail, list_queues, list_queues_of,
+        ConsumeQueue, ConsumeQueueError, Entry, ExtensionsHome, QueueHome, QueueTail, list_queues,
+        list_queues_of,
     },
     deleted_topics::DeletedTopics,
     dispatch::{DispatchRecord, ScannedRecord},
@@ -49,6 +50,9 @@ pub struct StoreConfig {
     pub commit_log: CommitLogConfig,
     /// Length of a consume-queue file, bytes (`mappedFileSizeConsumeQueue`).
     pub queue_file_size: u64,
+    /// Length of a file of extensions, bytes (`mappedFileSizeConsumeQueueExt`); `None` with
+    /// `enableConsumeQueueExt=false`.
+    pub extension_file_size: Option<u64>,
     /// Shape of index files; `None` with `messageIndexEnable=false`.
     pub index: Option<IndexShape>,
     /// `messageIndexSafe`.
@@ -130,7 +134,10 @@ impl OpenStore {
         let (checkpoint, page) = CheckpointFile::open(fs, &checkpoint_path)?;
 
         let root = config.root.join("consumequeue");
-        let home = QueueHome::new(fs.clone(), root, config.queue_file_size);
+        let extensions = config
+            .extension_file_size
+            .map(|file_size| ExtensionsHome::new(config.root.join("consumequeue_ext"), file_size));
+        let home = QueueHome::with_extensions(fs.clone(), root, config.queue_file_size, extensions);
         home.set_open_files_max(open_files_limit() / 2);
         let table = Arc::new(QueueTable::new());
         let mut queues_max = None;
@@ -521,6 +528,7 @@ mod tests {
                 root: root.clone(),
                 commit_log: place.config(),
                 queue_file_size: 6000,
+                extension_file_size: None,
                 index: Some(IndexShape::new(10, 100)),
                 index_safe: false,
                 holds_back: false,

@@ -85,6 +85,7 @@ mod tests {
             root: place.dir.path().to_path_buf(),
             commit_log: place.config(),
             queue_file_size: 6000,
+            extension_file_size: None,
             index: Some(IndexShape::new(10, 100)),
             index_safe: false,
             holds_back: false,

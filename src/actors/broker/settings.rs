@@ -54,6 +54,8 @@ pub fn store_config(config: &BrokerConfig) -> Result<StoreConfig, StoreError> {
         root,
         commit_log,
         queue_file_size: store.mapped_file_size_consume_queue,
+        extension_file_size: (store.enable_consume_queue_ext)
+            .then_some(store.mapped_file_size_consume_queue_ext),
         index: store.message_index_enable.then_some(shape),
         index_safe: store.message_index_safe,
         holds_back: visible_when(config).slaves > 0,

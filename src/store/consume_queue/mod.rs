@@ -11,7 +11,8 @@
 //!   [`flush`](ConsumeQueue::flush) writes them in one run, [`sync`](ConsumeQueue::sync) makes them durable;
 //! * `reader`: [`get`](ConsumeQueue::get) and the search by store time, memory first, then positioned reads;
 //! * `recovery`: finds the end of a queue after a restart;
-//! * `retention`: cuts either end when the commit log was cut there.
+//! * `retention`: cuts either end when the commit log was cut there;
+//! * `extension`: what entries have beside them with `enableConsumeQueueExt`.
 //!
 //! The log is the truth and a queue can be built again from it: so a queue is idempotent (it drops
 //! entries that it has) and tells of gaps instead of filling them.
@@ -29,16 +30,20 @@ use std::{
 
 pub use self::{
     entry::{ENTRY_LEN, Entry},
+    extension::{EXTENSIONS_FILE_SIZE, Extension, ExtensionsHome, is_address},
     reader::Boundary,
     recovery::{list_queues, list_queues_of},
 };
-use super::{
-    error::StoreError,
-    fs::{FileRef, Fs},
+use self::{
+    extension::Extensions,
+    files::{FileRun, Holds},
 };
+use super::{error::StoreError, fs::Fs};
 use crate::protocol::Str;
 
 mod entry;
+mod extension;
+mod files;
 mod reader;
 mod recovery;
 mod retention;
@@ -82,6 +87,8 @@ pub struct QueueHome {
     fs: Fs,
     root: PathBuf,
     file_size: u64,
+    /// Where extensions of entries are kept, if they are.
+    extensions: Option<ExtensionsHome>,
     /// Queue files that are open, and how many may stay open while nobody uses them.
     open_files: AtomicUsize,
     open_files_max: AtomicUsize,
@@ -90,11 +97,22 @@ pub struct QueueHome {
 impl QueueHome {
     /// `root` is the directory `consumequeue`; `file_size` is rounded up to whole entries.
     pub fn new(fs: Fs, root: impl Into<PathBuf>, file_size: u64) -> Arc<Self> {
+        Self::with_extensions(fs, root, file_size, None)
+    }
+
+    /// As [`new`](Self::new); entries may have extensions (`enableConsumeQueueExt`).
+    pub fn with_extensions(
+        fs: Fs,
+        root: impl Into<PathBuf>,
+        file_size: u64,
+        extensions: Option<ExtensionsHome>,
+    ) -> Arc<Self> {
         let unit = ENTRY_LEN as u64;
         Arc::new(Self {
             fs,
             root: root.into(),
             file_size: file_size.div_ceil(unit).max(1) * unit,
+            extensions,
             open_files: AtomicUsize::new(0),
             open_files_max: AtomicUsize::new(usize::MAX),
         })
@@ -111,6 +129,11 @@ impl QueueHome {
         &self.root
     }
 
+    /// Whether entries have extensions.
+    pub fn keeps_extensions(&self) -> bool {
+        self.extensions.is_some()
+    }
+
     /// Length of each file in bytes.
     pub fn file_size(&self) -> u64 {
         self.file_size
@@ -124,18 +147,14 @@ impl QueueHome {
         if !is_plain_name(topic) {
             return Ok(());
         }
-        let dir = self.topic_dir(topic);
-        self.fs
-            .remove_dir_all(&dir)
-            .map_err(|e| StoreError::io("remove", &dir, e))
-    }
-
-    fn topic_dir(&self, topic: &str) -> PathBuf {
-        self.root.join(topic)
-    }
-
-    fn queue_dir(&self, topic: &str, queue_id: i32) -> PathBuf {
-        self.root.join(topic).join(queue_id.to_string())
+        let extensions = self.extensions.iter().map(|home| &home.root);
+        for root in extensions.chain([&self.root]) {
+            let dir = root.join(topic);
+            self.fs
+                .remove_dir_all(&dir)
+                .map_err(|e| StoreError::io("remove", &dir, e))?;
+        }
+        Ok(())
     }
 }
 
@@ -151,13 +170,7 @@ pub struct QueueTail {
 /// One topic queue's entries. Positions inside are bytes in the run of files; the public methods
 /// speak of queue offsets (entries).
 pub struct ConsumeQueue {
-    home: Arc<QueueHome>,
-    topic: Str,
-    queue_id: i32,
-    /// Position of the oldest file.
-    first_file: u64,
-    /// Position after the newest file; equals `first_file` while there is no file.
-    files_end: u64,
+    files: FileRun,
     /// Position of the oldest entry whose message the commit log still holds.
     min: u64,
     /// Position after the newest entry, in memory or on disk.
@@ -173,50 +186,13 @@ pub struct ConsumeQueue {
     min_physical: i64,
     /// The newest entries, encoded; the last byte lies before `end`.
     tail: Vec<u8>,
-    /// Names that a power loss could take back.
-    unsynced_names: UnsyncedNames,
-    /// The file last written to.
-    writing: Option<OpenFile>,
-    /// The file last read from, unless that is `writing`.
-    reading: Option<OpenFile>,
+    /// The extensions of its entries, where they are kept.
+    extensions: Option<Box<Extensions>>,
 }
 
 /// Whether a topic's name can be that of a directory.
 fn is_plain_name(topic: &str) -> bool {
     !topic.is_empty() && topic != "." && topic != ".." && !topic.contains(['/', '\0'])
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum UnsyncedNames {
-    None,
-    Files,
-    Directories,
-}
-
-struct OpenFile {
-    start: u64,
-    file: FileRef,
-    home: Arc<QueueHome>,
-    /// Whether it may stay open between two uses.
-    may_stay: bool,
-}
-
-impl OpenFile {
-    fn new(home: &Arc<QueueHome>, start: u64, file: &FileRef) -> Self {
-        let before = home.open_files.fetch_add(1, Ordering::Relaxed);
-        Self {
-            start,
-            file: Arc::clone(file),
-            home: Arc::clone(home),
-            may_stay: before < home.open_files_max.load(Ordering::Relaxed),
-        }
-    }
-}
-
-impl Drop for OpenFile {
-    fn drop(&mut self) {
-        self.home.open_files.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 impl ConsumeQueue {
@@ -225,12 +201,9 @@ impl ConsumeQueue {
             let what = format!("queue {topic:?}/{queue_id} has no directory name");
             return Err(StoreError::invalid(what));
         }
+        let extensions = Extensions::new(&home, &topic, queue_id).map(Box::new);
         Ok(Self {
-            home,
-            topic,
-            queue_id,
-            first_file: 0,
-            files_end: 0,
+            files: FileRun::empty(home, Holds::Entries, topic, queue_id),
             min: 0,
             end: 0,
             written: 0,
@@ -238,20 +211,18 @@ impl ConsumeQueue {
             last_physical: -1,
             min_physical: -1,
             tail: Vec::new(),
-            unsynced_names: UnsyncedNames::None,
-            writing: None,
-            reading: None,
+            extensions,
         })
     }
 
     /// Topic of this queue.
     pub fn topic(&self) -> &Str {
-        &self.topic
+        &self.files.topic
     }
 
     /// Number of this queue in its topic.
     pub fn queue_id(&self) -> i32 {
-        self.queue_id
+        self.files.queue_id
     }
 
     /// Queue offset of the oldest message that can be read; equals [`max_offset`](Self::max_offset)
@@ -280,14 +251,16 @@ impl ConsumeQueue {
 
     /// Bytes of disk that the files claim (they may be sparse).
     pub fn total_file_size(&self) -> u64 {
-        self.files_end - self.first_file
+        self.files.end - self.files.first
     }
 
     /// Closes the files and forgets what is in memory and on disk. A queue that is not used costs
     /// no file handle and some hundred bytes; everything still works and opens files again.
     pub fn close_files(&mut self) {
-        self.writing = None;
-        self.reading = None;
+        self.files.close();
+        if let Some(extensions) = &mut self.extensions {
+            extensions.close();
+        }
         if self.written == self.end {
             self.tail = Vec::new();
         }
@@ -295,29 +268,39 @@ impl ConsumeQueue {
 
     /// Closes the files that may not stay open, see [`QueueHome::set_open_files_max`].
     pub fn close_surplus(&mut self) {
-        for open in [&mut self.writing, &mut self.reading] {
-            if open.as_ref().is_some_and(|open| !open.may_stay) {
-                *open = None;
-            }
+        self.files.close_surplus();
+        if let Some(extensions) = &mut self.extensions {
+            extensions.close_surplus();
         }
     }
 
     /// Whether a file is open.
     pub fn has_open_files(&self) -> bool {
-        self.writing.is_some() || self.reading.is_some()
+        self.files.is_open() || self.extensions.as_ref().is_some_and(|own| own.is_open())
     }
 
-    fn dir(&self) -> PathBuf {
-        self.home.queue_dir(&self.topic, self.queue_id)
+    /// The extensions of the entries, where they are kept. Those that cannot be used are as good as lost.
+    fn extensions(&mut self) -> Option<&mut Extensions> {
+        if self.extensions.as_ref().is_some_and(|own| !own.is_loaded()) {
+            let has_entries = self.last_physical >= 0 && self.end > self.files.first;
+            let last = has_entries.then(|| self.entry_at(self.end - ENTRY_LEN as u64));
+            let loaded = last.transpose().and_then(|last| {
+                let last = last.map(|entry| entry.tags_code);
+                self.extensions
+                    .as_mut()
+                    .map_or(Ok(()), |own| own.load(last))
+            });
+            if let Err(error) = loaded {
+                log::error!("{} has no extensions: {error}", self.name());
+                self.extensions = None;
+            }
+        }
+        self.extensions.as_deref_mut()
     }
 
-    fn file_path(&self, start: u64) -> PathBuf {
-        self.dir().join(format!("{start:020}"))
-    }
-
-    /// Start of the file that holds `position`.
-    fn file_start(&self, position: u64) -> u64 {
-        position - position % self.home.file_size
+    /// As [`extensions`](Self::extensions), if they were used.
+    fn loaded_extensions(&mut self) -> Option<&mut Extensions> {
+        self.extensions.as_deref_mut().filter(|own| own.is_loaded())
     }
 
     /// Position of the first entry in memory.
@@ -326,7 +309,7 @@ impl ConsumeQueue {
     }
 
     fn name(&self) -> String {
-        format!("{}/{}", self.topic, self.queue_id)
+        self.files.name()
     }
 }
 

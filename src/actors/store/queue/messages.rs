@@ -9,7 +9,7 @@ use crate::{
     actors::store::{cold_reader::Turn, dispatcher::Dispatched, pull::Pull},
     store::{
         commit_log::CommitLogReader,
-        consume_queue::{Boundary, ConsumeQueue, Entry},
+        consume_queue::{Boundary, ConsumeQueue, Entry, Extension},
         error::StoreError,
         get_message::{GetRequest, GetResult},
     },
@@ -123,6 +123,18 @@ impl QueueView<'_> {
     /// At most `count` entries from `from` on.
     pub fn entries(&mut self, from: i64, count: usize) -> Result<Vec<Entry>, StoreError> {
         self.queue.get(from, count)
+    }
+
+    /// As [`entries`](Self::entries), with their extensions, one an entry; none at all where they are not
+    /// kept.
+    pub fn extended_entries(
+        &mut self,
+        from: i64,
+        count: usize,
+    ) -> Result<(Vec<Entry>, Vec<Option<Extension>>), StoreError> {
+        let (mut entries, mut extensions) = (Vec::new(), Vec::new());
+        (self.queue).get_extended_into(from, count, &mut entries, &mut extensions)?;
+        Ok((entries, extensions))
     }
 
     /// The offset whose message was stored around `timestamp` (ms).

@@ -17,9 +17,9 @@ use crate::{
     },
     store::{
         commit_log::{CommitLogReader, Range},
-        consume_queue::Entry,
+        consume_queue::{Entry, Extension},
         error::StoreError,
-        get_message::{self, GetRequest, GetResult, GetStatus},
+        get_message::{self, EntryFilter, GetRequest, GetResult, GetStatus},
     },
 };
 
@@ -153,9 +153,11 @@ impl Queue {
     /// What a pull finds; `None` while the files are unusable or lack entries.
     fn get(&mut self, request: &GetRequest, is_warm: bool) -> Option<Found> {
         let mut entries = std::mem::take(&mut self.entries);
+        let mut extensions = std::mem::take(&mut self.extensions);
         entries.clear();
-        let found = self.find(request, is_warm, &mut entries);
-        self.entries = entries;
+        extensions.clear();
+        let found = self.find(request, is_warm, &mut entries, &mut extensions);
+        (self.entries, self.extensions) = (entries, extensions);
         found
     }
 
@@ -164,6 +166,7 @@ impl Queue {
         request: &GetRequest,
         is_warm: bool,
         entries: &mut Vec<Entry>,
+        extensions: &mut Vec<Option<Extension>>,
     ) -> Option<Found> {
         let parts = Arc::clone(&self.parts);
         let limits = parts.limits.load();
@@ -173,7 +176,13 @@ impl Queue {
             return Some(Found::Answer(answer));
         }
         let wanted = get_message::entries_wanted(request, &limits);
-        let hole = match files.get_into(request.offset, wanted, entries) {
+        let read = match request.filter {
+            EntryFilter::Sql(_, Some(_)) => {
+                files.get_extended_into(request.offset, wanted, entries, extensions)
+            }
+            _ => files.get_into(request.offset, wanted, entries),
+        };
+        let hole = match read {
             Ok(()) => first_hole(entries)
                 .map(|at| format!("no entry at queue offset {}", request.offset + at as i64)),
             Err(error) if is_hole(&error) => Some(error.to_string()),
@@ -193,14 +202,17 @@ impl Queue {
                 .first()
                 .is_some_and(|first| is_far(log, first.physical_offset))
         {
-            let ranges = get_message::property_ranges(log, entries);
+            let wanted = entries.iter().enumerate().filter(|(at, entry)| {
+                let extension = extensions.get(*at).and_then(Option::as_ref);
+                (request.filter).matches_extended(entry.tags_code, extension)
+            });
+            let ranges = get_message::property_ranges(log, wanted.map(|(_, entry)| entry));
             if !log.all_resident(&ranges) {
                 return Some(Found::Cold(ranges));
             }
         }
-        let entries = entries.iter().copied();
         Some(Found::Answer(get_message::collect(
-            request, &limits, log, entries, min, max,
+            request, &limits, log, entries, extensions, min, max,
         )))
     }
 
