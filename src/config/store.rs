@@ -46,6 +46,9 @@ section! {
         mapped_file_size_commit_log: u64 = "mappedFileSizeCommitLog", Is("1073741824"), Start;
         /// Bytes of one consume queue file, rounded up to whole entries of 20.
         mapped_file_size_consume_queue: u64 = "mappedFileSizeConsumeQueue", Is("6000000"), Start;
+        /// Bytes of one file of a queue of batches (`queue.type=BatchCQ`), rounded up to whole units of 46.
+        mapper_file_size_batch_consume_queue: u64 =
+            "mapperFileSizeBatchConsumeQueue", Is("13800000"), Start;
         /// Milliseconds between flushes when sends do not wait for them.
         flush_interval_commit_log_ms: i64 = "flushIntervalCommitLog", Is("500"), Hot;
         /// Flushes keep to the interval; otherwise each append wakes them, too.

@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use super::{
     commit_log::{CommitLogReader, Range},
-    consume_queue::{ENTRY_LEN, Entry},
+    consume_queue::{BatchUnit, ENTRY_LEN, Entry},
 };
 use crate::{
     filter::SqlFilter,
@@ -201,11 +201,56 @@ impl GetResult {
 
 /// How many entries have to be read for a request: all it may scan.
 pub fn entries_wanted(request: &GetRequest, limits: &GetLimits) -> usize {
+    offsets_wanted(request, limits, ENTRY_LEN)
+}
+
+/// How many of a queue's offsets a request may scan, in a queue whose units have so many bytes.
+pub fn offsets_wanted(request: &GetRequest, limits: &GetLimits, unit_len: usize) -> usize {
     match request.filter {
         EntryFilter::All => request.max_messages.max(1),
-        _ => (limits.filter_scan_bytes / ENTRY_LEN)
+        _ => (limits.filter_scan_bytes / unit_len)
             .max(request.max_messages)
             .max(1),
+    }
+}
+
+/// What a queue tells of one record, whichever kind of queue it is (RocketMQ's `CqUnit`).
+pub trait CqUnit {
+    /// Where the record lies.
+    fn entry(&self) -> Entry;
+
+    /// How many messages it holds.
+    fn messages(&self) -> usize;
+
+    /// Queue offset behind them, where `before` is that behind the record before.
+    fn end_offset(&self, before: i64) -> i64;
+}
+
+impl CqUnit for Entry {
+    fn entry(&self) -> Entry {
+        *self
+    }
+
+    fn messages(&self) -> usize {
+        1
+    }
+
+    fn end_offset(&self, before: i64) -> i64 {
+        before + 1
+    }
+}
+
+impl CqUnit for BatchUnit {
+    fn entry(&self) -> Entry {
+        self.entry
+    }
+
+    fn messages(&self) -> usize {
+        usize::try_from(self.messages).unwrap_or(0)
+    }
+
+    fn end_offset(&self, _before: i64) -> i64 {
+        BatchUnit::end_offset(self)
     }
 }
 
@@ -225,14 +270,14 @@ pub fn check_offset(offset: i64, min_offset: i64, max_offset: i64) -> Option<Get
     Some(GetResult::empty(status, next, min_offset, max_offset))
 }
 
-/// Collects the messages of `entries`, which start at `request.offset`.
+/// Collects the messages of `units`, the first of which holds that at `request.offset`.
 ///
 /// `min_offset ≤ request.offset < max_offset` holds (see [`check_offset`]).
 pub fn collect(
     request: &GetRequest,
     limits: &GetLimits,
     log: &CommitLogReader,
-    entries: impl IntoIterator<Item = Entry>,
+    units: impl IntoIterator<Item = impl CqUnit>,
     min_offset: i64,
     max_offset: i64,
 ) -> GetResult {
@@ -247,18 +292,20 @@ pub fn collect(
     let mut run: Option<Run> = None;
     let mut last_physical = log_end;
     let mut seen_any = false;
-    for entry in entries {
+    for unit in units {
         if result.next_begin_offset >= max_offset {
             break;
         }
         seen_any = true;
+        let (entry, messages) = (unit.entry(), unit.messages());
         let size = entry.size.max(0) as usize;
         let near = log_end - entry.physical_offset <= limits.memory_distance;
-        if batch_full(&result, size, near, request.max_messages, bytes_max, limits) {
+        let messages_max = request.max_messages.saturating_sub(messages);
+        if batch_full(&result, size, near, messages_max, bytes_max, limits) {
             break;
         }
         last_physical = entry.physical_offset;
-        result.next_begin_offset += 1;
+        result.next_begin_offset = unit.end_offset(result.next_begin_offset);
         if !request.filter.matches(entry.tags_code) {
             continue;
         }
@@ -274,19 +321,19 @@ pub fn collect(
         match run {
             Some(ref mut open) if open.end() == entry.physical_offset => {
                 open.len += size;
-                open.messages += 1;
+                open.messages += messages;
             }
             _ => {
                 take_run(&mut result, log, run.take());
                 run = Some(Run {
                     start: entry.physical_offset,
                     len: size,
-                    messages: 1,
+                    messages,
                 });
             }
         }
         result.bytes += size;
-        result.messages += 1;
+        result.messages += messages;
     }
     take_run(&mut result, log, run);
     if result.messages > 0 {
@@ -344,7 +391,8 @@ pub fn property_ranges(log: &CommitLogReader, entries: &[Entry]) -> SmallVec<[Ra
     joined
 }
 
-/// Whether the next message no longer fits (`isTheBatchFull`): the first one always does.
+/// Whether the next message no longer fits (`isTheBatchFull`): the first one always does. `max_messages` is
+/// how many there may be before it.
 fn batch_full(
     result: &GetResult,
     size: usize,
@@ -356,7 +404,7 @@ fn batch_full(
     if result.messages == 0 || result.bytes == 0 {
         return false;
     }
-    if result.messages >= max_messages || result.bytes + size > bytes_max {
+    if result.messages > max_messages || result.bytes + size > bytes_max {
         return true;
     }
     let (count, bytes) = if near {

@@ -85,6 +85,7 @@ mod tests {
             root: place.dir.path().to_path_buf(),
             commit_log: place.config(),
             queue_file_size: 6000,
+            batch_queue_file_size: 4600,
             index: Some(IndexShape::new(10, 100)),
             index_safe: false,
             holds_back: false,

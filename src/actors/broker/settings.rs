@@ -54,6 +54,7 @@ pub fn store_config(config: &BrokerConfig) -> Result<StoreConfig, StoreError> {
         root,
         commit_log,
         queue_file_size: store.mapped_file_size_consume_queue,
+        batch_queue_file_size: store.mapper_file_size_batch_consume_queue,
         index: store.message_index_enable.then_some(shape),
         index_safe: store.message_index_safe,
         holds_back: visible_when(config).slaves > 0,

@@ -29,7 +29,7 @@ use crate::{
     config::Derived,
     store::{
         commit_log::{ColdBlocks, CommitLogReader},
-        consume_queue::{ConsumeQueue, ConsumeQueueError, Entry, QueueHome, QueueTail},
+        consume_queue::{ConsumeQueueError, Entry, QueueHomes, TopicQueue},
         deleted_topics::DeletedTopics,
         error::StoreError,
         get_message::GetLimits,
@@ -37,6 +37,7 @@ use crate::{
     },
 };
 
+mod batches;
 mod messages;
 mod reread;
 mod serving;
@@ -51,7 +52,7 @@ pub use self::{
 /// What all queues of a broker share.
 pub struct QueueParts {
     /// Where the files live.
-    pub home: Arc<QueueHome>,
+    pub homes: QueueHomes,
     /// Positions of the log.
     pub watermarks: Watermarks,
     /// Limits of one pull.
@@ -85,7 +86,7 @@ pub struct Queue {
     /// Answers what lies far back.
     far_reader: TellRef<AnswerFar>,
     /// `None` while its files cannot be opened: the next message tries again.
-    files: Option<ConsumeQueue>,
+    files: Option<TopicQueue>,
     /// Set while the files lack entries that the log has.
     reread: Option<Reread>,
     held: Vec<HeldPull>,
@@ -123,13 +124,7 @@ impl Queue {
 
     fn open(&mut self) -> Result<(), StoreError> {
         let promised = self.slot.readable_end();
-        let tail = QueueTail {
-            max_offset: promised,
-            last_physical: self.slot.last_physical(),
-        };
-        let home = Arc::clone(&self.parts.home);
-        let key = &self.slot.key;
-        let mut files = ConsumeQueue::resume(home, key.topic.clone(), key.queue_id, tail)?;
+        let mut files = TopicQueue::resume(&self.parts.homes, &self.slot)?;
         files.truncate_above(self.parts.log().end())?;
         files.correct_min_offset(self.parts.log().min_offset())?;
         let is_short = files.max_offset() < promised;
@@ -149,7 +144,10 @@ impl Queue {
     }
 
     /// The files, opened now if an earlier try failed.
-    fn open_files(&mut self) -> Option<&mut ConsumeQueue> {
+    fn open_files(&mut self) -> Option<&mut TopicQueue> {
+        if self.reread.is_none() && self.is_of_other_kind() {
+            self.change_kind();
+        }
         if self.files.is_none()
             && let Err(error) = self.open()
         {
@@ -159,7 +157,7 @@ impl Queue {
     }
 
     /// The files while they have all entries that were promised.
-    fn whole_files(&mut self) -> Option<&mut ConsumeQueue> {
+    fn whole_files(&mut self) -> Option<&mut TopicQueue> {
         self.open_files()?;
         self.files.as_mut().filter(|_| self.reread.is_none())
     }
@@ -185,11 +183,17 @@ impl Queue {
         };
         let first_offset = first.record.queue_offset;
         let skips = skips_offsets(files, first_offset);
-        let appended = (!skips).then(|| files.append(first_offset, &entries));
+        let appended = (!skips).then(|| match files {
+            TopicQueue::Simple(files) => files.append(first_offset, &entries).map(drop),
+            TopicQueue::Batch(files) => {
+                let mut records = items.iter().map(|item| item.record.batch_unit());
+                records.try_for_each(|unit| files.append(&unit).map(drop))
+            }
+        });
         self.entries = entries;
         self.cell.fail_point("mid_write");
         match appended {
-            Some(Ok(_)) => {}
+            Some(Ok(())) => {}
             None | Some(Err(ConsumeQueueError::Gap { .. })) => return self.read_again(),
             Some(Err(ConsumeQueueError::Store(error))) => {
                 self.report(&error);
@@ -197,7 +201,7 @@ impl Queue {
             }
         }
         self.publish();
-        if self.files.as_ref().is_some_and(ConsumeQueue::needs_flush) {
+        if self.files.as_ref().is_some_and(TopicQueue::needs_flush) {
             self.flush(log_end);
         }
     }

@@ -35,7 +35,7 @@ use crate::{
     store::{
         abort::AbortFile,
         commit_log::ColdBlocks,
-        consume_queue::QueueHome,
+        consume_queue::QueueHomes,
         deleted_topics::DeletedTopics,
         fs::Fs,
         get_message::GetLimits,
@@ -96,7 +96,7 @@ pub struct StoreActors {
     /// Deletes old files.
     pub retention: ActorRef<Retention>,
     /// Where the queues' files live.
-    pub home: Arc<QueueHome>,
+    pub homes: QueueHomes,
     /// The deleted topics.
     pub deleted: Arc<Mutex<DeletedTopics>>,
     /// Who hears of messages of whole topics.
@@ -172,7 +172,7 @@ impl Starter<'_> {
         let cold_reader = self.cold_reader(shards.clone(), cold_blocks.clone());
         let arrivals = Arrivals::default();
         let queues = Arc::new(QueueParts {
-            home: Arc::clone(&open.home),
+            homes: open.homes.clone(),
             watermarks: self.watermarks.clone(),
             limits: settings.limits.clone(),
             stats: stats.clone(),
@@ -254,7 +254,7 @@ impl Starter<'_> {
             acks,
             dispatcher,
             retention,
-            home: open.home,
+            homes: open.homes,
             deleted,
             arrivals,
             steps,

@@ -13,6 +13,10 @@
 //! * `recovery`: finds the end of a queue after a restart;
 //! * `retention`: cuts either end when the commit log was cut there.
 //!
+//! A topic with `queue.type=BatchCQ` has queues of another kind, [`BatchConsumeQueue`], below
+//! `batchconsumequeue/`: their units are larger and tell their offsets ([`BatchUnit`]). What has to do
+//! with files is the same for both (`ConsumeQueue<U>`); a [`TopicQueue`] is either.
+//!
 //! The log is the truth and a queue can be built again from it: so a queue is idempotent (it drops
 //! entries that it has) and tells of gaps instead of filling them.
 //!
@@ -20,6 +24,7 @@
 
 use std::{
     fmt,
+    marker::PhantomData,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -28,9 +33,13 @@ use std::{
 };
 
 pub use self::{
+    batch::BatchConsumeQueue,
+    batch_unit::{BATCH_UNIT_LEN, BatchUnit},
+    either::{QueueHomes, TopicQueue},
     entry::{ENTRY_LEN, Entry},
     reader::Boundary,
     recovery::{list_queues, list_queues_of},
+    unit::Unit,
 };
 use super::{
     error::StoreError,
@@ -38,16 +47,25 @@ use super::{
 };
 use crate::protocol::Str;
 
+mod batch;
+#[cfg(test)]
+mod batch_tests;
+mod batch_unit;
+mod either;
 mod entry;
 mod reader;
 mod recovery;
 mod retention;
 #[cfg(test)]
 mod tests;
+mod unit;
 mod writer;
 
 /// RocketMQ's default of `mappedFileSizeConsumeQueue`: 300,000 entries.
 pub const DEFAULT_FILE_SIZE: u64 = 300_000 * ENTRY_LEN as u64;
+
+/// RocketMQ's default of `mapperFileSizeBatchConsumeQueue`: 300,000 units.
+pub const DEFAULT_BATCH_FILE_SIZE: u64 = 300_000 * BATCH_UNIT_LEN as u64;
 
 /// Unwritten bytes from which [`ConsumeQueue::needs_flush`] asks for a write.
 pub const FLUSH_RUN_LEN: usize = 4096;
@@ -55,8 +73,8 @@ pub const FLUSH_RUN_LEN: usize = 4096;
 /// What a power loss leaves or takes as a whole.
 const PAGE_LEN: u64 = 4096;
 
-/// Written entries that stay in memory for consumers at the tail, in bytes.
-const CACHED_TAIL_LEN: usize = 128 * ENTRY_LEN;
+/// Written units that stay in memory for consumers at the tail.
+const CACHED_TAIL_UNITS: usize = 128;
 
 /// What can go wrong with a consume queue.
 #[derive(Debug, thiserror::Error)]
@@ -83,19 +101,33 @@ pub struct QueueHome {
     root: PathBuf,
     file_size: u64,
     /// Queue files that are open, and how many may stay open while nobody uses them.
-    open_files: AtomicUsize,
+    open_files: Arc<AtomicUsize>,
     open_files_max: AtomicUsize,
 }
 
 impl QueueHome {
     /// `root` is the directory `consumequeue`; `file_size` is rounded up to whole entries.
     pub fn new(fs: Fs, root: impl Into<PathBuf>, file_size: u64) -> Arc<Self> {
-        let unit = ENTRY_LEN as u64;
+        Self::of_units::<Entry>(fs, root, file_size, Arc::default())
+    }
+
+    /// Where the queues of batches live: `root` is the directory `batchconsumequeue`.
+    pub fn of_batches(fs: Fs, root: impl Into<PathBuf>, file_size: u64) -> Arc<Self> {
+        Self::of_units::<BatchUnit>(fs, root, file_size, Arc::default())
+    }
+
+    fn of_units<U: Unit>(
+        fs: Fs,
+        root: impl Into<PathBuf>,
+        file_size: u64,
+        open_files: Arc<AtomicUsize>,
+    ) -> Arc<Self> {
+        let unit = U::LEN as u64;
         Arc::new(Self {
             fs,
             root: root.into(),
             file_size: file_size.div_ceil(unit).max(1) * unit,
-            open_files: AtomicUsize::new(0),
+            open_files,
             open_files_max: AtomicUsize::new(usize::MAX),
         })
     }
@@ -114,6 +146,34 @@ impl QueueHome {
     /// Length of each file in bytes.
     pub fn file_size(&self) -> u64 {
         self.file_size
+    }
+
+    /// The topics that have a directory.
+    ///
+    /// # Errors
+    /// From the file system.
+    pub fn topics(&self) -> Result<Vec<Str>, StoreError> {
+        let names = recovery::list_dirs(self.fs.as_ref(), &self.root)?;
+        Ok(names.map(Str::from).collect())
+    }
+
+    /// Whether a topic has a directory.
+    pub fn has_topic(&self, topic: &str) -> bool {
+        is_plain_name(topic) && self.fs.exists(&self.topic_dir(topic))
+    }
+
+    /// Removes the files of one queue, which nobody has open.
+    ///
+    /// # Errors
+    /// From the file system.
+    pub fn remove_queue(&self, topic: &str, queue_id: i32) -> Result<(), StoreError> {
+        if !is_plain_name(topic) {
+            return Ok(());
+        }
+        let dir = self.queue_dir(topic, queue_id);
+        self.fs
+            .remove_dir_all(&dir)
+            .map_err(|e| StoreError::io("remove", &dir, e))
     }
 
     /// Removes all files of a topic, also those of queues that nobody knows.
@@ -149,8 +209,8 @@ pub struct QueueTail {
 }
 
 /// One topic queue's entries. Positions inside are bytes in the run of files; the public methods
-/// speak of queue offsets (entries).
-pub struct ConsumeQueue {
+/// speak of queue offsets (entries). With other units it is the files of a [`BatchConsumeQueue`].
+pub struct ConsumeQueue<U: Unit = Entry> {
     home: Arc<QueueHome>,
     topic: Str,
     queue_id: i32,
@@ -179,6 +239,7 @@ pub struct ConsumeQueue {
     writing: Option<OpenFile>,
     /// The file last read from, unless that is `writing`.
     reading: Option<OpenFile>,
+    units: PhantomData<fn() -> U>,
 }
 
 /// Whether a topic's name can be that of a directory.
@@ -219,7 +280,7 @@ impl Drop for OpenFile {
     }
 }
 
-impl ConsumeQueue {
+impl<U: Unit> ConsumeQueue<U> {
     fn empty(home: Arc<QueueHome>, topic: Str, queue_id: i32) -> Result<Self, StoreError> {
         if !is_plain_name(&topic) || queue_id < 0 {
             let what = format!("queue {topic:?}/{queue_id} has no directory name");
@@ -241,6 +302,7 @@ impl ConsumeQueue {
             unsynced_names: UnsyncedNames::None,
             writing: None,
             reading: None,
+            units: PhantomData,
         })
     }
 
@@ -254,28 +316,9 @@ impl ConsumeQueue {
         self.queue_id
     }
 
-    /// Queue offset of the oldest message that can be read; equals [`max_offset`](Self::max_offset)
-    /// when there is none.
-    pub fn min_offset(&self) -> i64 {
-        (self.min / ENTRY_LEN as u64) as i64
-    }
-
-    /// Queue offset of the next message.
-    pub fn max_offset(&self) -> i64 {
-        (self.end / ENTRY_LEN as u64) as i64
-    }
-
     /// End of the newest message in the commit log, -1 if there is none.
     pub fn last_physical_offset(&self) -> i64 {
         self.last_physical
-    }
-
-    /// What [`resume`](Self::resume) needs after a restart.
-    pub fn queue_tail(&self) -> QueueTail {
-        QueueTail {
-            max_offset: self.max_offset(),
-            last_physical: self.last_physical,
-        }
     }
 
     /// Bytes of disk that the files claim (they may be sparse).
@@ -330,12 +373,33 @@ impl ConsumeQueue {
     }
 }
 
-impl fmt::Debug for ConsumeQueue {
+impl ConsumeQueue {
+    /// Queue offset of the oldest message that can be read; equals [`max_offset`](Self::max_offset)
+    /// when there is none.
+    pub fn min_offset(&self) -> i64 {
+        (self.min / ENTRY_LEN as u64) as i64
+    }
+
+    /// Queue offset of the next message.
+    pub fn max_offset(&self) -> i64 {
+        (self.end / ENTRY_LEN as u64) as i64
+    }
+
+    /// What [`resume`](Self::resume) needs after a restart.
+    pub fn queue_tail(&self) -> QueueTail {
+        QueueTail {
+            max_offset: self.max_offset(),
+            last_physical: self.last_physical,
+        }
+    }
+}
+
+impl<U: Unit> fmt::Debug for ConsumeQueue<U> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ConsumeQueue")
             .field("queue", &self.name())
-            .field("min", &self.min_offset())
-            .field("max", &self.max_offset())
+            .field("min", &(self.min / U::LEN as u64))
+            .field("end", &(self.end / U::LEN as u64))
             .field("last_physical", &self.last_physical)
             .finish_non_exhaustive()
     }

@@ -17,9 +17,10 @@ use crate::{
     },
     store::{
         commit_log::{CommitLogReader, Range},
-        consume_queue::Entry,
+        consume_queue::{Entry, TopicQueue},
         error::StoreError,
         get_message::{self, GetRequest, GetResult, GetStatus},
+        queue_table::QueueKind,
     },
 };
 
@@ -36,7 +37,7 @@ pub(super) struct HeldPull {
 
 /// What came of looking for a pull's messages.
 #[allow(clippy::large_enum_variant)] // it lives on the stack, from one call to the next
-enum Found {
+pub(super) enum Found {
     /// This is the answer.
     Answer(GetResult),
     /// The filter looks at records, and these pieces of theirs are not in memory.
@@ -165,9 +166,14 @@ impl Queue {
         is_warm: bool,
         entries: &mut Vec<Entry>,
     ) -> Option<Found> {
+        if self.slot.kind() == QueueKind::Batch {
+            return self.find_batches(request, is_warm);
+        }
         let parts = Arc::clone(&self.parts);
         let limits = parts.limits.load();
-        let files = self.whole_files()?;
+        let TopicQueue::Simple(files) = self.whole_files()? else {
+            return None;
+        };
         let (min, max) = (files.min_offset(), files.max_offset());
         if let Some(answer) = get_message::check_offset(request.offset, min, max) {
             return Some(Found::Answer(answer));
@@ -277,8 +283,9 @@ fn passes_any(request: &mut GetRequest, items: &[Dispatched], log: &CommitLogRea
         if passes {
             return true;
         }
-        if entry.queue_offset == request.offset {
-            request.offset += 1;
+        let behind = entry.queue_offset + item.slot.offsets_of(entry);
+        if (entry.queue_offset..behind).contains(&request.offset) {
+            request.offset = behind;
         }
     }
     false
@@ -286,7 +293,7 @@ fn passes_any(request: &mut GetRequest, items: &[Dispatched], log: &CommitLogRea
 
 /// Whether an error of reading entries says that they are not there, rather than that the disk
 /// would not tell.
-fn is_hole(error: &StoreError) -> bool {
+pub(super) fn is_hole(error: &StoreError) -> bool {
     match error {
         StoreError::Corrupt { .. } => true,
         StoreError::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
