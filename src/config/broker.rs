@@ -222,6 +222,14 @@ impl Config for BrokerConfig {
 
 /// Rules between keys: defaults that follow from others, values that are forced or held within
 /// bounds, and what is refused (RocketMQ's `BrokerStartup` and the getters of its configs).
+/// Rounds the length of queue files up to whole units of so many bytes.
+fn whole_units(settings: &mut Settings, key: &'static str, unit: u64) -> Result<(), ConfigError> {
+    let bytes: u64 = settings.read(key)?;
+    let whole = bytes.clamp(unit, i32::MAX as u64 - unit).div_ceil(unit) * unit;
+    settings.force(key, whole.to_string());
+    Ok(())
+}
+
 fn sanitize(settings: &mut Settings) -> Result<(), ConfigError> {
     let port: u16 = settings.read("listenPort")?;
     if !(3..=u16::MAX - 2).contains(&port) {
@@ -246,9 +254,8 @@ fn sanitize(settings: &mut Settings) -> Result<(), ConfigError> {
     }
     bound(settings, "diskMaxUsedSpaceRatio", 10, 95)?;
     bound(settings, "registerNameServerPeriod", 10_000, 60_000)?;
-    let entries: u64 = settings.read("mappedFileSizeConsumeQueue")?;
-    let whole = entries.clamp(20, i32::MAX as u64 - 20).div_ceil(20) * 20;
-    settings.force("mappedFileSizeConsumeQueue", whole.to_string());
+    whole_units(settings, "mappedFileSizeConsumeQueue", 20)?;
+    whole_units(settings, "mapperFileSizeBatchConsumeQueue", 46)?;
     refuse_outside(
         settings,
         "mappedFileSizeCommitLog",

@@ -197,7 +197,6 @@ pub static BROKER: &[Key] = &[
     kept("logicQueueSwapMapReserveFileNum", INT, Is("20")),
     kept("logicalDiskSpaceCleanForciblyThreshold", DOUBLE, Is("0.8")),
     kept("mappedFileSwapEnable", FLAG, Is("true")),
-    kept("mapperFileSizeBatchConsumeQueue", INT, Is("13800000")),
     kept("maxAsyncPutMessageRequests", INT, Is("5000")),
     kept("maxBatchDeleteFilesNum", INT, Is("50")),
     kept("maxChecksumRange", LONG, Is("1073741824")),

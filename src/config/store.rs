@@ -51,6 +51,9 @@ section! {
         /// Bytes of one file of extensions.
         mapped_file_size_consume_queue_ext: u64 =
             "mappedFileSizeConsumeQueueExt", Is("50331648"), Start;
+        /// Bytes of one file of a queue of batches (`queue.type=BatchCQ`), rounded up to whole units of 46.
+        mapper_file_size_batch_consume_queue: u64 =
+            "mapperFileSizeBatchConsumeQueue", Is("13800000"), Start;
         /// Milliseconds between flushes when sends do not wait for them.
         flush_interval_commit_log_ms: i64 = "flushIntervalCommitLog", Is("500"), Hot;
         /// Flushes keep to the interval; otherwise each append wakes them, too.

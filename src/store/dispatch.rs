@@ -4,14 +4,15 @@ use smallvec::SmallVec;
 
 use super::{
     commit_log::{DelayLevels, DispatchRules},
+    consume_queue::{BatchUnit, Entry},
     queue_table::QueueKey,
 };
 use crate::protocol::{
     Str,
     java::IndexKeyHash,
     message::{
-        keys::KeyProperties, multi_dispatch, names::SCHEDULE_TOPIC, properties, record::RecordView,
-        sys_flag,
+        inner_batch, keys::KeyProperties, multi_dispatch, names::SCHEDULE_TOPIC, properties,
+        record::RecordView, sys_flag,
     },
 };
 
@@ -34,6 +35,8 @@ pub struct DispatchRecord {
     pub store_timestamp: i64,
     /// The record's system flag.
     pub sys_flag: i32,
+    /// How many messages it holds: more than one only in an inner batch.
+    pub messages: i16,
     /// Hashes of the index keys (`topic#key`, `topic#T#tags`); empty when the record is not indexed.
     pub index_keys: SmallVec<[i32; 4]>,
 }
@@ -48,6 +51,25 @@ impl DispatchRecord {
     pub fn in_queue(&self) -> bool {
         let kind = sys_flag::transaction_type(self.sys_flag);
         kind != sys_flag::TRANSACTION_PREPARED && kind != sys_flag::TRANSACTION_ROLLBACK
+    }
+
+    /// What an ordinary queue keeps of it.
+    pub fn entry(&self) -> Entry {
+        Entry {
+            physical_offset: self.physical_offset,
+            size: self.size,
+            tags_code: self.tags_code,
+        }
+    }
+
+    /// What a queue of batches keeps of it.
+    pub fn batch_unit(&self) -> BatchUnit {
+        BatchUnit {
+            entry: self.entry(),
+            store_time: self.store_timestamp,
+            base_offset: self.queue_offset,
+            messages: self.messages,
+        }
     }
 
     /// The entry of the same record in another queue.
@@ -83,6 +105,7 @@ impl DispatchRecord {
             tags_code: code,
             store_timestamp: view.store_timestamp,
             sys_flag: view.sys_flag,
+            messages: inner_batch::messages_of(view.sys_flag, view.properties),
             index_keys: index_keys(&keys, view),
         }
     }
@@ -206,6 +229,7 @@ mod tests {
             tags_code: 0,
             store_timestamp: 0,
             sys_flag,
+            messages: 1,
             index_keys: SmallVec::new(),
         };
         assert!(with(0).in_queue());

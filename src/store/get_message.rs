@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use super::{
     commit_log::{CommitLogReader, Range},
-    consume_queue::{ENTRY_LEN, Entry, Extension, is_address},
+    consume_queue::{BatchUnit, ENTRY_LEN, Entry, Extension, is_address},
 };
 use crate::{
     filter::{SqlFilter, bloom::GroupBits},
@@ -95,7 +95,12 @@ impl EntryFilter {
         }
     }
 
-    /// Whether an entry with this extension passes, as far as they tell.
+    /// Whether what a queue tells of a record passes (`ExpressionMessageFilter.isMatchedByConsumeQueue`).
+    pub fn matches_unit(&self, unit: &impl CqUnit) -> bool {
+        self.matches_extended(unit.entry().tags_code, unit.extension())
+    }
+
+    /// As [`matches_unit`](Self::matches_unit), of an entry's parts.
     pub fn matches_extended(&self, tags_code: i64, extension: Option<&Extension>) -> bool {
         let may_match = match (self, extension) {
             (Self::Sql(_, Some(bits)), Some(extension)) => {
@@ -210,11 +215,99 @@ impl GetResult {
 
 /// How many entries have to be read for a request: all it may scan.
 pub fn entries_wanted(request: &GetRequest, limits: &GetLimits) -> usize {
+    offsets_wanted(request, limits, ENTRY_LEN)
+}
+
+/// How many of a queue's offsets a request may scan, in a queue whose units have so many bytes.
+pub fn offsets_wanted(request: &GetRequest, limits: &GetLimits, unit_len: usize) -> usize {
     match request.filter {
         EntryFilter::All => request.max_messages.max(1),
-        _ => (limits.filter_scan_bytes / ENTRY_LEN)
+        _ => (limits.filter_scan_bytes / unit_len)
             .max(request.max_messages)
             .max(1),
+    }
+}
+
+/// What a queue tells of one record, whichever kind of queue it is (RocketMQ's `CqUnit`).
+pub trait CqUnit {
+    /// Where the record lies.
+    fn entry(&self) -> Entry;
+
+    /// How many messages it holds.
+    fn messages(&self) -> usize;
+
+    /// Queue offset behind them, where `before` is that behind the record before.
+    fn end_offset(&self, before: i64) -> i64;
+
+    /// What is kept beside it, if anything is.
+    fn extension(&self) -> Option<&Extension> {
+        None
+    }
+}
+
+/// An entry with its extension.
+#[derive(Debug, Clone, Copy)]
+pub struct Extended<'a> {
+    entry: &'a Entry,
+    extension: Option<&'a Extension>,
+}
+
+impl<'a> Extended<'a> {
+    /// Entries with their extensions: one for each of them, or none at all.
+    pub fn all(
+        entries: &'a [Entry],
+        extensions: &'a [Option<Extension>],
+    ) -> impl Iterator<Item = Self> {
+        entries.iter().enumerate().map(|(at, entry)| Self {
+            entry,
+            extension: extensions.get(at).and_then(Option::as_ref),
+        })
+    }
+}
+
+impl CqUnit for Extended<'_> {
+    fn entry(&self) -> Entry {
+        *self.entry
+    }
+
+    fn messages(&self) -> usize {
+        1
+    }
+
+    fn end_offset(&self, before: i64) -> i64 {
+        before + 1
+    }
+
+    fn extension(&self) -> Option<&Extension> {
+        self.extension
+    }
+}
+
+impl CqUnit for Entry {
+    fn entry(&self) -> Entry {
+        *self
+    }
+
+    fn messages(&self) -> usize {
+        1
+    }
+
+    fn end_offset(&self, before: i64) -> i64 {
+        before + 1
+    }
+}
+
+impl CqUnit for BatchUnit {
+    fn entry(&self) -> Entry {
+        self.entry
+    }
+
+    fn messages(&self) -> usize {
+        usize::try_from(self.messages).unwrap_or(0)
+    }
+
+    fn end_offset(&self, _before: i64) -> i64 {
+        BatchUnit::end_offset(self)
     }
 }
 
@@ -234,16 +327,14 @@ pub fn check_offset(offset: i64, min_offset: i64, max_offset: i64) -> Option<Get
     Some(GetResult::empty(status, next, min_offset, max_offset))
 }
 
-/// Collects the messages of `entries`, which start at `request.offset`; `extensions` has one for each of
-/// them, or none at all.
+/// Collects the messages of `units`, the first of which holds that at `request.offset`.
 ///
 /// `min_offset ≤ request.offset < max_offset` holds (see [`check_offset`]).
 pub fn collect(
     request: &GetRequest,
     limits: &GetLimits,
     log: &CommitLogReader,
-    entries: &[Entry],
-    extensions: &[Option<Extension>],
+    units: impl IntoIterator<Item = impl CqUnit>,
     min_offset: i64,
     max_offset: i64,
 ) -> GetResult {
@@ -258,20 +349,21 @@ pub fn collect(
     let mut run: Option<Run> = None;
     let mut last_physical = log_end;
     let mut seen_any = false;
-    for (at, entry) in entries.iter().enumerate() {
+    for unit in units {
         if result.next_begin_offset >= max_offset {
             break;
         }
         seen_any = true;
+        let (entry, messages) = (unit.entry(), unit.messages());
         let size = entry.size.max(0) as usize;
         let near = log_end - entry.physical_offset <= limits.memory_distance;
-        if batch_full(&result, size, near, request.max_messages, bytes_max, limits) {
+        let messages_max = request.max_messages.saturating_sub(messages);
+        if batch_full(&result, size, near, messages_max, bytes_max, limits) {
             break;
         }
         last_physical = entry.physical_offset;
-        result.next_begin_offset += 1;
-        let extension = extensions.get(at).and_then(Option::as_ref);
-        if !(request.filter).matches_extended(entry.tags_code, extension) {
+        result.next_begin_offset = unit.end_offset(result.next_begin_offset);
+        if !request.filter.matches_unit(&unit) {
             continue;
         }
         if request.filter.reads_records() {
@@ -286,19 +378,19 @@ pub fn collect(
         match run {
             Some(ref mut open) if open.end() == entry.physical_offset => {
                 open.len += size;
-                open.messages += 1;
+                open.messages += messages;
             }
             _ => {
                 take_run(&mut result, log, run.take());
                 run = Some(Run {
                     start: entry.physical_offset,
                     len: size,
-                    messages: 1,
+                    messages,
                 });
             }
         }
         result.bytes += size;
-        result.messages += 1;
+        result.messages += messages;
     }
     take_run(&mut result, log, run);
     if result.messages > 0 {
@@ -314,9 +406,9 @@ pub fn collect(
 
 /// What of the log holds the properties of these entries' records, neighbours joined: it has to be in
 /// memory before [`collect`] looks at records.
-pub fn property_ranges<'a>(
+pub fn property_ranges(
     log: &CommitLogReader,
-    entries: impl IntoIterator<Item = &'a Entry>,
+    entries: impl IntoIterator<Item = Entry>,
 ) -> SmallVec<[Range; 8]> {
     /// A record up to this length is one range; of a longer one only its head and its end are.
     const WHOLE: i64 = 64 * 1024;
@@ -359,7 +451,8 @@ pub fn property_ranges<'a>(
     joined
 }
 
-/// Whether the next message no longer fits (`isTheBatchFull`): the first one always does.
+/// Whether the next message no longer fits (`isTheBatchFull`): the first one always does. `max_messages` is
+/// how many there may be before it.
 fn batch_full(
     result: &GetResult,
     size: usize,
@@ -371,7 +464,7 @@ fn batch_full(
     if result.messages == 0 || result.bytes == 0 {
         return false;
     }
-    if result.messages >= max_messages || result.bytes + size > bytes_max {
+    if result.messages > max_messages || result.bytes + size > bytes_max {
         return true;
     }
     let (count, bytes) = if near {
@@ -458,7 +551,7 @@ mod tests {
             });
             offset += record.len() as i64;
         }
-        let slices: Vec<_> = property_ranges(&log, &entries)
+        let slices: Vec<_> = property_ranges(&log, entries.iter().copied())
             .into_iter()
             .map(|range| log.slice(range.offset, range.len).expect("in the log"))
             .collect();
@@ -478,7 +571,7 @@ mod tests {
         assert_eq!(slices.len(), 5);
         let bytes: usize = slices.iter().map(bytes::Bytes::len).sum();
         assert!(bytes < 300_000, "{bytes}");
-        assert!(property_ranges(&log, &[]).is_empty());
+        assert!(property_ranges(&log, []).is_empty());
     }
 
     #[test]

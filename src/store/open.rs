@@ -12,6 +12,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::protocol::Str;
+
 use super::{
     abort::AbortFile,
     checkpoint::{Checkpoint, CheckpointFile},
@@ -19,19 +21,18 @@ use super::{
         CommitLogConfig, CommitLogReader, CommitLogWriter, RecoverFrom, RecoveryMode,
         RecoveryReport,
     },
-    consume_queue::{
-        ConsumeQueue, ConsumeQueueError, Entry, ExtensionsHome, QueueHome, QueueTail, list_queues,
-        list_queues_of,
-    },
+    consume_queue::{ConsumeQueueError, QueueFileSizes, QueueHomes, TopicQueue},
     deleted_topics::DeletedTopics,
     dispatch::{DispatchRecord, ScannedRecord},
     error::StoreError,
     fs::Fs,
     index::{IndexService, IndexShape, LastExit},
     lock::StoreLock,
-    queue_table::{QueueKey, QueueSlot, QueueTable},
+    queue_table::{QueueKey, QueueKind, QueueSlot, QueueTable},
     tails::{Anchor, Tails},
 };
+
+mod kinds;
 
 /// Queues that are open at the same time while the log is read again.
 const OPEN_QUEUES_MAX: usize = 1024;
@@ -48,11 +49,8 @@ pub struct StoreConfig {
     pub root: PathBuf,
     /// The log.
     pub commit_log: CommitLogConfig,
-    /// Length of a consume-queue file, bytes (`mappedFileSizeConsumeQueue`).
-    pub queue_file_size: u64,
-    /// Length of a file of extensions, bytes (`mappedFileSizeConsumeQueueExt`); `None` with
-    /// `enableConsumeQueueExt=false`.
-    pub extension_file_size: Option<u64>,
+    /// Lengths of the files of queues.
+    pub queue_file_sizes: QueueFileSizes,
     /// Shape of index files; `None` with `messageIndexEnable=false`.
     pub index: Option<IndexShape>,
     /// `messageIndexSafe`.
@@ -93,7 +91,7 @@ pub struct OpenStore {
     /// All queues.
     pub table: Arc<QueueTable>,
     /// Where queue files live.
-    pub home: Arc<QueueHome>,
+    pub homes: QueueHomes,
     /// The index.
     pub index: Option<IndexService>,
     /// The deleted topics.
@@ -133,16 +131,13 @@ impl OpenStore {
         let tails = Tails::load(fs, &config.tails_path(), on_disk.as_ref());
         let (checkpoint, page) = CheckpointFile::open(fs, &checkpoint_path)?;
 
-        let root = config.root.join("consumequeue");
-        let extensions = config
-            .extension_file_size
-            .map(|file_size| ExtensionsHome::new(config.root.join("consumequeue_ext"), file_size));
-        let home = QueueHome::with_extensions(fs.clone(), root, config.queue_file_size, extensions);
-        home.set_open_files_max(open_files_limit() / 2);
+        let homes = QueueHomes::new(fs, &config.root, config.queue_file_sizes);
+        homes.set_open_files_max(open_files_limit() / 2);
         let table = Arc::new(QueueTable::new());
+        let anew = kinds::learn(fs, &config.root, &homes, &table)?;
         let mut queues_max = None;
         if tails.is_none() {
-            queues_max = load_queues(fs, &home, &table)?;
+            queues_max = load_queues(&homes, &table)?;
         }
         let from = RecoverFrom {
             clean,
@@ -159,7 +154,7 @@ impl OpenStore {
         match tails {
             Some(tails) if report.mode == RecoveryMode::Snapshot => adopt(&table, &tails),
             Some(_) => {
-                load_queues(fs, &home, &table)?;
+                load_queues(&homes, &table)?;
             }
             None => {}
         }
@@ -174,16 +169,17 @@ impl OpenStore {
             index.truncate_above(report.end)?;
         }
         let deleted = DeletedTopics::load(fs, &config.own_dir().join("deleted_topics"));
-        drop_deleted(fs, &home, &table, &deleted)?;
+        drop_deleted(&homes, &table, &deleted)?;
         let log = writer.reader();
         let mut redispatch = Redispatch {
             table: &table,
-            home: &home,
+            homes: &homes,
             log: &log,
             deleted: &deleted,
             index,
             open: HashMap::new(),
             broken: HashSet::new(),
+            anew,
             last: None,
             handed_over,
             held_back: HashMap::new(),
@@ -212,7 +208,7 @@ impl OpenStore {
             page,
             writer,
             table,
-            home,
+            homes,
             index,
             deleted,
             last,
@@ -248,16 +244,12 @@ fn acquire(fs: &Fs, config: &StoreConfig) -> Result<StoreLock, StoreError> {
 
 /// Learns the queues' ends from their files (RocketMQ's procedure). Returns the largest physical
 /// offset that any of them knows.
-fn load_queues(
-    fs: &Fs,
-    home: &Arc<QueueHome>,
-    table: &QueueTable,
-) -> Result<Option<i64>, StoreError> {
+fn load_queues(homes: &QueueHomes, table: &QueueTable) -> Result<Option<i64>, StoreError> {
     let begun = Instant::now();
     let mut largest = None;
-    let queues = list_queues(fs.as_ref(), home.root())?;
-    for (topic, queue_id) in &queues {
-        let queue = ConsumeQueue::recover(Arc::clone(home), topic.clone(), *queue_id)?;
+    let queues = homes.list()?;
+    for (topic, queue_id, kind) in &queues {
+        let queue = TopicQueue::recover(homes, *kind, topic.clone(), *queue_id)?;
         let slot = table.get_or_create(topic, *queue_id);
         publish(&slot, &queue);
         if queue.last_physical_offset() >= 0 {
@@ -275,8 +267,7 @@ fn load_queues(
 /// Drops queues of deleted topics that a process was killed with: their files may have outlived
 /// them, or the snapshot that knew them. A queue of a new topic of that name ends behind.
 fn drop_deleted(
-    fs: &Fs,
-    home: &Arc<QueueHome>,
+    homes: &QueueHomes,
     table: &QueueTable,
     deleted: &DeletedTopics,
 ) -> Result<(), StoreError> {
@@ -291,12 +282,11 @@ fn drop_deleted(
         }
     }
     for (topic, deleted_at) in positions {
-        for queue_id in list_queues_of(fs.as_ref(), home.root(), topic)? {
+        for (queue_id, kind) in homes.list_of(topic)? {
             if table.get(topic, queue_id).is_some() {
                 continue;
             }
-            let (home, name) = (Arc::clone(home), topic.into());
-            let mut queue = ConsumeQueue::recover(home, name, queue_id)?;
+            let mut queue = TopicQueue::recover(homes, kind, topic.into(), queue_id)?;
             // Files of a queue that was born after the snapshot are another matter.
             if queue.last_physical_offset() <= deleted_at {
                 log::info!("store drops a queue of a deleted topic queue={topic}/{queue_id}");
@@ -307,7 +297,7 @@ fn drop_deleted(
     Ok(())
 }
 
-fn publish(slot: &QueueSlot, queue: &ConsumeQueue) {
+fn publish(slot: &QueueSlot, queue: &TopicQueue) {
     slot.set_next_offset(queue.max_offset());
     slot.set_readable_end(queue.max_offset());
     slot.set_min_offset(queue.min_offset());
@@ -338,13 +328,15 @@ fn open_index(
 /// Reads the log again and hands its records to queues and index.
 struct Redispatch<'a> {
     table: &'a QueueTable,
-    home: &'a Arc<QueueHome>,
+    homes: &'a QueueHomes,
     log: &'a CommitLogReader,
     deleted: &'a DeletedTopics,
     index: Option<IndexService>,
-    open: HashMap<u64, (Arc<QueueSlot>, ConsumeQueue)>,
+    open: HashMap<u64, (Arc<QueueSlot>, TopicQueue)>,
     /// Queues whose files lack entries below where the log is read from.
     broken: HashSet<u64>,
+    /// Topics whose queues have no files of the right kind.
+    anew: HashSet<Str>,
     last: Option<Anchor>,
     /// What lies behind is not handed over yet: it gives queues their next offsets only.
     handed_over: i64,
@@ -354,6 +346,11 @@ struct Redispatch<'a> {
 
 impl Redispatch<'_> {
     fn run(&mut self, report: &RecoveryReport) -> Result<(), StoreError> {
+        for slot in self.table.slots() {
+            if self.anew.contains(&slot.key.topic) {
+                self.broken.insert(slot.generation);
+            }
+        }
         self.cut_queues(report)?;
         let from = report.scan_from.max(report.min_offset);
         let index_from = self.index.as_ref().map(IndexService::last_physical_offset);
@@ -379,7 +376,7 @@ impl Redispatch<'_> {
                 index.put_record(at, time, &record.index_keys)?;
             }
             if record.physical_offset >= from && record.in_queue() {
-                let slot = self.table.get_or_create(&key.topic, key.queue_id);
+                let slot = self.table.slot_for(&key, &record, 0);
                 self.append(&slot, &record)?;
             }
         }
@@ -395,8 +392,8 @@ impl Redispatch<'_> {
         if !record.in_queue() || self.deleted.covers(&key.topic, record.physical_offset) {
             return;
         }
-        let slot = self.table.get_or_create(&key.topic, key.queue_id);
-        let next = record.queue_offset + 1;
+        let slot = self.table.slot_for(key, record, 0);
+        let next = record.queue_offset + slot.offsets_of(record);
         let held = self.held_back.entry(slot.generation);
         let held = held.or_insert_with(|| (slot, next));
         held.1 = held.1.max(next);
@@ -419,13 +416,8 @@ impl Redispatch<'_> {
         Ok(())
     }
 
-    fn queue_of(&self, slot: &QueueSlot) -> Result<ConsumeQueue, StoreError> {
-        let tail = QueueTail {
-            max_offset: slot.readable_end(),
-            last_physical: slot.last_physical(),
-        };
-        let key = &slot.key;
-        ConsumeQueue::resume(Arc::clone(self.home), key.topic.clone(), key.queue_id, tail)
+    fn queue_of(&self, slot: &QueueSlot) -> Result<TopicQueue, StoreError> {
+        TopicQueue::resume(self.homes, slot)
     }
 
     fn append(&mut self, slot: &Arc<QueueSlot>, record: &DispatchRecord) -> Result<(), StoreError> {
@@ -434,6 +426,10 @@ impl Redispatch<'_> {
             return Ok(());
         }
         if !self.open.contains_key(&id) {
+            if self.anew.contains(&slot.key.topic) {
+                self.broken.insert(id);
+                return Ok(());
+            }
             if self.open.len() >= OPEN_QUEUES_MAX {
                 self.close_queues()?;
             }
@@ -443,8 +439,14 @@ impl Redispatch<'_> {
         let Some((_, queue)) = self.open.get_mut(&id) else {
             return Ok(());
         };
-        match queue.append(record.queue_offset, &[entry_of(record)]) {
-            Ok(_) => {}
+        if queue.kind() != slot.kind() {
+            // The log was the first to tell of which kind its topic is.
+            self.broken.insert(id);
+            self.open.remove(&id);
+            return Ok(());
+        }
+        match queue.append(record) {
+            Ok(()) => {}
             Err(ConsumeQueueError::Gap { .. }) => {
                 self.broken.insert(id);
                 self.open.remove(&id);
@@ -469,6 +471,7 @@ impl Redispatch<'_> {
     /// Makes queues that lack entries in their middle anew, out of the whole log.
     fn rebuild(&mut self, report: &RecoveryReport) -> Result<(), StoreError> {
         let broken = std::mem::take(&mut self.broken);
+        self.anew.clear();
         if broken.is_empty() {
             return Ok(());
         }
@@ -482,8 +485,13 @@ impl Redispatch<'_> {
             .iter()
             .filter(|slot| broken.contains(&slot.generation))
         {
-            let mut queue = self.queue_of(slot)?;
-            queue.destroy()?;
+            for kind in QueueKind::ALL {
+                let (home, key) = (self.homes.of(kind), &slot.key);
+                match kind == slot.kind() {
+                    true => home.remove_queue(&key.topic, key.queue_id)?,
+                    false => home.remove_topic(&key.topic)?,
+                }
+            }
             slot.set_next_offset(0);
             slot.set_readable_end(0);
             slot.set_last_physical(-1);
@@ -497,14 +505,6 @@ impl Redispatch<'_> {
             }
         }
         self.close_queues()
-    }
-}
-
-fn entry_of(record: &DispatchRecord) -> Entry {
-    Entry {
-        physical_offset: record.physical_offset,
-        size: record.size,
-        tags_code: record.tags_code,
     }
 }
 
@@ -527,8 +527,11 @@ mod tests {
             let config = StoreConfig {
                 root: root.clone(),
                 commit_log: place.config(),
-                queue_file_size: 6000,
-                extension_file_size: None,
+                queue_file_sizes: QueueFileSizes {
+                    simple: 6000,
+                    batch: 4600,
+                    extensions: None,
+                },
                 index: Some(IndexShape::new(10, 100)),
                 index_safe: false,
                 holds_back: false,

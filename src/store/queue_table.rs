@@ -15,10 +15,37 @@ use std::{
 
 use dashmap::Entry;
 
+use super::dispatch::DispatchRecord;
 use crate::{
     hash::DashMap,
-    protocol::{Str, message::names},
+    protocol::{
+        Str,
+        body::topic_config::TopicConfig,
+        message::{names, sys_flag},
+    },
 };
+
+/// What kind of queue a topic has (RocketMQ's `CQType`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum QueueKind {
+    /// A record is a message (`queue.type=SimpleCQ`, the default).
+    Simple,
+    /// A record holds one or several messages and takes as many offsets (`queue.type=BatchCQ`).
+    Batch,
+}
+
+impl QueueKind {
+    /// All kinds.
+    pub const ALL: [Self; 2] = [Self::Simple, Self::Batch];
+
+    /// The kind that a topic's attributes ask for.
+    pub fn of(topic: &TopicConfig) -> Self {
+        match topic.is_batch_cq() {
+            false => Self::Simple,
+            true => Self::Batch,
+        }
+    }
+}
 
 /// Names one queue of one topic.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -99,6 +126,8 @@ pub struct QueueSlot {
     pub generation: u64,
     /// End of the log when the slot was made: what lies below is of a deleted topic of that name.
     born_at: i64,
+    /// Whether it is a queue of batches.
+    is_batch: AtomicBool,
     next_offset: AtomicI64,
     reserved: AtomicI64,
     readable_end: AtomicI64,
@@ -122,6 +151,7 @@ impl QueueSlot {
             key,
             generation,
             born_at,
+            is_batch: AtomicBool::new(false),
             next_offset: AtomicI64::new(next_offset),
             reserved: AtomicI64::new(next_offset),
             readable_end: AtomicI64::new(next_offset),
@@ -138,6 +168,22 @@ impl QueueSlot {
     /// Whether a record of its topic and number at this place of the log can be one of this queue.
     pub fn may_hold(&self, physical_offset: i64) -> bool {
         physical_offset >= self.born_at
+    }
+
+    /// Which kind of queue it is. A slave may learn late that it is one of batches.
+    pub fn kind(&self) -> QueueKind {
+        match self.is_batch.load(Ordering::Acquire) {
+            false => QueueKind::Simple,
+            true => QueueKind::Batch,
+        }
+    }
+
+    /// How many of the queue's offsets a record takes.
+    pub fn offsets_of(&self, record: &DispatchRecord) -> i64 {
+        match self.kind() {
+            QueueKind::Simple => 1,
+            QueueKind::Batch => i64::from(record.messages),
+        }
     }
 
     /// The queue offset that the next message gets: the queue's max offset.
@@ -245,6 +291,8 @@ pub struct QueueTable {
     lmqs: AtomicUsize,
     /// Topics that are being deleted.
     closed: Mutex<HashSet<Str>>,
+    /// Topics whose queues are queues of batches.
+    batch_topics: DashMap<Str, ()>,
 }
 
 impl QueueTable {
@@ -257,6 +305,51 @@ impl QueueTable {
     pub fn get(&self, topic: &str, queue_id: i32) -> Option<Arc<QueueSlot>> {
         let key: &dyn KeyLike = &(topic, queue_id);
         self.slots.get(key).map(|slot| Arc::clone(&slot))
+    }
+
+    /// Notes which kind of queues a topic has. Slots that it has already follow: on a slave a record
+    /// may come before its topic does.
+    pub fn set_kind(&self, topic: &str, kind: QueueKind) {
+        let is_batch = kind == QueueKind::Batch;
+        let was_batch = self.batch_topics.contains_key(topic);
+        if is_batch == was_batch {
+            return;
+        }
+        match is_batch {
+            true => drop(self.batch_topics.insert(Str::from(topic), ())),
+            false => drop(self.batch_topics.remove(topic)),
+        }
+        for slot in self.slots.iter().filter(|slot| *slot.key.topic == *topic) {
+            log::info!("queue={} is one of kind={kind:?}", slot.key);
+            slot.is_batch.store(is_batch, Ordering::Release);
+        }
+    }
+
+    /// Which kind of queues a topic has.
+    pub fn kind_of(&self, topic: &str) -> QueueKind {
+        match self.batch_topics.contains_key(topic) {
+            false => QueueKind::Simple,
+            true => QueueKind::Batch,
+        }
+    }
+
+    /// As [`get_or_create_at`](Self::get_or_create_at), for a record of the log: an inner batch tells that
+    /// its topic takes such, which RocketMQ's brokers see to.
+    pub fn slot_for(
+        &self,
+        key: &QueueKey,
+        record: &DispatchRecord,
+        log_end: i64,
+    ) -> Arc<QueueSlot> {
+        if record.sys_flag & sys_flag::INNER_BATCH != 0
+            && record.in_queue()
+            && !names::is_lmq(&key.topic)
+            && !names::is_system_topic(&key.topic)
+            && self.kind_of(&key.topic) == QueueKind::Simple
+        {
+            self.set_kind(&key.topic, QueueKind::Batch);
+        }
+        self.get_or_create_at(&key.topic, key.queue_id, log_end)
     }
 
     /// The slot of a queue, made with next offset 0 when absent.
@@ -286,7 +379,11 @@ impl QueueTable {
             }
             Entry::Vacant(place) => {
                 self.lmqs.fetch_add(is_lmq(topic), Ordering::Relaxed);
-                Arc::clone(&place.insert(Arc::new(make(key))))
+                let slot = Arc::clone(&place.insert(Arc::new(make(key))));
+                // Behind the insertion: whoever changes the kind meanwhile finds the slot.
+                let is_batch = self.batch_topics.contains_key(topic);
+                slot.is_batch.store(is_batch, Ordering::Release);
+                slot
             }
         }
     }
@@ -409,5 +506,18 @@ mod tests {
         assert_eq!(table.len(), 2);
         table.clear();
         assert!(table.is_empty());
+    }
+
+    #[test]
+    fn queues_are_of_their_topics_kind() {
+        let table = QueueTable::new();
+        let early = table.get_or_create("B", 0);
+        assert_eq!(early.kind(), QueueKind::Simple);
+        table.set_kind("B", QueueKind::Batch);
+        assert_eq!(early.kind(), QueueKind::Batch);
+        assert_eq!(table.get_or_create("B", 1).kind(), QueueKind::Batch);
+        assert_eq!(table.get_or_create("S", 0).kind(), QueueKind::Simple);
+        table.set_kind("B", QueueKind::Simple);
+        assert_eq!(early.kind(), QueueKind::Simple);
     }
 }

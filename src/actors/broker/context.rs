@@ -44,7 +44,7 @@ use crate::{
         message::{id::UniqueKeys, multi_dispatch, properties},
     },
     store::{
-        consume_queue::QueueHome,
+        consume_queue::QueueHomes,
         deleted_topics::DeletedTopics,
         epoch::EpochFile,
         queue_table::{QueueSlot, QueueTable},
@@ -133,7 +133,7 @@ pub struct StoreHandles {
     /// Deletes old files.
     pub retention: ActorRef<Retention>,
     /// Where the queues' files live.
-    pub home: Arc<QueueHome>,
+    pub homes: QueueHomes,
     /// The deleted topics.
     pub deleted: Arc<Mutex<DeletedTopics>>,
     /// Who hears of messages of whole topics.

@@ -15,15 +15,15 @@ use crate::{
     actors::{
         kernel::PermitClass,
         store::append::{
-            AppendBatch, AppendOutcome, AppendRequest, FurtherQueue, PutStatus, RecordMeta,
-            ReplyTo, TagsCode,
+            AppendBatch, AppendOutcome, AppendRequest, FurtherQueue, InnerBatch, PutStatus,
+            RecordMeta, ReplyTo, TagsCode,
         },
     },
     protocol::{
         ResponseCode,
         java::IndexKeyHash,
         message::{
-            batch,
+            batch, inner_batch,
             keys::KeyProperties,
             multi_dispatch, names, properties,
             record::{self, NewRecord, RecordView},
@@ -167,6 +167,7 @@ impl InnerMessage<'_> {
             len: len as u32,
             tags_code,
             sys_flag: stored_sys_flag(&record),
+            inner: None,
             index_keys,
             further: further.map(|further| further.queues(len)),
         };
@@ -188,7 +189,9 @@ struct Further {
 impl Further {
     /// None where multi-dispatch is off, or the message names no such queue, or may not.
     fn of(message: &InnerMessage<'_>, store: &StoreHandles) -> Result<Option<Self>, Refusal> {
-        if !store.watermarks.log().dispatch_rules().multi_dispatch {
+        // A queue of batches hands nothing on (`BatchConsumeQueue.putMessagePositionInfoWrapper`).
+        let is_inner_batch = message.sys_flag & sys_flag::INNER_BATCH != 0;
+        if !store.watermarks.log().dispatch_rules().multi_dispatch || is_inner_batch {
             return Ok(None);
         }
         let names = properties::get(message.properties, properties::INNER_MULTI_DISPATCH);
@@ -297,6 +300,7 @@ pub fn batch_request(
             len: len as u32,
             tags_code: TagsCode::Hash(keys.tags_code()),
             sys_flag: stored_sys_flag(&record),
+            inner: None,
             index_keys: keys.index_keys(topic_hash),
             // RocketMQ looks at single messages only (`MessageExtEncoder.encode`).
             further: None,
@@ -307,6 +311,38 @@ pub fn batch_request(
     }
     let slot = store.slot(message.topic, message.queue_id);
     Ok(AppendRequest::new(slot, buf.split(), records))
+}
+
+/// Encodes a wire batch as one record of a topic with `queue.type=BatchCQ`; `properties` are those of the
+/// batch, and `text` is room for them and what the broker adds.
+pub fn inner_batch_request(
+    message: InnerMessage<'_>,
+    text: &mut Vec<u8>,
+    store: &StoreHandles,
+    buf: &mut BytesMut,
+) -> Result<AppendRequest, Refusal> {
+    let Some(messages) = inner_batch::count(message.body) else {
+        return Err(message_illegal(store.max_message_size()));
+    };
+    text.clear();
+    text.extend_from_slice(message.properties);
+    inner_batch::append_properties(text, messages);
+    let flags = sys_flag::INNER_BATCH | sys_flag::NEED_UNWRAP;
+    let message = InnerMessage {
+        sys_flag: message.sys_flag | flags,
+        properties: text,
+        ..message
+    };
+    let meta = (
+        TagsCode::Hash(message.keys.tags_code()),
+        message.keys.index_keys(IndexKeyHash::of(message.topic)),
+    );
+    let mut request = message.encode(store, meta, buf)?;
+    if let Some(record) = request.records.first_mut() {
+        let place = inner_batch::base_place(record.len as usize);
+        record.inner = Some(InnerBatch { messages, place });
+    }
+    Ok(request)
 }
 
 impl BrokerContext {

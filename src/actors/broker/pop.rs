@@ -232,6 +232,11 @@ fn check_queue(
     if let Some(what) = ctx.topics.not_built(&config) {
         return Err(Refusal::not_built(topic, what));
     }
+    if config.is_batch_cq() {
+        // RocketMQ pops the records, and its clients do not unwrap them.
+        let what = "to pop from queue.type=BatchCQ";
+        return Err(Refusal::not_built(topic, what));
+    }
     if !perm::is_readable(config.perm) {
         let remark = format!("the topic[{topic}] peeking message is forbidden");
         return Err(Refusal::new(ResponseCode::NoPermission, remark));

@@ -10,7 +10,7 @@ use bytes::BytesMut;
 
 use super::{
     context::{BrokerContext, SendMarks},
-    inner::{InnerMessage, batch_request, message_illegal},
+    inner::{InnerMessage, batch_request, inner_batch_request, message_illegal},
     processor::send_back::DLQ_QUEUES,
     refusal::{OVERLOAD, Refusal, SEE_FAQ},
     tables::topics::CreateForSend,
@@ -38,6 +38,20 @@ mod replies;
 use age::SendAge;
 pub use replies::response_of;
 use replies::{SendItem, SendReplies};
+
+/// Whether a send becomes one record that holds several messages: a batch to a topic with
+/// `queue.type=BatchCQ` that has an id of its own, as those of RocketMQ 5's clients have, or one that a
+/// sender has marked. Any other batch to such a topic is stored as its messages.
+fn is_inner_batch(
+    header: &SendMessageRequestHeader,
+    topic: &TopicConfig,
+    wishes: &Wishes<'_>,
+    is_batch: bool,
+) -> bool {
+    let has_id = is_batch && wishes.keys.unique_key.is_some();
+    let is_marked = header.sys_flag & sys_flag::INNER_BATCH != 0;
+    (has_id || is_marked) && topic.is_batch_cq()
+}
 
 /// `TopicFilterType` of a topic whose messages have several tags.
 const MULTI_TAG: &str = "MULTI_TAG";
@@ -156,6 +170,7 @@ impl SendBatch {
             responder,
             queue_id: prepared.queue_id,
             unique_key: prepared.unique_key,
+            is_inner_batch: prepared.is_inner,
             half_of: prepared
                 .half_of
                 .map(|topic| (topic, Arc::clone(&ctx.transactions.counts))),
@@ -314,6 +329,8 @@ struct Prepared {
     wait_store_ok: bool,
     /// Topic of a half message.
     half_of: Option<Str>,
+    /// One record with several messages.
+    is_inner: bool,
 }
 
 /// What the properties of a sent message decide, and whether they have to be edited.
@@ -324,7 +341,8 @@ struct Wishes<'a> {
     delay_level: i32,
     half_message: bool,
     timer: bool,
-    inner_batch: bool,
+    /// It says of itself that it is several messages.
+    inner_num: bool,
     /// The delay level is no number.
     delay_illegal: bool,
     /// One of the properties that the broker sets or removes is there already.
@@ -353,8 +371,12 @@ impl<'a> Wishes<'a> {
                 properties::TIMER_DELAY_SEC
                 | properties::TIMER_DELAY_MS
                 | properties::TIMER_DELIVER_MS => wishes.timer = true,
-                properties::INNER_NUM => wishes.inner_batch = true,
-                properties::POP_CK
+                properties::INNER_NUM => {
+                    wishes.inner_num = true;
+                    wishes.needs_editing = true;
+                }
+                properties::INNER_BASE
+                | properties::POP_CK
                 | properties::CLUSTER
                 | properties::MSG_REGION
                 | properties::TRACE_ON => wishes.needs_editing = true,
@@ -393,10 +415,16 @@ impl Sender<'_> {
         // Old clients send a message back with all of its properties, TRAN_MSG included.
         let is_retried = header.reconsume_times.unwrap_or(0) > 0 && wishes.delay_level > 0;
         let is_half = wishes.half_message && !is_retried;
+        let is_inner = is_inner_batch(&header, topic, &wishes, is_batch);
+        let is_batch = is_batch || is_inner;
         self.check_kind(&header, &wishes, is_batch, is_half)?;
+        if !is_inner && (wishes.inner_num || header.sys_flag & sys_flag::INNER_BATCH != 0) {
+            return Err(message_illegal(self.ctx.store.max_message_size()));
+        }
         let (mut stored_topic, mut stored_queue, mut delay_level) =
             self.place(&header, queue_id, wishes.delay_level)?;
-        let unique_key = self.stored_properties(&header, &wishes, is_batch, text);
+        let has_own = is_batch && !is_inner;
+        let unique_key = self.stored_properties(&header, &wishes, has_own, text);
         let half_of = is_half.then(|| stored_topic.clone());
         if let Some(topic) = &half_of {
             // A delay begins when the transaction is committed.
@@ -432,6 +460,9 @@ impl Sender<'_> {
         // A half message is checked for its time, which is looked at when it is committed.
         let timed = timed.filter(|_| !is_half);
         let request = match is_batch {
+            true if is_inner => {
+                inner_batch_request(message, &mut Vec::with_capacity(256), store, buf)?
+            }
             true => batch_request(message, store, buf)?,
             false => message.into_request_at(timed, store, delay_level, buf)?,
         };
@@ -455,6 +486,7 @@ impl Sender<'_> {
             recall_handle,
             wait_store_ok,
             half_of,
+            is_inner,
         })
     }
 
@@ -484,8 +516,7 @@ impl Sender<'_> {
             ));
         }
         let refused_in_batch = wishes.delay_level > 0 || wishes.timer;
-        let is_inner_batch = wishes.inner_batch || header.sys_flag & sys_flag::INNER_BATCH != 0;
-        if (is_batch && (refused_in_batch || is_half)) || is_inner_batch {
+        if is_batch && (refused_in_batch || is_half) {
             return Err(message_illegal(self.ctx.store.max_message_size()));
         }
         Ok(())
@@ -532,11 +563,11 @@ impl Sender<'_> {
         &self,
         header: &SendMessageRequestHeader,
         wishes: &Wishes<'_>,
-        is_batch: bool,
+        messages_have_own: bool,
         text: &mut Vec<u8>,
     ) -> Option<Str> {
         text.clear();
-        if is_batch {
+        if messages_have_own {
             // Each of its messages has its own.
             return None;
         }
@@ -544,6 +575,8 @@ impl Sender<'_> {
         if wishes.needs_editing {
             let mut editor = properties::Editor::new(given.as_bytes());
             for name in [
+                properties::INNER_NUM,
+                properties::INNER_BASE,
                 properties::POP_CK,
                 properties::CLUSTER,
                 properties::MSG_REGION,

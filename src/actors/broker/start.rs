@@ -54,6 +54,7 @@ use crate::{
         fs::{Fs, RealFs},
         now_ms,
         open::OpenStore,
+        queue_table::QueueKind,
         tables::Tables,
         timer::TimerConfig,
     },
@@ -358,7 +359,7 @@ impl Builder<'_> {
             acks: actors.acks.clone(),
             dispatcher: actors.dispatcher.clone(),
             retention: actors.retention.clone(),
-            home: Arc::clone(&actors.home),
+            homes: actors.homes.clone(),
             deleted: Arc::clone(&actors.deleted),
             arrivals: actors.arrivals.clone(),
             store_host: identity.store_host,
@@ -369,6 +370,8 @@ impl Builder<'_> {
         let tables = Tables::new(fs.clone(), root.join("config"));
         let topics = Topics::start(tree, "broker", &cold, &tables, Arc::clone(config))
             .map_err(StartError::Table)?;
+        let table = Arc::clone(&actors.table);
+        topics.before_put(move |topic| table.set_kind(&topic.topic_name, QueueKind::of(topic)));
         let subscriptions =
             SubscriptionGroups::start(tree, "broker", &cold, &tables, Arc::clone(config))
                 .map_err(StartError::Table)?;

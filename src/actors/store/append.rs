@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use crate::{
     actors::kernel::{ActorCell, Permit},
-    protocol::message::multi_dispatch,
+    protocol::message::{inner_batch::BASE_DIGITS, multi_dispatch},
     store::{commit_log::AppendUnit, queue_table::QueueSlot},
 };
 
@@ -69,10 +69,21 @@ pub struct RecordMeta {
     pub tags_code: TagsCode,
     /// Its system flag.
     pub sys_flag: i32,
+    /// Set for an inner batch.
+    pub inner: Option<InnerBatch>,
     /// Hashes of its keys for the index.
     pub index_keys: SmallVec<[i32; 4]>,
     /// The light message queues that it enters, too.
     pub further: Option<Box<[FurtherQueue]>>,
+}
+
+/// What the writer has to know of a record that holds several messages.
+#[derive(Debug, Clone, Copy)]
+pub struct InnerBatch {
+    /// How many.
+    pub messages: i16,
+    /// Where the record has the queue offset of the first: so many bytes from its start.
+    pub place: usize,
 }
 
 /// A light message queue that a record names.
@@ -87,6 +98,11 @@ pub struct FurtherQueue {
 }
 
 impl RecordMeta {
+    /// How many messages it holds.
+    pub fn messages(&self) -> i16 {
+        self.inner.map_or(1, |inner| inner.messages)
+    }
+
     /// Takes offsets in further queues and writes them into the record, which is `bytes`; only for
     /// the writer. `own` is the queue of its topic with its offset there.
     fn take_further(&mut self, bytes: &mut [u8], own: (&Arc<QueueSlot>, i64)) {
@@ -147,6 +163,14 @@ impl AppendRequest {
         }
     }
 
+    /// How many queue offsets the records take. An inner batch is the only record of its request.
+    pub fn messages(&self) -> i64 {
+        match self.records.as_slice() {
+            [one] => i64::from(one.messages()),
+            several => several.len() as i64,
+        }
+    }
+
     /// Whether a topic that the records are to enter was deleted since the request was made.
     pub fn is_too_late(&self) -> bool {
         let records = self.records.iter();
@@ -157,7 +181,12 @@ impl AppendRequest {
     /// Takes the offsets that the records get in their queues; only for the writer, which writes
     /// them next or gives them back.
     pub fn reserve(&mut self) {
-        self.queue_offset = self.slot.reserve(self.records.len() as i64);
+        self.queue_offset = self.slot.reserve(self.messages());
+        if let Some(inner) = self.records.first().and_then(|record| record.inner)
+            && let Some(place) = (self.bytes).get_mut(inner.place..inner.place + BASE_DIGITS)
+        {
+            multi_dispatch::fill_offset(place, self.queue_offset);
+        }
         let mut start = 0;
         for (queue_offset, record) in (self.queue_offset..).zip(&mut self.records) {
             let end = start + record.len as usize;
@@ -210,7 +239,7 @@ impl AppendUnit for AppendRequest {
         self.physical_offset = physical_offset;
         self.status = PutStatus::PutOk;
         self.slot
-            .set_next_offset(self.queue_offset + self.records.len() as i64);
+            .set_next_offset(self.queue_offset + self.messages());
         for (slot, offset) in self.records.iter().flat_map(RecordMeta::further) {
             slot.set_next_offset(offset + 1);
         }

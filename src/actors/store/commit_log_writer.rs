@@ -145,7 +145,7 @@ impl CommitLogWriter {
                     let (key, record) = (scanned.key, scanned.record);
                     // A topic without a slot was deleted meanwhile.
                     if let Some(slot) = self.parts.table.get(&key.topic, key.queue_id) {
-                        slot.raise_next_offset(record.queue_offset + 1);
+                        slot.raise_next_offset(record.queue_offset + slot.offsets_of(&record));
                     }
                 }
                 self.files = Some(files);
@@ -275,6 +275,7 @@ impl CommitLogWriter {
                     tags_code: record.tags_code.at(store_timestamp),
                     store_timestamp,
                     sys_flag: record.sys_flag,
+                    messages: record.messages(),
                     index_keys: std::mem::take(&mut record.index_keys),
                 };
                 records.extend(record.further().map(|(slot, queue_offset)| Dispatched {

@@ -32,7 +32,7 @@ use crate::{
     protocol::message::record,
     store::{
         commit_log::{ColdBlocks, CommitLogReader},
-        consume_queue::{ConsumeQueue, ConsumeQueueError, Entry, Extension, QueueHome, QueueTail},
+        consume_queue::{ConsumeQueueError, Entry, Extension, QueueHomes, TopicQueue},
         deleted_topics::DeletedTopics,
         error::StoreError,
         get_message::GetLimits,
@@ -40,6 +40,7 @@ use crate::{
     },
 };
 
+mod batches;
 mod messages;
 mod reread;
 mod serving;
@@ -54,7 +55,7 @@ pub use self::{
 /// What all queues of a broker share.
 pub struct QueueParts {
     /// Where the files live.
-    pub home: Arc<QueueHome>,
+    pub homes: QueueHomes,
     /// Positions of the log.
     pub watermarks: Watermarks,
     /// Limits of one pull.
@@ -90,7 +91,7 @@ pub struct Queue {
     /// Answers what lies far back.
     far_reader: TellRef<AnswerFar>,
     /// `None` while its files cannot be opened: the next message tries again.
-    files: Option<ConsumeQueue>,
+    files: Option<TopicQueue>,
     /// Set while the files lack entries that the log has.
     reread: Option<Reread>,
     held: Vec<HeldPull>,
@@ -130,13 +131,7 @@ impl Queue {
 
     fn open(&mut self) -> Result<(), StoreError> {
         let promised = self.slot.readable_end();
-        let tail = QueueTail {
-            max_offset: promised,
-            last_physical: self.slot.last_physical(),
-        };
-        let home = Arc::clone(&self.parts.home);
-        let key = &self.slot.key;
-        let mut files = ConsumeQueue::resume(home, key.topic.clone(), key.queue_id, tail)?;
+        let mut files = TopicQueue::resume(&self.parts.homes, &self.slot)?;
         files.truncate_above(self.parts.log().end())?;
         files.correct_min_offset(self.parts.log().min_offset())?;
         let is_short = files.max_offset() < promised;
@@ -156,7 +151,10 @@ impl Queue {
     }
 
     /// The files, opened now if an earlier try failed.
-    fn open_files(&mut self) -> Option<&mut ConsumeQueue> {
+    fn open_files(&mut self) -> Option<&mut TopicQueue> {
+        if self.reread.is_none() && self.is_of_other_kind() {
+            self.change_kind();
+        }
         if self.files.is_none()
             && let Err(error) = self.open()
         {
@@ -166,7 +164,7 @@ impl Queue {
     }
 
     /// The files while they have all entries that were promised.
-    fn whole_files(&mut self) -> Option<&mut ConsumeQueue> {
+    fn whole_files(&mut self) -> Option<&mut TopicQueue> {
         self.open_files()?;
         self.files.as_mut().filter(|_| self.reread.is_none())
     }
@@ -193,11 +191,19 @@ impl Queue {
         };
         let first_offset = first.record.queue_offset;
         let skips = skips_offsets(files, first_offset);
-        let appended = (!skips).then(|| files.append_extended(first_offset, &entries, &extensions));
+        let appended = (!skips).then(|| match files {
+            TopicQueue::Simple(files) => files
+                .append_extended(first_offset, &entries, &extensions)
+                .map(drop),
+            TopicQueue::Batch(files) => {
+                let mut records = items.iter().map(|item| item.record.batch_unit());
+                records.try_for_each(|unit| files.append(&unit).map(drop))
+            }
+        });
         self.entries = entries;
         self.cell.fail_point("mid_write");
         match appended {
-            Some(Ok(_)) => {}
+            Some(Ok(())) => {}
             None | Some(Err(ConsumeQueueError::Gap { .. })) => return self.read_again(),
             Some(Err(ConsumeQueueError::Store(error))) => {
                 self.report(&error);
@@ -205,7 +211,7 @@ impl Queue {
             }
         }
         self.publish();
-        if self.files.as_ref().is_some_and(ConsumeQueue::needs_flush) {
+        if self.files.as_ref().is_some_and(TopicQueue::needs_flush) {
             self.flush(log_end);
         }
     }
@@ -213,7 +219,7 @@ impl Queue {
     /// What new entries have beside them; nothing where extensions are not kept. Entries that are read
     /// again from the log have none, which costs a look at their messages.
     fn extensions_of(&self, items: &[Dispatched]) -> Vec<Extension> {
-        if !self.parts.home.keeps_extensions() {
+        if !self.parts.homes.of(self.slot.kind()).keeps_extensions() {
             return Vec::new();
         }
         let (topic, log) = (&self.slot.key.topic, self.parts.log());

@@ -36,7 +36,7 @@ use crate::{
     store::{
         abort::AbortFile,
         commit_log::ColdBlocks,
-        consume_queue::QueueHome,
+        consume_queue::QueueHomes,
         deleted_topics::DeletedTopics,
         fs::Fs,
         get_message::GetLimits,
@@ -97,7 +97,7 @@ pub struct StoreActors {
     /// Deletes old files.
     pub retention: ActorRef<Retention>,
     /// Where the queues' files live.
-    pub home: Arc<QueueHome>,
+    pub homes: QueueHomes,
     /// To be set to what makes the bit maps of extensions.
     pub bit_maps: Arc<OnceLock<Arc<dyn BitMaps>>>,
     /// The deleted topics.
@@ -176,7 +176,7 @@ impl Starter<'_> {
         let arrivals = Arrivals::default();
         let bit_maps = Arc::default();
         let queues = Arc::new(QueueParts {
-            home: Arc::clone(&open.home),
+            homes: open.homes.clone(),
             watermarks: self.watermarks.clone(),
             limits: settings.limits.clone(),
             stats: stats.clone(),
@@ -259,7 +259,7 @@ impl Starter<'_> {
             acks,
             dispatcher,
             retention,
-            home: open.home,
+            homes: open.homes,
             bit_maps,
             deleted,
             arrivals,

@@ -46,6 +46,13 @@ impl TopicConfig {
         }
     }
 
+    /// Whether its queues are queues of batches (`QueueTypeUtils.isBatchCq`).
+    pub fn is_batch_cq(&self) -> bool {
+        self.attributes
+            .get("queue.type")
+            .is_some_and(|kind| kind == "BatchCQ")
+    }
+
     /// The topic as RocketMQ's remarks name it (`TopicConfig.toString`).
     pub fn describe(&self) -> String {
         let attributes: Vec<String> = self

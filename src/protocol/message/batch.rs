@@ -17,6 +17,9 @@ use bytes::{BufMut, BytesMut};
 /// Most messages that are taken from one batch.
 pub const BATCH_LEN_MAX: usize = 1 << 16;
 
+/// A message without body and properties.
+pub const MESSAGE_LEN_MIN: usize = 22;
+
 /// One message of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchMessage<'a> {
@@ -112,7 +115,7 @@ impl<'a> Iterator for Messages<'a> {
 pub fn encode_message(message: &BatchMessage<'_>, out: &mut BytesMut) -> Result<(), BatchError> {
     let properties_len = i16::try_from(message.properties.len())
         .map_err(|_| BatchError::PropertiesTooLong(message.properties.len()))?;
-    let size = 22 + message.body.len() + message.properties.len();
+    let size = MESSAGE_LEN_MIN + message.body.len() + message.properties.len();
     let size_field = i32::try_from(size).map_err(|_| BatchError::MessageTooLong(size))?;
     out.reserve(size);
     out.put_i32(size_field);

@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod id;
+pub mod inner_batch;
 pub mod keys;
 pub mod multi_dispatch;
 pub mod names;

@@ -18,7 +18,7 @@ use crate::{
 /// What the files of a run hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Holds {
-    /// Entries, below `consumequeue`.
+    /// Entries or units of batches, below `consumequeue` or `batchconsumequeue`.
     Entries,
     /// Their extensions, below `consumequeue_ext`.
     Extensions,
@@ -107,7 +107,7 @@ impl FileRun {
     /// The key of the configuration that says the same.
     fn size_key(&self) -> &'static str {
         match self.holds {
-            Holds::Entries => "mappedFileSizeConsumeQueue",
+            Holds::Entries => self.home.file_size_key,
             Holds::Extensions => "mappedFileSizeConsumeQueueExt",
         }
     }

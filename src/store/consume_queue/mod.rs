@@ -14,6 +14,10 @@
 //! * `retention`: cuts either end when the commit log was cut there;
 //! * `extension`: what entries have beside them with `enableConsumeQueueExt`.
 //!
+//! A topic with `queue.type=BatchCQ` has queues of another kind, [`BatchConsumeQueue`], below
+//! `batchconsumequeue/`: their units are larger and tell their offsets ([`BatchUnit`]). What has to do
+//! with files is the same for both (`ConsumeQueue<U>`); a [`TopicQueue`] is either.
+//!
 //! The log is the truth and a queue can be built again from it: so a queue is idempotent (it drops
 //! entries that it has) and tells of gaps instead of filling them.
 //!
@@ -21,6 +25,7 @@
 
 use std::{
     fmt,
+    marker::PhantomData,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -29,10 +34,14 @@ use std::{
 };
 
 pub use self::{
+    batch::BatchConsumeQueue,
+    batch_unit::{BATCH_UNIT_LEN, BatchUnit},
+    either::{QueueFileSizes, QueueHomes, TopicQueue},
     entry::{ENTRY_LEN, Entry},
     extension::{EXTENSIONS_FILE_SIZE, Extension, ExtensionsHome, is_address},
     reader::Boundary,
     recovery::{list_queues, list_queues_of},
+    unit::Unit,
 };
 use self::{
     extension::Extensions,
@@ -41,6 +50,11 @@ use self::{
 use super::{error::StoreError, fs::Fs};
 use crate::protocol::Str;
 
+mod batch;
+#[cfg(test)]
+mod batch_tests;
+mod batch_unit;
+mod either;
 mod entry;
 mod extension;
 mod files;
@@ -49,10 +63,14 @@ mod recovery;
 mod retention;
 #[cfg(test)]
 mod tests;
+mod unit;
 mod writer;
 
 /// RocketMQ's default of `mappedFileSizeConsumeQueue`: 300,000 entries.
 pub const DEFAULT_FILE_SIZE: u64 = 300_000 * ENTRY_LEN as u64;
+
+/// RocketMQ's default of `mapperFileSizeBatchConsumeQueue`: 300,000 units.
+pub const DEFAULT_BATCH_FILE_SIZE: u64 = 300_000 * BATCH_UNIT_LEN as u64;
 
 /// Unwritten bytes from which [`ConsumeQueue::needs_flush`] asks for a write.
 pub const FLUSH_RUN_LEN: usize = 4096;
@@ -60,8 +78,8 @@ pub const FLUSH_RUN_LEN: usize = 4096;
 /// What a power loss leaves or takes as a whole.
 const PAGE_LEN: u64 = 4096;
 
-/// Written entries that stay in memory for consumers at the tail, in bytes.
-const CACHED_TAIL_LEN: usize = 128 * ENTRY_LEN;
+/// Written units that stay in memory for consumers at the tail.
+const CACHED_TAIL_UNITS: usize = 128;
 
 /// What can go wrong with a consume queue.
 #[derive(Debug, thiserror::Error)]
@@ -87,10 +105,12 @@ pub struct QueueHome {
     fs: Fs,
     root: PathBuf,
     file_size: u64,
+    /// The key of the configuration that says the same.
+    file_size_key: &'static str,
     /// Where extensions of entries are kept, if they are.
     extensions: Option<ExtensionsHome>,
     /// Queue files that are open, and how many may stay open while nobody uses them.
-    open_files: AtomicUsize,
+    open_files: Arc<AtomicUsize>,
     open_files_max: AtomicUsize,
 }
 
@@ -107,13 +127,29 @@ impl QueueHome {
         file_size: u64,
         extensions: Option<ExtensionsHome>,
     ) -> Arc<Self> {
-        let unit = ENTRY_LEN as u64;
+        Self::of_units::<Entry>(fs, root, file_size, extensions, Arc::default())
+    }
+
+    /// Where the queues of batches live: `root` is the directory `batchconsumequeue`.
+    pub fn of_batches(fs: Fs, root: impl Into<PathBuf>, file_size: u64) -> Arc<Self> {
+        Self::of_units::<BatchUnit>(fs, root, file_size, None, Arc::default())
+    }
+
+    fn of_units<U: Unit>(
+        fs: Fs,
+        root: impl Into<PathBuf>,
+        file_size: u64,
+        extensions: Option<ExtensionsHome>,
+        open_files: Arc<AtomicUsize>,
+    ) -> Arc<Self> {
+        let unit = U::LEN as u64;
         Arc::new(Self {
             fs,
             root: root.into(),
             file_size: file_size.div_ceil(unit).max(1) * unit,
+            file_size_key: U::FILE_SIZE_KEY,
             extensions,
-            open_files: AtomicUsize::new(0),
+            open_files,
             open_files_max: AtomicUsize::new(usize::MAX),
         })
     }
@@ -139,6 +175,32 @@ impl QueueHome {
         self.file_size
     }
 
+    /// The topics that have a directory.
+    ///
+    /// # Errors
+    /// From the file system.
+    pub fn topics(&self) -> Result<Vec<Str>, StoreError> {
+        let names = recovery::list_dirs(self.fs.as_ref(), &self.root)?;
+        Ok(names.map(Str::from).collect())
+    }
+
+    /// Whether a topic has a directory.
+    pub fn has_topic(&self, topic: &str) -> bool {
+        is_plain_name(topic) && self.fs.exists(&self.root.join(topic))
+    }
+
+    /// Removes the files of one queue, which nobody has open.
+    ///
+    /// # Errors
+    /// From the file system.
+    pub fn remove_queue(&self, topic: &str, queue_id: i32) -> Result<(), StoreError> {
+        if !is_plain_name(topic) {
+            return Ok(());
+        }
+        let own = Path::new(topic).join(queue_id.to_string());
+        self.remove_below_roots(&own)
+    }
+
     /// Removes all files of a topic, also those of queues that nobody knows.
     ///
     /// # Errors
@@ -147,9 +209,14 @@ impl QueueHome {
         if !is_plain_name(topic) {
             return Ok(());
         }
+        self.remove_below_roots(Path::new(topic))
+    }
+
+    /// Removes a directory of entries and that of their extensions.
+    fn remove_below_roots(&self, own: &Path) -> Result<(), StoreError> {
         let extensions = self.extensions.iter().map(|home| &home.root);
         for root in extensions.chain([&self.root]) {
-            let dir = root.join(topic);
+            let dir = root.join(own);
             self.fs
                 .remove_dir_all(&dir)
                 .map_err(|e| StoreError::io("remove", &dir, e))?;
@@ -168,8 +235,8 @@ pub struct QueueTail {
 }
 
 /// One topic queue's entries. Positions inside are bytes in the run of files; the public methods
-/// speak of queue offsets (entries).
-pub struct ConsumeQueue {
+/// speak of queue offsets (entries). With other units it is the files of a [`BatchConsumeQueue`].
+pub struct ConsumeQueue<U: Unit = Entry> {
     files: FileRun,
     /// Position of the oldest entry whose message the commit log still holds.
     min: u64,
@@ -188,6 +255,7 @@ pub struct ConsumeQueue {
     tail: Vec<u8>,
     /// The extensions of its entries, where they are kept.
     extensions: Option<Box<Extensions>>,
+    units: PhantomData<fn() -> U>,
 }
 
 /// Whether a topic's name can be that of a directory.
@@ -195,7 +263,7 @@ fn is_plain_name(topic: &str) -> bool {
     !topic.is_empty() && topic != "." && topic != ".." && !topic.contains(['/', '\0'])
 }
 
-impl ConsumeQueue {
+impl<U: Unit> ConsumeQueue<U> {
     fn empty(home: Arc<QueueHome>, topic: Str, queue_id: i32) -> Result<Self, StoreError> {
         if !is_plain_name(&topic) || queue_id < 0 {
             let what = format!("queue {topic:?}/{queue_id} has no directory name");
@@ -212,6 +280,7 @@ impl ConsumeQueue {
             min_physical: -1,
             tail: Vec::new(),
             extensions,
+            units: PhantomData,
         })
     }
 
@@ -225,28 +294,9 @@ impl ConsumeQueue {
         self.files.queue_id
     }
 
-    /// Queue offset of the oldest message that can be read; equals [`max_offset`](Self::max_offset)
-    /// when there is none.
-    pub fn min_offset(&self) -> i64 {
-        (self.min / ENTRY_LEN as u64) as i64
-    }
-
-    /// Queue offset of the next message.
-    pub fn max_offset(&self) -> i64 {
-        (self.end / ENTRY_LEN as u64) as i64
-    }
-
     /// End of the newest message in the commit log, -1 if there is none.
     pub fn last_physical_offset(&self) -> i64 {
         self.last_physical
-    }
-
-    /// What [`resume`](Self::resume) needs after a restart.
-    pub fn queue_tail(&self) -> QueueTail {
-        QueueTail {
-            max_offset: self.max_offset(),
-            last_physical: self.last_physical,
-        }
     }
 
     /// Bytes of disk that the files claim (they may be sparse).
@@ -283,9 +333,9 @@ impl ConsumeQueue {
     fn extensions(&mut self) -> Option<&mut Extensions> {
         if self.extensions.as_ref().is_some_and(|own| !own.is_loaded()) {
             let has_entries = self.last_physical >= 0 && self.end > self.files.first;
-            let last = has_entries.then(|| self.entry_at(self.end - ENTRY_LEN as u64));
+            let last = has_entries.then(|| self.entry_at(self.end - U::LEN as u64));
             let loaded = last.transpose().and_then(|last| {
-                let last = last.map(|entry| entry.tags_code);
+                let last = last.map(|unit| unit.entry().tags_code);
                 self.extensions
                     .as_mut()
                     .map_or(Ok(()), |own| own.load(last))
@@ -313,12 +363,33 @@ impl ConsumeQueue {
     }
 }
 
-impl fmt::Debug for ConsumeQueue {
+impl ConsumeQueue {
+    /// Queue offset of the oldest message that can be read; equals [`max_offset`](Self::max_offset)
+    /// when there is none.
+    pub fn min_offset(&self) -> i64 {
+        (self.min / ENTRY_LEN as u64) as i64
+    }
+
+    /// Queue offset of the next message.
+    pub fn max_offset(&self) -> i64 {
+        (self.end / ENTRY_LEN as u64) as i64
+    }
+
+    /// What [`resume`](Self::resume) needs after a restart.
+    pub fn queue_tail(&self) -> QueueTail {
+        QueueTail {
+            max_offset: self.max_offset(),
+            last_physical: self.last_physical,
+        }
+    }
+}
+
+impl<U: Unit> fmt::Debug for ConsumeQueue<U> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ConsumeQueue")
             .field("queue", &self.name())
-            .field("min", &self.min_offset())
-            .field("max", &self.max_offset())
+            .field("min", &(self.min / U::LEN as u64))
+            .field("end", &(self.end / U::LEN as u64))
             .field("last_physical", &self.last_physical)
             .finish_non_exhaustive()
     }

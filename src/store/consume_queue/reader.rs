@@ -1,6 +1,9 @@
 //! Reading entries: from memory where the tail is, with positioned reads elsewhere.
 
-use super::{ConsumeQueue, ENTRY_LEN, Entry, Extension};
+use super::{
+    ConsumeQueue, ENTRY_LEN, Entry, Extension,
+    unit::{UNIT_LEN_MAX, Unit},
+};
 use crate::store::error::StoreError;
 
 /// Which message a search by time finds (RocketMQ's `BoundaryType`).
@@ -82,27 +85,10 @@ impl ConsumeQueue {
         if from < self.min_offset() || from >= self.max_offset() {
             return Ok(());
         }
-        let mut position = from as u64 * ENTRY_LEN as u64;
+        let position = from as u64 * ENTRY_LEN as u64;
         let len = (count_max as u64).saturating_mul(ENTRY_LEN as u64);
         let upto = position.saturating_add(len).min(self.end);
-        entries.reserve((upto - position) as usize / ENTRY_LEN);
-        let tail_start = self.tail_start();
-        let mut buf = Vec::new();
-        while position < upto.min(tail_start) {
-            let in_file = upto
-                .min(tail_start)
-                .min(self.files.start_of(position) + self.files.file_size());
-            let step = (in_file - position).min(READ_LEN);
-            buf.resize(step as usize, 0);
-            self.files.read_exact(position, &mut buf)?;
-            entries.extend(Entry::decode_all(&buf));
-            position += step;
-        }
-        if position < upto {
-            let range = (position - tail_start) as usize..(upto - tail_start) as usize;
-            entries.extend(Entry::decode_all(&self.tail[range]));
-        }
-        Ok(())
+        self.read_into(position, upto, entries)
     }
 
     /// The queue offset of the message that was stored around `timestamp` (ms), always within
@@ -134,15 +120,47 @@ impl ConsumeQueue {
         };
         Ok((position / ENTRY_LEN as u64) as i64)
     }
+}
+
+impl<U: Unit> ConsumeQueue<U> {
+    /// Adds the units of a range between the first file and the end to `units`.
+    pub(super) fn read_into(
+        &mut self,
+        mut position: u64,
+        upto: u64,
+        units: &mut Vec<U>,
+    ) -> Result<(), StoreError> {
+        units.reserve((upto - position) as usize / U::LEN);
+        let decode_all = |bytes: &[u8], units: &mut Vec<U>| {
+            units.extend(bytes.chunks_exact(U::LEN).map(U::of_bytes));
+        };
+        let tail_start = self.tail_start();
+        let mut buf = Vec::new();
+        while position < upto.min(tail_start) {
+            let in_file = upto
+                .min(tail_start)
+                .min(self.files.start_of(position) + self.files.file_size());
+            let step = (in_file - position).min((READ_UNITS * U::LEN) as u64);
+            buf.resize(step as usize, 0);
+            self.files.read_exact(position, &mut buf)?;
+            decode_all(&buf, units);
+            position += step;
+        }
+        if position < upto {
+            let range = (position - tail_start) as usize..(upto - tail_start) as usize;
+            decode_all(&self.tail[range], units);
+        }
+        Ok(())
+    }
 
     /// First position of `low..high` whose entry is not before the sought place.
     pub(super) fn partition_point(
         &mut self,
         mut low: u64,
         mut high: u64,
-        mut is_before: impl FnMut(Entry) -> bool,
+        mut is_before: impl FnMut(U) -> bool,
     ) -> Result<u64, StoreError> {
-        let unit = ENTRY_LEN as u64;
+        let unit = U::LEN as u64;
         while low < high {
             let middle = low + (high - low) / unit / 2 * unit;
             if is_before(self.entry_at(middle)?) {
@@ -155,20 +173,21 @@ impl ConsumeQueue {
     }
 
     /// The entry at a position between the first file and the end.
-    pub(super) fn entry_at(&mut self, position: u64) -> Result<Entry, StoreError> {
-        let mut bytes = [0; ENTRY_LEN];
+    pub(super) fn entry_at(&mut self, position: u64) -> Result<U, StoreError> {
+        let mut bytes = [0; UNIT_LEN_MAX];
+        let bytes = &mut bytes[..U::LEN];
         let tail_start = self.tail_start();
         if position >= tail_start {
             let at = (position - tail_start) as usize;
-            bytes.copy_from_slice(&self.tail[at..at + ENTRY_LEN]);
+            bytes.copy_from_slice(&self.tail[at..at + U::LEN]);
         } else if position >= self.written {
-            return Ok(Entry::BLANK); // between the last flush and the first entry
+            return Ok(U::BLANK); // between the last flush and the first entry
         } else {
-            self.files.read_exact(position, &mut bytes)?;
+            self.files.read_exact(position, bytes)?;
         }
-        Ok(Entry::decode(&bytes))
+        Ok(U::of_bytes(bytes))
     }
 }
 
-/// Bytes read at once.
-const READ_LEN: u64 = 3276 * ENTRY_LEN as u64;
+/// Units read at once.
+const READ_UNITS: usize = 3276;

@@ -1,29 +1,37 @@
 //! Following the commit log where it was cut: at its end after a crash, at its start by age.
 
-use super::{ConsumeQueue, ENTRY_LEN};
+use super::{ConsumeQueue, unit::Unit};
 use crate::store::error::StoreError;
 
-impl ConsumeQueue {
+impl<U: Unit> ConsumeQueue<U> {
     /// Drops all entries whose message does not end at or before `physical`, for good: what is left
     /// of them on disk reads as zeros, so that no later recovery takes them for new ones.
     ///
     /// # Errors
     /// From the file system; the queue is then to be recovered again.
     pub fn truncate_above(&mut self, physical: i64) -> Result<(), StoreError> {
+        match self.first_above(physical)? {
+            Some(cut) => self.truncate_at(cut),
+            None => Ok(()),
+        }
+    }
+
+    /// The first entry whose message does not end at or before `physical`.
+    pub(super) fn first_above(&mut self, physical: i64) -> Result<Option<u64>, StoreError> {
         if self.last_physical <= physical {
-            return Ok(());
+            return Ok(None);
         }
         let (first, end) = (self.files.first, self.end);
         let cut = self.partition_point(first, end, |entry| {
             entry.is_blank() || entry.physical_end() <= physical
         })?;
         log::info!(
-            "{} truncated, physical_end={physical} max_offset={} was={}",
+            "{} is cut, physical_end={physical} entries={} were={}",
             self.name(),
-            cut / ENTRY_LEN as u64,
-            self.max_offset()
+            cut / U::LEN as u64,
+            end / U::LEN as u64
         );
-        self.truncate_at(cut)
+        Ok(Some(cut))
     }
 
     /// Makes `cut` the end of the queue, in memory and on disk.
@@ -39,7 +47,7 @@ impl ConsumeQueue {
         }
         self.last_physical = match self.end {
             end if end == self.files.first => -1,
-            end => match self.entry_at(end - ENTRY_LEN as u64)? {
+            end => match self.entry_at(end - U::LEN as u64)? {
                 entry if entry.is_blank() => -1,
                 // not -1 even for a damaged entry: the queue is not a new one
                 entry => entry.physical_end().max(0),
@@ -64,8 +72,8 @@ impl ConsumeQueue {
             return Ok(());
         }
         let (min, end) = (self.min, self.end);
-        let is_expired = |entry: super::Entry| entry.is_blank() || entry.physical_offset < log_min;
-        if is_expired(self.entry_at(end - ENTRY_LEN as u64)?) {
+        let is_expired = |unit: U| unit.is_blank() || unit.entry().physical_offset < log_min;
+        if is_expired(self.entry_at(end - U::LEN as u64)?) {
             self.min = end;
             self.min_physical = -1;
             return Ok(());
@@ -74,9 +82,9 @@ impl ConsumeQueue {
         let oldest = self.entry_at(min)?;
         if is_expired(oldest) {
             self.min = self.partition_point(min, end, is_expired)?;
-            self.min_physical = self.entry_at(self.min)?.physical_offset;
+            self.min_physical = self.entry_at(self.min)?.entry().physical_offset;
         } else {
-            self.min_physical = oldest.physical_offset;
+            self.min_physical = oldest.entry().physical_offset;
         }
         Ok(())
     }
@@ -94,7 +102,7 @@ impl ConsumeQueue {
         if self.min < self.end && self.extensions().is_some() {
             let oldest = self.entry_at(self.min)?;
             if let Some(extensions) = self.extensions() {
-                extensions.delete_before(oldest.tags_code)?;
+                extensions.delete_before(oldest.entry().tags_code)?;
             }
         }
         Ok(removed)

@@ -3,8 +3,8 @@
 use std::sync::LazyLock;
 
 use super::{
-    CACHED_TAIL_LEN, ConsumeQueue, ConsumeQueueError, ENTRY_LEN, Entry, Extension, FLUSH_RUN_LEN,
-    PAGE_LEN, files::UnsyncedNames,
+    CACHED_TAIL_UNITS, ConsumeQueue, ConsumeQueueError, ENTRY_LEN, Entry, Extension, FLUSH_RUN_LEN,
+    PAGE_LEN, files::UnsyncedNames, unit::Unit,
 };
 use crate::store::{error::StoreError, fs::FileRef};
 
@@ -118,16 +118,10 @@ impl ConsumeQueue {
             }
         }
         let address = extension.and_then(|unit| self.extensions()?.keep(unit));
-        let entry = Entry {
+        self.push(&Entry {
             tags_code: address.unwrap_or(entry.tags_code),
             ..*entry
-        };
-        if self.min == self.end {
-            self.min_physical = entry.physical_offset;
-        }
-        self.tail.extend_from_slice(&entry.encode());
-        self.end += ENTRY_LEN as u64;
-        self.last_physical = entry.physical_end();
+        });
         Ok(false)
     }
 
@@ -171,6 +165,18 @@ impl ConsumeQueue {
         self.tail.clear();
         Ok(())
     }
+}
+
+impl<U: Unit> ConsumeQueue<U> {
+    /// Takes the next unit.
+    pub(super) fn push(&mut self, unit: &U) {
+        if self.min == self.end {
+            self.min_physical = unit.entry().physical_offset;
+        }
+        unit.push_to(&mut self.tail);
+        self.end += U::LEN as u64;
+        self.last_physical = unit.physical_end();
+    }
 
     /// Bytes that [`flush`](Self::flush) would write.
     pub fn pending_len(&self) -> usize {
@@ -209,8 +215,9 @@ impl ConsumeQueue {
                 .map_err(|e| StoreError::io("write", &self.files.path(start), e))?;
             self.written = upto;
         }
-        if self.tail.len() > 2 * CACHED_TAIL_LEN {
-            let surplus = self.tail.len() - CACHED_TAIL_LEN;
+        let cached = CACHED_TAIL_UNITS * U::LEN;
+        if self.tail.len() > 2 * cached {
+            let surplus = self.tail.len() - cached;
             self.tail.drain(..surplus);
         }
         Ok(())
@@ -218,9 +225,9 @@ impl ConsumeQueue {
 
     fn write_blanks(&mut self, file: &FileRef, start: u64, upto: u64) -> Result<(), StoreError> {
         log::info!(
-            "{} starts inside a file, max_offset={}",
+            "{} starts inside a file, entries={}",
             self.name(),
-            self.max_offset()
+            self.end / U::LEN as u64
         );
         while self.written < upto {
             let len = (upto - self.written).min(BLANKS.len() as u64);

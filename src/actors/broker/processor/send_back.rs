@@ -18,6 +18,7 @@ use crate::{
         message::{
             names, perm, properties,
             record::{CheckCrc, RecordView},
+            sys_flag,
         },
     },
 };
@@ -118,6 +119,10 @@ fn topic_missing(topic: &str) -> Refusal {
 
 /// Stores the message again, one time older, and knowing where it came from.
 async fn store(ctx: &BrokerContext, view: &RecordView<'_>, to: Destination) -> Result<(), Refusal> {
+    if view.sys_flag & sys_flag::INNER_BATCH != 0 {
+        // As RocketMQ, for a retry topic takes no batches. The client sends the message itself then.
+        return Err(Refusal::new(ResponseCode::SystemError, "MESSAGE_ILLEGAL"));
+    }
     let origin = view.offset_id();
     let mut edited = properties::Editor::new(view.properties);
     edited.set_if_absent(properties::RETRY_TOPIC, view.topic);

@@ -209,9 +209,9 @@ pub async fn delete_one(ctx: &BrokerContext, topic: String) -> Result<(), Refusa
         persisted.map_err(|error| failed(&error.to_string()))?;
     }
     let log_min = ctx.store.watermarks.log().min_offset();
-    let (home, name) = (Arc::clone(&ctx.store.home), topic.clone());
+    let (homes, name) = (ctx.store.homes.clone(), topic.clone());
     let end = move |deleted: &mut DeletedTopics| {
-        home.remove_topic(&name)?;
+        homes.remove_topic(&name)?;
         deleted.remember(&name, log_end, log_min)
     };
     remembered(ctx, end).await.map_err(|error| failed(&error))?;

@@ -20,6 +20,7 @@ pub(super) struct SendItem {
     pub(super) responder: Responder,
     pub(super) queue_id: i32,
     pub(super) unique_key: Option<Str>,
+    pub(super) is_inner_batch: bool,
     /// Topic of a half message, and who counts it.
     pub(super) half_of: Option<(Str, Arc<TransactionCounts>)>,
     pub(super) recall_handle: Option<Str>,
@@ -56,8 +57,9 @@ impl AppendReply for SendReplies {
                 msg_id: ids.get(at),
                 queue_id: item.queue_id,
                 queue_offset: request.queue_offset,
+                // Tells the client that its batch is one message.
+                batch_uniq_id: item.unique_key.clone().filter(|_| item.is_inner_batch),
                 transaction_id: item.unique_key,
-                batch_uniq_id: None,
                 recall_handle: item.recall_handle,
             };
             item.responder.answer(code, None, Some(&header), &extra, []);

@@ -178,7 +178,7 @@ impl Stats {
     pub fn stored(&self, requests: &[AppendRequest]) {
         let (mut messages, mut total_bytes, mut failed) = (0, 0, 0);
         for request in requests {
-            let count = request.records.len() as u64;
+            let count = request.messages() as u64;
             if !request.status.is_stored() {
                 failed += count;
                 continue;

@@ -8,7 +8,7 @@
 use std::{
     collections::BTreeSet,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
 };
@@ -106,6 +106,8 @@ pub struct TopicsChanged {
 /// Ends once those who are to know of a change before its answer know of it, or have had their time.
 pub type Spread = BoxFuture<'static, ()>;
 
+type BeforePut = Box<dyn Fn(&TopicConfig) + Send + Sync>;
+
 type Listener = Box<dyn Fn(&TopicsChanged) -> Option<Spread> + Send + Sync>;
 
 struct Shared {
@@ -119,6 +121,7 @@ struct Shared {
     version: TableVersion,
     dirty: AtomicBool,
     listeners: Mutex<Vec<Listener>>,
+    before_put: OnceLock<BeforePut>,
     /// Only the actor writes it.
     file: Mutex<ConfigFile<TopicConfigSerializeWrapper>>,
     /// Topics that nobody may make until their deletion has ended.
@@ -263,6 +266,13 @@ impl Topics {
         listener: impl Fn(&TopicsChanged) -> Option<Spread> + Send + Sync + 'static,
     ) {
         lock(&self.shared.listeners).push(Box::new(listener));
+    }
+
+    /// Has `told` called for each topic that is made, changed or taken from a master, before anybody finds
+    /// it here; once.
+    pub fn before_put(&self, told: impl Fn(&TopicConfig) + Send + Sync + 'static) {
+        // A second one is not asked for.
+        let _ = self.shared.before_put.set(Box::new(told));
     }
 
     /// Ends with the next change; one between this call and the first await counts, too.
@@ -457,6 +467,7 @@ impl Shared {
             version: TableVersion::new(version),
             dirty: AtomicBool::new(false),
             listeners: Mutex::default(),
+            before_put: OnceLock::new(),
             file: Mutex::new(file),
             being_deleted: Mutex::default(),
             deletions: tokio::sync::Mutex::default(),
@@ -494,10 +505,17 @@ impl Shared {
         if self.topics.len() >= TOPICS_MAX && !self.topics.contains_key(&name) {
             return Err(TopicError::Full);
         }
+        self.tell_before_put(&config);
         let config = Arc::new(config);
         self.topics.insert(name, config.clone());
         self.count_change();
         Ok(config)
+    }
+
+    fn tell_before_put(&self, config: &TopicConfig) {
+        if let Some(told) = self.before_put.get() {
+            told(config);
+        }
     }
 
     fn count_change(&self) {

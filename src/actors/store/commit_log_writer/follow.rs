@@ -110,7 +110,7 @@ impl CommitLogWriter {
         while let Some(next) = hand_on.records.as_slice().first() {
             let (key, record) = (&next.key, &next.record);
             let table = &self.parts.table;
-            let slot = table.get_or_create_at(&key.topic, key.queue_id, record.physical_offset);
+            let slot = table.slot_for(key, record, record.physical_offset);
             if record.in_queue() && record.queue_offset < slot.next_offset() {
                 self.publish_records(start, record.physical_offset, records);
                 return self.drop_old_queue(&slot, record.physical_offset, hand_on, ctx);
@@ -119,7 +119,8 @@ impl CommitLogWriter {
                 break;
             };
             if next.record.in_queue() {
-                slot.raise_next_offset(next.record.queue_offset + 1);
+                let offsets = slot.offsets_of(&next.record);
+                slot.raise_next_offset(next.record.queue_offset + offsets);
             }
             end = next.record.end();
             records.push(Dispatched {

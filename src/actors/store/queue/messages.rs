@@ -9,7 +9,7 @@ use crate::{
     actors::store::{cold_reader::Turn, dispatcher::Dispatched, pull::Pull},
     store::{
         commit_log::CommitLogReader,
-        consume_queue::{Boundary, ConsumeQueue, Entry, Extension},
+        consume_queue::{Boundary, Entry, Extension, TopicQueue},
         error::StoreError,
         get_message::{GetRequest, GetResult},
     },
@@ -110,7 +110,7 @@ impl Drop for AllGone {
 
 /// What [`Inspect`] may look at.
 pub struct QueueView<'a> {
-    pub(super) queue: &'a mut ConsumeQueue,
+    pub(super) queue: &'a mut TopicQueue,
     pub(super) log: &'a CommitLogReader,
 }
 
@@ -120,9 +120,9 @@ impl QueueView<'_> {
         (self.queue.min_offset(), self.queue.max_offset())
     }
 
-    /// At most `count` entries from `from` on.
+    /// Where the records lie that hold the messages from `from` on, `count` of them at most.
     pub fn entries(&mut self, from: i64, count: usize) -> Result<Vec<Entry>, StoreError> {
-        self.queue.get(from, count)
+        self.queue.entries(from, count)
     }
 
     /// As [`entries`](Self::entries), with their extensions, one an entry; none at all where they are not
@@ -132,8 +132,11 @@ impl QueueView<'_> {
         from: i64,
         count: usize,
     ) -> Result<(Vec<Entry>, Vec<Option<Extension>>), StoreError> {
+        let TopicQueue::Simple(queue) = &mut *self.queue else {
+            return Ok((self.queue.entries(from, count)?, Vec::new()));
+        };
         let (mut entries, mut extensions) = (Vec::new(), Vec::new());
-        (self.queue).get_extended_into(from, count, &mut entries, &mut extensions)?;
+        queue.get_extended_into(from, count, &mut entries, &mut extensions)?;
         Ok((entries, extensions))
     }
 
@@ -151,7 +154,7 @@ impl QueueView<'_> {
 
     /// Store time (ms) of the message at an offset.
     pub fn store_time(&mut self, offset: i64) -> Option<i64> {
-        let entries = self.queue.get(offset, 1).ok()?;
+        let entries = self.queue.entries(offset, 1).ok()?;
         self.log
             .store_timestamp_at(entries.first()?.physical_offset)
     }

@@ -13,7 +13,7 @@ use super::Queue;
 use crate::{
     actors::kernel::lock,
     store::{
-        consume_queue::{ConsumeQueue, ConsumeQueueError, Entry},
+        consume_queue::{ConsumeQueueError, TopicQueue},
         dispatch::DispatchRecord,
         error::StoreError,
     },
@@ -86,6 +86,30 @@ impl Queue {
         self.reread_turn();
     }
 
+    /// Destroys the files, which are those of another kind of queue, and makes them anew: a slave has
+    /// learned only now of which kind the topic is.
+    pub(super) fn change_kind(&mut self) {
+        let (kind, key) = (self.slot.kind(), &self.slot.key);
+        if let Some(Err(error)) = self.files.take().map(|mut files| files.destroy()) {
+            // The next start removes them.
+            self.report(&error);
+        }
+        let homes = &self.parts.homes;
+        match TopicQueue::recover(homes, kind, key.topic.clone(), key.queue_id) {
+            Ok(files) => self.files = Some(files),
+            Err(error) => self.report(&error),
+        }
+        self.build_anew(&format!("it is a queue of kind {kind:?}"));
+    }
+
+    /// Whether the files that are open are those of another kind of queue.
+    pub(super) fn is_of_other_kind(&self) -> bool {
+        let kind = self.slot.kind();
+        self.files
+            .as_ref()
+            .is_some_and(|files| files.kind() != kind)
+    }
+
     /// Sees to it that the next turn comes.
     pub(super) fn go_on_reading(&mut self, ctx: &mut Context<Self>) {
         let Some(reread) = self.reread.as_mut().filter(|reread| !reread.scheduled) else {
@@ -105,6 +129,9 @@ impl Queue {
 
     /// Reads the next piece of the log; at the end of it the files are whole.
     fn reread_turn(&mut self) {
+        if self.is_of_other_kind() {
+            return self.change_kind();
+        }
         let Some(reread) = &self.reread else { return };
         let until = self.parts.watermarks.visible();
         let from = reread.at.max(self.parts.log().min_offset());
@@ -215,18 +242,13 @@ enum Lack {
 
 /// Whether a queue without entries would begin behind the offset that it is to go on with. Only the
 /// whole log can tell that the messages between are gone.
-pub(super) fn skips_offsets(files: &ConsumeQueue, first_offset: i64) -> bool {
+pub(super) fn skips_offsets(files: &TopicQueue, first_offset: i64) -> bool {
     files.last_physical_offset() < 0 && first_offset > files.max_offset()
 }
 
-fn append(files: &mut ConsumeQueue, record: &DispatchRecord) -> Result<(), Lack> {
-    let entry = Entry {
-        physical_offset: record.physical_offset,
-        size: record.size,
-        tags_code: record.tags_code,
-    };
-    match files.append(record.queue_offset, &[entry]) {
-        Ok(_) => Ok(()),
+fn append(files: &mut TopicQueue, record: &DispatchRecord) -> Result<(), Lack> {
+    match files.append(record) {
+        Ok(()) => Ok(()),
         Err(gap @ ConsumeQueueError::Gap { .. }) => Err(Lack::Hole(gap.to_string())),
         Err(ConsumeQueueError::Store(error)) => Err(Lack::Store(error)),
     }

@@ -17,9 +17,10 @@ use crate::{
     },
     store::{
         commit_log::{CommitLogReader, Range},
-        consume_queue::{Entry, Extension},
+        consume_queue::{Entry, Extension, TopicQueue},
         error::StoreError,
-        get_message::{self, EntryFilter, GetRequest, GetResult, GetStatus},
+        get_message::{self, CqUnit, EntryFilter, Extended, GetRequest, GetResult, GetStatus},
+        queue_table::QueueKind,
     },
 };
 
@@ -36,7 +37,7 @@ pub(super) struct HeldPull {
 
 /// What came of looking for a pull's messages.
 #[allow(clippy::large_enum_variant)] // it lives on the stack, from one call to the next
-enum Found {
+pub(super) enum Found {
     /// This is the answer.
     Answer(GetResult),
     /// The filter looks at records, and these pieces of theirs are not in memory.
@@ -168,9 +169,14 @@ impl Queue {
         entries: &mut Vec<Entry>,
         extensions: &mut Vec<Option<Extension>>,
     ) -> Option<Found> {
+        if self.slot.kind() == QueueKind::Batch {
+            return self.find_batches(request, is_warm);
+        }
         let parts = Arc::clone(&self.parts);
         let limits = parts.limits.load();
-        let files = self.whole_files()?;
+        let TopicQueue::Simple(files) = self.whole_files()? else {
+            return None;
+        };
         let (min, max) = (files.min_offset(), files.max_offset());
         if let Some(answer) = get_message::check_offset(request.offset, min, max) {
             return Some(Found::Answer(answer));
@@ -202,18 +208,17 @@ impl Queue {
                 .first()
                 .is_some_and(|first| is_far(log, first.physical_offset))
         {
-            let wanted = entries.iter().enumerate().filter(|(at, entry)| {
-                let extension = extensions.get(*at).and_then(Option::as_ref);
-                (request.filter).matches_extended(entry.tags_code, extension)
-            });
-            let ranges = get_message::property_ranges(log, wanted.map(|(_, entry)| entry));
+            let units = Extended::all(entries, extensions);
+            let wanted = units.filter(|unit| request.filter.matches_unit(unit));
+            let wanted = wanted.map(|unit| unit.entry());
+            let ranges = get_message::property_ranges(log, wanted);
             if !log.all_resident(&ranges) {
                 return Some(Found::Cold(ranges));
             }
         }
-        Some(Found::Answer(get_message::collect(
-            request, &limits, log, entries, extensions, min, max,
-        )))
+        let units = Extended::all(entries, extensions);
+        let found = get_message::collect(request, &limits, log, units, min, max);
+        Some(Found::Answer(found))
     }
 
     /// Serves the pulls that the new entries are for. The others need not look at these again.
@@ -289,8 +294,9 @@ fn passes_any(request: &mut GetRequest, items: &[Dispatched], log: &CommitLogRea
         if passes {
             return true;
         }
-        if entry.queue_offset == request.offset {
-            request.offset += 1;
+        let behind = entry.queue_offset + item.slot.offsets_of(entry);
+        if (entry.queue_offset..behind).contains(&request.offset) {
+            request.offset = behind;
         }
     }
     false
@@ -298,7 +304,7 @@ fn passes_any(request: &mut GetRequest, items: &[Dispatched], log: &CommitLogRea
 
 /// Whether an error of reading entries says that they are not there, rather than that the disk
 /// would not tell.
-fn is_hole(error: &StoreError) -> bool {
+pub(super) fn is_hole(error: &StoreError) -> bool {
     match error {
         StoreError::Corrupt { .. } => true,
         StoreError::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,

@@ -193,6 +193,7 @@ impl TopicsActor {
             .topics
             .retain(|name, _| table.topic_config_table.contains_key(&**name));
         for (name, config) in table.topic_config_table {
+            shared.tell_before_put(&config);
             shared.topics.insert(name.into(), Arc::new(config));
         }
         shared.version.set(table.data_version);

@@ -1,0 +1,57 @@
+//! Answering pulls from a queue of batches (`queue.type=BatchCQ`): its records hold one or several
+//! messages each, and are answered whole.
+
+use std::sync::Arc;
+
+use super::{
+    Queue,
+    serving::{Found, is_hole},
+};
+use crate::{
+    actors::store::cold_reader::is_far,
+    store::{
+        consume_queue::{BATCH_UNIT_LEN, TopicQueue},
+        get_message::{self, GetRequest},
+    },
+};
+
+impl Queue {
+    /// What a pull finds; `None` while the files are unusable or lack entries.
+    pub(super) fn find_batches(&mut self, request: &GetRequest, is_warm: bool) -> Option<Found> {
+        let parts = Arc::clone(&self.parts);
+        let limits = parts.limits.load();
+        let TopicQueue::Batch(files) = self.whole_files()? else {
+            return None;
+        };
+        let (min, max) = (files.min_offset(), files.max_offset());
+        if let Some(answer) = get_message::check_offset(request.offset, min, max) {
+            return Some(Found::Answer(answer));
+        }
+        let wanted = get_message::offsets_wanted(request, &limits, BATCH_UNIT_LEN);
+        let units = match files.get(request.offset, wanted) {
+            Ok(units) => units,
+            Err(error) if is_hole(&error) => {
+                self.build_anew(&error.to_string());
+                return None;
+            }
+            Err(error) => {
+                self.report(&error);
+                Vec::new()
+            }
+        };
+        let log = parts.log();
+        let first = units.first().map(|first| first.entry.physical_offset);
+        if request.filter.reads_records()
+            && !is_warm
+            && first.is_some_and(|first| is_far(log, first))
+        {
+            let entries = units.iter().map(|unit| unit.entry);
+            let ranges = get_message::property_ranges(log, entries);
+            if !log.all_resident(&ranges) {
+                return Some(Found::Cold(ranges));
+            }
+        }
+        let found = get_message::collect(request, &limits, log, units, min, max);
+        Some(Found::Answer(found))
+    }
+}
