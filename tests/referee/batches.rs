@@ -95,7 +95,8 @@ pub fn steps() -> Vec<Step> {
             .ignore("lastUpdateTimestamp")
             .ignore("topicPutTps"),
     ]);
-    for (index, count) in [(0, 5), (3, 6), (8, 1), (9, 30), (31, 5), (99, 5)] {
+    // Each answered with one entry at most: lists are compared without an order.
+    for (index, count) in [(0, 5), (3, 2), (8, 1), (9, 20), (31, 1), (99, 5)] {
         let name = format!("{count} entries of batches from {index}");
         let step = queue(&name, 321, &format!("index={index} count={count}"));
         all.push(step.ignore("physicOffset").ignore("physicSize"));
