@@ -398,6 +398,10 @@ fn what_is_no_inner_batch_is_refused() {
 
 #[test]
 fn old_batches_go_with_the_log() {
+    if is_java() {
+        println!("NOT RUN: RocketMQ corrects the smallest offsets once a minute");
+        return;
+    }
     let mut cluster = Cluster::start(&[KEYS, &[("fileReservedTime", "0")]].concat());
     let mut client = connect(cluster.broker.address());
     create_batch_topic(&client, TOPIC);
@@ -508,6 +512,23 @@ fn a_slave_has_the_same_queues() {
     pair.slave().restart();
     let slave = caught_up(&mut pair, 800);
     check(&slave, 0, 800);
+    // One without anything has the log sooner than the topics, or the other way round.
+    for _ in 0..3 {
+        pair.slave().kill9();
+        std::fs::remove_dir_all(pair.slave().store()).expect("removed");
+        pair.slave().restart();
+        pair.wait_mirrored(TOPIC);
+        let slave = caught_up(&mut pair, 800);
+        check(&slave, 0, 800);
+        assert!(
+            !pair
+                .slave()
+                .store()
+                .join("consumequeue")
+                .join(TOPIC)
+                .exists()
+        );
+    }
     pair.master.kill9();
     pair.slave().become_master();
     let risen = connect(pair.slave().address());

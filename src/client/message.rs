@@ -10,7 +10,10 @@ use crate::client::{compression, unique_id};
 use crate::protocol::Str;
 use crate::protocol::body::MessageQueue;
 use crate::protocol::message::record::{CheckCrc, RecordView};
-use crate::protocol::message::{id, names, properties, sys_flag};
+use crate::protocol::message::{batch, id, names, properties, sys_flag};
+
+/// The bits of a record that clients take apart.
+const WRAPPED: i32 = sys_flag::INNER_BATCH | sys_flag::NEED_UNWRAP;
 
 /// A message to be sent.
 ///
@@ -249,6 +252,38 @@ impl MessageExt {
         Ok(messages)
     }
 
+    /// Reads all records of a pull answer as [`decode_all`](Self::decode_all) does, and takes inner batches
+    /// apart: each of their messages has its own body, properties and queue offset.
+    pub fn decode_unwrapped(bytes: Bytes, broker_name: &Str) -> Result<Vec<Self>, ClientError> {
+        let mut messages = Vec::new();
+        for message in Self::decode_all(bytes, broker_name)? {
+            if message.sys_flag & WRAPPED == WRAPPED {
+                message.unwrap_into(&mut messages)?;
+            } else {
+                messages.push(message);
+            }
+        }
+        Ok(messages)
+    }
+
+    fn unwrap_into(self, messages: &mut Vec<Self>) -> Result<(), ClientError> {
+        for (queue_offset, inner) in (self.queue_offset..).zip(batch::messages(&self.body)) {
+            let inner = inner.map_err(|error| ClientError::BadAnswer {
+                what: "an inner batch",
+                addr: "the broker".into(),
+                reason: error.to_string(),
+            })?;
+            messages.push(Self {
+                queue_offset,
+                flag: inner.flag,
+                body: self.body.slice_ref(inner.body),
+                properties: self.body.slice_ref(inner.properties),
+                ..self.clone()
+            });
+        }
+        Ok(())
+    }
+
     /// The value of a property.
     pub fn property(&self, name: &str) -> Option<&str> {
         properties::get(&self.properties, name)
@@ -325,6 +360,34 @@ mod tests {
         assert_eq!(messages[1].body, vec![7_u8; 9_000]);
         assert!(!messages[1].is_compressed());
         assert_eq!(messages[1].broker_name, "b");
+    }
+
+    #[test]
+    fn inner_batches_are_taken_apart() {
+        let mut body = BytesMut::new();
+        for text in ["first", "second"] {
+            let properties = format!("UNIQ_KEY\x01{text}\x02");
+            let message = batch::BatchMessage {
+                flag: 9,
+                body: text.as_bytes(),
+                properties: properties.as_bytes(),
+            };
+            batch::encode_message(&message, &mut body).unwrap();
+        }
+        let bytes = [record(0, b"one"), record(WRAPPED, &body)].concat();
+        let messages = MessageExt::decode_unwrapped(bytes.into(), &"b".into()).unwrap();
+        let told = |m: &MessageExt| (m.body.clone(), m.queue_offset, m.message_id(), m.queue_id);
+        let told: Vec<_> = messages.iter().map(told).collect();
+        assert_eq!(
+            told,
+            [
+                ("one".into(), 0, "K".into(), 3),
+                ("first".into(), 0, "first".into(), 3),
+                ("second".into(), 1, "second".into(), 3)
+            ]
+        );
+        let torn = record(WRAPPED, &body[..body.len() - 1]);
+        assert!(MessageExt::decode_unwrapped(torn, &"b".into()).is_err());
     }
 
     #[test]

@@ -15,6 +15,7 @@
 mod common;
 
 mod answers;
+mod batches;
 mod filters;
 mod known;
 mod pops;
@@ -44,6 +45,7 @@ fn both_answer_alike() {
     for step in script::steps()
         .into_iter()
         .chain(filters::steps())
+        .chain(batches::steps())
         .chain(pops::steps())
         .chain(sweep::steps())
     {

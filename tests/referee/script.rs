@@ -127,7 +127,7 @@ pub fn pull(name: &str, fields: &str) -> Step {
 }
 
 /// One message of a wire batch.
-fn batched(body: &[u8], pairs: &[(&str, &str)]) -> Vec<u8> {
+pub fn batched(body: &[u8], pairs: &[(&str, &str)]) -> Vec<u8> {
     let properties = properties(pairs);
     let len = 4 + 4 + 4 + 4 + 4 + body.len() + 2 + properties.len();
     let mut out = Vec::new();

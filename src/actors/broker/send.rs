@@ -567,11 +567,10 @@ impl Sender<'_> {
         text: &mut Vec<u8>,
     ) -> Option<Str> {
         text.clear();
-        if messages_have_own {
-            // Each of its messages has its own.
-            return None;
-        }
         let given = header.properties.clone().unwrap_or_default();
+        if messages_have_own {
+            return wishes.keys.unique_key.map(|key| given.slice_ref(key));
+        }
         if wishes.needs_editing {
             let mut editor = properties::Editor::new(given.as_bytes());
             for name in [

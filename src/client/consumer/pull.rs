@@ -136,7 +136,8 @@ impl PullConsumer {
                 ));
             }
         };
-        let mut messages = MessageExt::decode_all(answer.body, &queue.broker_name.as_str().into())?;
+        let broker = queue.broker_name.as_str().into();
+        let mut messages = MessageExt::decode_unwrapped(answer.body, &broker)?;
         messages.retain(|message| tag_matches(&subscription, message));
         Ok(PullOutcome {
             status,

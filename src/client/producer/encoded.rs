@@ -7,7 +7,7 @@ use crate::client::api::request;
 use crate::client::error::ClientError;
 use crate::client::message::Message;
 use crate::client::trace::SentMessage;
-use crate::client::{compression, now_ms};
+use crate::client::{compression, now_ms, unique_id};
 use crate::protocol::FieldValue::{Bool, Int, Str as Text};
 use crate::protocol::body::MessageQueue;
 use crate::protocol::message::{batch, names, properties};
@@ -121,7 +121,11 @@ impl Shared {
             topic,
             code: RequestCode::SendBatchMessage,
             body: body.freeze(),
-            properties: "WAIT\u{1}true\u{2}".to_owned(),
+            // With an id of its own it can be stored as one record, see the broker's `queue.type=BatchCQ`.
+            properties: Message::default()
+                .with_wait_store_ok(true)
+                .with_property(properties::UNIQ_KEY, unique_id::create())
+                .encode_properties(),
             flag: 0,
             sys_flag: 0,
             message_id: ids.join(",").into(),

@@ -47,7 +47,8 @@ impl SendStatus {
 pub struct SendResult {
     /// How safe it is.
     pub status: SendStatus,
-    /// The id given by this producer (of a batch: the ids, separated by commas).
+    /// The id given by this producer (of a batch: the ids, separated by commas, or its own where it is
+    /// stored as one record).
     pub message_id: Str,
     /// The id that tells broker and position (of a batch: the ids, separated by commas).
     pub offset_id: Str,
@@ -84,7 +85,7 @@ pub(super) fn read_answer(
     let queue_id = api::number(addr, fields, "queueId")?;
     Ok(SendResult {
         status,
-        message_id: encoded.message_id.clone(),
+        message_id: text("batchUniqId").unwrap_or_else(|| encoded.message_id.clone()),
         offset_id: text("msgId").unwrap_or_default(),
         queue: MessageQueue {
             queue_id: queue_id as i32,

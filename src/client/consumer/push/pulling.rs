@@ -133,8 +133,8 @@ impl Shared {
         };
         match ResponseCode::from_code(answer.code) {
             Some(ResponseCode::Success) => {
-                let broker = &state.queue.broker_name;
-                let mut messages = MessageExt::decode_all(answer.body, &broker.as_str().into())?;
+                let broker = state.queue.broker_name.as_str().into();
+                let mut messages = MessageExt::decode_unwrapped(answer.body, &broker)?;
                 messages.retain(|message| tag_matches(subscription, message));
                 if advance() {
                     self.submit(state, messages);
