@@ -441,6 +441,56 @@ fn old_batches_go_with_the_log() {
 }
 
 #[test]
+fn a_queue_without_messages_goes_on_at_its_offset() {
+    if is_java() {
+        println!("NOT RUN: RocketMQ begins at 0 again");
+        return;
+    }
+    let mut cluster = Cluster::start(&[KEYS, &[("fileReservedTime", "0")]].concat());
+    let mut client = connect(cluster.broker.address());
+    create_batch_topic(&client, TOPIC);
+    create_topic(&client, "Other", 1);
+    send_numbers(&client, 0, 100);
+    let fill = |client: &Client| {
+        for _ in 0..40 {
+            let ext = send_ext("Other", 0, "");
+            must(
+                client.call(SEND_MESSAGE_V2, &ext, &[7; 4000], PATIENCE),
+                "send",
+            );
+        }
+        must(
+            client.call(DELETE_EXPIRED_COMMITLOG, &[], b"", PATIENCE),
+            "delete",
+        );
+    };
+    fill(&client);
+    eventually("all of its messages go", || {
+        (offset_of(&client, GET_MIN_OFFSET, TOPIC, 0) == 100).then_some(())
+    });
+    for round in 0..3 {
+        cluster.broker.stop();
+        if round > 0 {
+            let folder = cluster.broker.store().join("batchconsumequeue");
+            std::fs::remove_dir_all(folder).expect("removed");
+        }
+        cluster.broker.restart();
+        client = connect(cluster.broker.address());
+        let range = [GET_MIN_OFFSET, GET_MAX_OFFSET].map(|code| offset_of(&client, code, TOPIC, 0));
+        assert_eq!(range, [100 + round; 2], "round {round}");
+        let ext = send_ext(TOPIC, 0, "");
+        let sent = must(client.call(SEND_MESSAGE_V2, &ext, b"x", PATIENCE), "send");
+        assert_eq!(sent.ext_number("queueOffset"), 100 + round);
+        let left = pull_all(&client, TOPIC, 0, 100 + round);
+        assert_eq!(left.len(), 1, "round {round}");
+        fill(&client);
+        eventually("that one goes, too", || {
+            (offset_of(&client, GET_MIN_OFFSET, TOPIC, 0) == 101 + round).then_some(())
+        });
+    }
+}
+
+#[test]
 fn a_topic_may_be_made_again_with_another_kind_of_queue() {
     let mut cluster = Cluster::start(KEYS);
     let mut client = connect(cluster.broker.address());
