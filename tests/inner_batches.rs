@@ -586,3 +586,51 @@ fn a_slave_has_the_same_queues() {
     send_numbers(&risen, 800, 900);
     check(&risen, 0, 900);
 }
+
+/// The slave knew the topic as an ordinary one, and made its queue so: now it hears what it is.
+#[test]
+fn a_slave_may_learn_late_of_which_kind_a_topic_is() {
+    if is_java() {
+        println!("NOT RUN: RocketMQ's slaves do not start again then");
+        return;
+    }
+    let mut pair = Pair::start(KEYS);
+    let master = connect(pair.master.address());
+    create_batch_topic(&master, TOPIC);
+    for number in 0..9 {
+        let ext = send_ext(TOPIC, 0, "");
+        let body = number.to_string();
+        must(
+            master.call(SEND_MESSAGE_V2, &ext, body.as_bytes(), PATIENCE),
+            "send",
+        );
+    }
+    pair.wait_mirrored(TOPIC);
+    pair.wait_in_sync();
+    let store = pair.slave().store();
+    let has = |kind: &str| store.join(kind).join(TOPIC).exists();
+    // First with single messages only, then with batches, which tell by themselves.
+    for round in 0..2 {
+        pair.slave().kill9();
+        let file = store.join("config/topics.json");
+        let text = std::fs::read(&file).expect("a table");
+        let mut table: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+        table["topicConfigTable"][TOPIC]["attributes"] = serde_json::json!({});
+        table["dataVersion"]["counter"] = serde_json::json!(0);
+        std::fs::write(&file, table.to_string()).expect("written");
+        let _ = std::fs::remove_file(store.join("callboard/tails"));
+        pair.slave().restart();
+        let slave = connect(pair.slave().address());
+        let sent = 9 + round * 200;
+        eventually("its queue is one of batches", || {
+            check(&slave, 0, sent);
+            (has("batchconsumequeue") && !has("consumequeue")).then_some(())
+        });
+        send_numbers(&master, sent, sent + 200);
+        eventually("the slave has all", || {
+            let max = offset_of(&slave, GET_MAX_OFFSET, TOPIC, 0);
+            (max == sent as i64 + 200).then_some(())
+        });
+        check(&slave, 0, sent + 200);
+    }
+}

@@ -162,7 +162,7 @@ impl QueueHome {
         is_plain_name(topic) && self.fs.exists(&self.topic_dir(topic))
     }
 
-    /// Removes the files of one queue, which nobody has open.
+    /// Removes the files of one queue, which nobody has open, and the topic's directory with its last one.
     ///
     /// # Errors
     /// From the file system.
@@ -173,7 +173,14 @@ impl QueueHome {
         let dir = self.queue_dir(topic, queue_id);
         self.fs
             .remove_dir_all(&dir)
-            .map_err(|e| StoreError::io("remove", &dir, e))
+            .map_err(|e| StoreError::io("remove", &dir, e))?;
+        let topic_dir = self.topic_dir(topic);
+        let others =
+            (self.fs.read_dir(&topic_dir)).map_err(|e| StoreError::io("list", &topic_dir, e))?;
+        match others.is_empty() {
+            true => self.remove_topic(topic),
+            false => Ok(()),
+        }
     }
 
     /// Removes all files of a topic, also those of queues that nobody knows.

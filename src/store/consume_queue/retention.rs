@@ -153,19 +153,7 @@ impl<U: Unit> ConsumeQueue<U> {
     /// # Errors
     /// From the file system; some files may be gone then, and the next call removes the rest.
     pub fn destroy(&mut self) -> Result<(), StoreError> {
-        let fs = self.home.fs.clone();
         *self = Self::empty(self.home.clone(), self.topic.clone(), self.queue_id)?;
-        let dir = self.dir();
-        fs.remove_dir_all(&dir)
-            .map_err(|e| StoreError::io("remove", &dir, e))?;
-        let topic_dir = self.home.topic_dir(&self.topic);
-        let others = fs
-            .read_dir(&topic_dir)
-            .map_err(|e| StoreError::io("list", &topic_dir, e))?;
-        if others.is_empty() {
-            fs.remove_dir_all(&topic_dir)
-                .map_err(|e| StoreError::io("remove", &topic_dir, e))?;
-        }
-        Ok(())
+        self.home.remove_queue(&self.topic, self.queue_id)
     }
 }
