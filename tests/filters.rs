@@ -15,7 +15,9 @@ use callboard::client::{
 use callboard::protocol::body::heartbeat::{
     CheckClientRequestBody, ConsumerData, HeartbeatData, SubscriptionData,
 };
+use callboard::protocol::body::query::{ConsumeQueueData, QueryConsumeQueueResponseBody};
 use callboard::protocol::header::pull::PullMessageRequestHeader;
+use callboard::protocol::header::query::QueryConsumeQueueRequestHeader;
 use callboard::protocol::message::sys_flag::pull::SUBSCRIPTION;
 use callboard::protocol::{RemotingCommand, RequestCode, fastjson};
 use common::record::parse_all;
@@ -131,6 +133,85 @@ fn what_matches_arrives_also_over_a_kill() {
         ] {
             assert!(text.contains(part), "{text}");
         }
+    });
+}
+
+/// What the broker tells of the first entries of a queue, for a group.
+async fn entries(bench: &Bench, topic: &str, group: &str) -> Vec<ConsumeQueueData> {
+    let header = QueryConsumeQueueRequestHeader {
+        topic: Some(topic.into()),
+        count: 1000,
+        consumer_group: Some(group.into()),
+        ..QueryConsumeQueueRequestHeader::default()
+    };
+    let request = RemotingCommand::request(RequestCode::QueryConsumeQueue, &header);
+    let remoting = bench.client.remoting();
+    let answer = remoting.call(&bench.broker, request, TIMEOUT).await;
+    let body = answer.unwrap().body;
+    let body: QueryConsumeQueueResponseBody = fastjson::from_slice(&body).unwrap();
+    body.queue_data.unwrap_or_default()
+}
+
+/// With bit maps the broker looks at few of the messages that do not match; what does match arrives,
+/// also of what was stored before the expression was known, while it was being registered, and before
+/// and after a kill.
+#[test]
+fn bit_maps_of_filters_lose_nothing() {
+    block_on(async {
+        let mut bench = Bench::start(&[
+            ("enablePropertyFilter", "true"),
+            ("enableConsumeQueueExt", "true"),
+            ("enableCalcFilterBitMap", "true"),
+            ("mappedFileSizeConsumeQueueExt", "1000"),
+        ]);
+        let (topic, group) = ("sql_maps", "sql_maps_group");
+        bench.topic(topic).await;
+        let producer = Producer::new(&bench.client, "sql_producer").unwrap();
+        send(&producer, topic, 0..50).await;
+        let seen = Arc::new(Mutex::new(BTreeSet::new()));
+        let own = seen.clone();
+        let consumer = PushConsumer::builder(group)
+            .subscribe(topic, sql("n IN ('3', '57', '170', '180', '290', '330')"))
+            .from(ConsumeFrom::FirstOffset)
+            .start(&bench.client, move |messages| {
+                let body = String::from_utf8_lossy(&messages[0].body).into_owned();
+                own.lock().unwrap().insert(body.parse::<usize>().unwrap());
+                async { ConsumeOutcome::Success }
+            })
+            .await
+            .unwrap();
+        // Whether the expression is known to all by now is open.
+        send(&producer, topic, 50..100).await;
+        until("the first arrive", async || seen.lock().unwrap().len() == 2).await;
+        // From now on it is, and that is what the bit maps are trusted for.
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        send(&producer, topic, 100..200).await;
+        until("the next arrive", async || seen.lock().unwrap().len() == 4).await;
+        let told = entries(&bench, topic, group).await;
+        let may_match = told[100..].iter().filter(|entry| entry.eval).count();
+        assert_eq!((told.len(), may_match), (200, 2));
+        assert!(told[100..].iter().all(|entry| entry.bit_map.is_some()));
+        bench.cluster.broker.kill9();
+        bench.cluster.broker.restart();
+        until("the broker takes messages again", async || {
+            producer.send(message(topic, 200)).await.is_ok()
+        })
+        .await;
+        send(&producer, topic, 201..300).await;
+        until("the others arrive", async || {
+            seen.lock().unwrap().len() == 5
+        })
+        .await;
+        bench.cluster.broker.stop();
+        bench.cluster.broker.restart();
+        until("the broker takes messages once more", async || {
+            producer.send(message(topic, 330)).await.is_ok()
+        })
+        .await;
+        until("the last arrives", async || seen.lock().unwrap().len() == 6).await;
+        let wanted = BTreeSet::from([3, 57, 170, 180, 290, 330]);
+        assert_eq!(*seen.lock().unwrap(), wanted);
+        consumer.shut_down(Duration::from_secs(5)).await;
     });
 }
 

@@ -1,19 +1,19 @@
-//! A consume queue whose files hold anything: recovered, truncated, read and appended to.
+//! A consume queue whose files, and those of its extensions, hold anything: recovered, truncated, read and
+//! appended to.
 #![no_main]
 
-use callboard::store::consume_queue::{ConsumeQueue, ENTRY_LEN, QueueHome};
+use callboard::store::consume_queue::{
+    ConsumeQueue, ENTRY_LEN, Entry, Extension, ExtensionsHome, QueueHome,
+};
 use callboard::store::fs::RealFs;
 use libfuzzer_sys::fuzz_target;
+use std::path::Path;
 
 const FILE_LEN: usize = 10 * ENTRY_LEN;
 
-fuzz_target!(|input: (&[u8], i64)| {
-    let (bytes, log_end) = input;
-    if bytes.len() > 4 * FILE_LEN {
-        return;
-    }
-    let dir = tempfile::tempdir().expect("folder");
-    let queue_dir = dir.path().join("Topic/0");
+/// Writes `bytes` as the files of a queue below `root`.
+fn write_files(root: &Path, bytes: &[u8]) {
+    let queue_dir = root.join("Topic/0");
     std::fs::create_dir_all(&queue_dir).expect("folder");
     for (number, chunk) in bytes.chunks(FILE_LEN).enumerate() {
         let mut file = chunk.to_vec();
@@ -21,7 +21,20 @@ fuzz_target!(|input: (&[u8], i64)| {
         let name = format!("{:020}", number * FILE_LEN);
         std::fs::write(queue_dir.join(name), file).expect("file");
     }
-    let home = QueueHome::new(RealFs::shared(), dir.path(), FILE_LEN as u64);
+}
+
+fuzz_target!(|input: (&[u8], i64, &[u8])| {
+    let (bytes, log_end, extensions) = input;
+    if bytes.len() > 4 * FILE_LEN || extensions.len() > 4 * FILE_LEN {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("folder");
+    let (root, beside) = (dir.path().join("queues"), dir.path().join("extensions"));
+    write_files(&root, bytes);
+    write_files(&beside, extensions);
+    let extensions = ExtensionsHome::new(beside, FILE_LEN as u64);
+    let fs = RealFs::shared();
+    let home = QueueHome::with_extensions(fs, root, FILE_LEN as u64, Some(extensions));
     let Ok(mut queue) = ConsumeQueue::recover(home, "Topic".into(), 0) else {
         return;
     };
@@ -40,4 +53,16 @@ fuzz_target!(|input: (&[u8], i64)| {
             .iter()
             .all(|entry| entry.physical_end() <= log_end.max(0) || entry.is_blank())
     );
+    let next = Entry {
+        physical_offset: queue.last_physical_offset().max(0),
+        size: 1,
+        tags_code: 7,
+    };
+    let extension = [Extension::default()];
+    if queue
+        .append_extended(queue.max_offset(), &[next], &extension)
+        .is_ok()
+    {
+        queue.sync().expect("written");
+    }
 });

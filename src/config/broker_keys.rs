@@ -137,6 +137,9 @@ section! {
         filter_support_retry: bool = "filterSupportRetry", Is("false"), Hot;
         /// Milliseconds that filters of an absent consumer are kept.
         filter_data_clean_time_ms: i64 = "filterDataCleanTimeSpan", Is("86400000"), Hot;
+        /// The extensions of queue entries (`enableConsumeQueueExt`) tell by a bit map which groups'
+        /// expressions are true for a message.
+        enable_calc_filter_bit_map: bool = "enableCalcFilterBitMap", Is("false"), Hot;
         /// Percent of the messages that a bit map may pass although no filter matches.
         max_error_rate_of_bloom_filter: i32 = "maxErrorRateOfBloomFilter", Is("20"), Start;
         /// Groups with filters for one topic that bit maps are made for.

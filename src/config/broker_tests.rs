@@ -91,11 +91,12 @@ fn a_real_file_moves_over() {
 
 #[test]
 fn keys_without_effect_are_told_when_they_are_set() {
-    let config = load("brokerName=a\nenableConsumeQueueExt=true\nsendMessageThreadPoolNums=9\n");
+    let config =
+        load("brokerName=a\nbitMapLengthConsumeQueueExt=16\nsendMessageThreadPoolNums=9\n");
     let config = config.expect("valid");
     assert_eq!(
         config.settings.without_effect(),
-        ["enableConsumeQueueExt", "sendMessageThreadPoolNums"]
+        ["bitMapLengthConsumeQueueExt", "sendMessageThreadPoolNums"]
     );
 }
 

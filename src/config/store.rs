@@ -46,6 +46,11 @@ section! {
         mapped_file_size_commit_log: u64 = "mappedFileSizeCommitLog", Is("1073741824"), Start;
         /// Bytes of one consume queue file, rounded up to whole entries of 20.
         mapped_file_size_consume_queue: u64 = "mappedFileSizeConsumeQueue", Is("6000000"), Start;
+        /// Queue entries have extensions: store time and bit map of filters, in files of their own.
+        enable_consume_queue_ext: bool = "enableConsumeQueueExt", Is("false"), Start;
+        /// Bytes of one file of extensions.
+        mapped_file_size_consume_queue_ext: u64 =
+            "mappedFileSizeConsumeQueueExt", Is("50331648"), Start;
         /// Bytes of one file of a queue of batches (`queue.type=BatchCQ`), rounded up to whole units of 46.
         mapper_file_size_batch_consume_queue: u64 =
             "mapperFileSizeBatchConsumeQueue", Is("13800000"), Start;

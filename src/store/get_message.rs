@@ -10,10 +10,10 @@ use smallvec::SmallVec;
 
 use super::{
     commit_log::{CommitLogReader, Range},
-    consume_queue::{BatchUnit, ENTRY_LEN, Entry},
+    consume_queue::{BatchUnit, ENTRY_LEN, Entry, Extension, is_address},
 };
 use crate::{
-    filter::SqlFilter,
+    filter::{SqlFilter, bloom::GroupBits},
     protocol::{
         Str,
         message::{properties, record},
@@ -77,29 +77,43 @@ pub enum EntryFilter {
     All,
     /// Messages whose tag hashes to one of these (`(int) tagsCode`; readers compare the text).
     Tags(SmallVec<[i32; 4]>),
-    /// Messages whose properties an expression is true for (`ExpressionMessageFilter`).
-    Sql(Arc<SqlFilter>),
+    /// Messages whose properties an expression is true for (`ExpressionMessageFilter`), and where that
+    /// shows in their bit maps, if it does.
+    Sql(Arc<SqlFilter>, Option<Arc<GroupBits>>),
     /// As `Sql`, on a retry topic: each message by the group's expression for the topic that it was
     /// sent to; one of a topic without an expression passes (`ExpressionForRetryMessageFilter`).
     SqlOfOrigin(Arc<[(Str, Arc<SqlFilter>)]>),
 }
 
 impl EntryFilter {
-    /// Whether an entry with this tags code passes, as far as entries tell. One that a Java broker
-    /// wrote with `enableConsumeQueueExt` has an address in another file there, below all tags codes:
-    /// it passes, as in RocketMQ without that file, for clients compare tags themselves.
+    /// Whether an entry with this tags code passes, as far as it tells. The address of an extension that
+    /// was lost, or is not kept any longer, passes: clients compare tags themselves.
     pub fn matches(&self, tags_code: i64) -> bool {
         match self {
-            Self::All | Self::Sql(_) | Self::SqlOfOrigin(_) => true,
-            Self::Tags(codes) => {
-                tags_code < i64::from(i32::MIN) || codes.contains(&(tags_code as i32))
-            }
+            Self::All | Self::Sql(..) | Self::SqlOfOrigin(_) => true,
+            Self::Tags(codes) => is_address(tags_code) || codes.contains(&(tags_code as i32)),
         }
+    }
+
+    /// Whether what a queue tells of a record passes (`ExpressionMessageFilter.isMatchedByConsumeQueue`).
+    pub fn matches_unit(&self, unit: &impl CqUnit) -> bool {
+        self.matches_extended(unit.entry().tags_code, unit.extension())
+    }
+
+    /// As [`matches_unit`](Self::matches_unit), of an entry's parts.
+    pub fn matches_extended(&self, tags_code: i64, extension: Option<&Extension>) -> bool {
+        let may_match = match (self, extension) {
+            (Self::Sql(_, Some(bits)), Some(extension)) => {
+                bits.may_match(extension.store_time, &extension.bit_map)
+            }
+            _ => true,
+        };
+        may_match && self.matches(tags_code)
     }
 
     /// Whether records have to be looked at, too.
     pub fn reads_records(&self) -> bool {
-        matches!(self, Self::Sql(_) | Self::SqlOfOrigin(_))
+        matches!(self, Self::Sql(..) | Self::SqlOfOrigin(_))
     }
 
     /// Whether a record passes whose entry does. Bytes that are no record have no properties.
@@ -107,7 +121,7 @@ impl EntryFilter {
         let properties = || record::peek_properties(record).unwrap_or_default();
         match self {
             Self::All | Self::Tags(_) => true,
-            Self::Sql(filter) => filter.matches(properties()),
+            Self::Sql(filter, _) => filter.matches(properties()),
             Self::SqlOfOrigin(filters) => {
                 let properties = properties();
                 let origin = properties::get(properties, properties::RETRY_TOPIC);
@@ -224,6 +238,49 @@ pub trait CqUnit {
 
     /// Queue offset behind them, where `before` is that behind the record before.
     fn end_offset(&self, before: i64) -> i64;
+
+    /// What is kept beside it, if anything is.
+    fn extension(&self) -> Option<&Extension> {
+        None
+    }
+}
+
+/// An entry with its extension.
+#[derive(Debug, Clone, Copy)]
+pub struct Extended<'a> {
+    entry: &'a Entry,
+    extension: Option<&'a Extension>,
+}
+
+impl<'a> Extended<'a> {
+    /// Entries with their extensions: one for each of them, or none at all.
+    pub fn all(
+        entries: &'a [Entry],
+        extensions: &'a [Option<Extension>],
+    ) -> impl Iterator<Item = Self> {
+        entries.iter().enumerate().map(|(at, entry)| Self {
+            entry,
+            extension: extensions.get(at).and_then(Option::as_ref),
+        })
+    }
+}
+
+impl CqUnit for Extended<'_> {
+    fn entry(&self) -> Entry {
+        *self.entry
+    }
+
+    fn messages(&self) -> usize {
+        1
+    }
+
+    fn end_offset(&self, before: i64) -> i64 {
+        before + 1
+    }
+
+    fn extension(&self) -> Option<&Extension> {
+        self.extension
+    }
 }
 
 impl CqUnit for Entry {
@@ -306,7 +363,7 @@ pub fn collect(
         }
         last_physical = entry.physical_offset;
         result.next_begin_offset = unit.end_offset(result.next_begin_offset);
-        if !request.filter.matches(entry.tags_code) {
+        if !request.filter.matches_unit(&unit) {
             continue;
         }
         if request.filter.reads_records() {
@@ -349,7 +406,10 @@ pub fn collect(
 
 /// What of the log holds the properties of these entries' records, neighbours joined: it has to be in
 /// memory before [`collect`] looks at records.
-pub fn property_ranges(log: &CommitLogReader, entries: &[Entry]) -> SmallVec<[Range; 8]> {
+pub fn property_ranges(
+    log: &CommitLogReader,
+    entries: impl IntoIterator<Item = Entry>,
+) -> SmallVec<[Range; 8]> {
     /// A record up to this length is one range; of a longer one only its head and its end are.
     const WHOLE: i64 = 64 * 1024;
     /// The longest that topic and properties are together.
@@ -491,7 +551,7 @@ mod tests {
             });
             offset += record.len() as i64;
         }
-        let slices: Vec<_> = property_ranges(&log, &entries)
+        let slices: Vec<_> = property_ranges(&log, entries.iter().copied())
             .into_iter()
             .map(|range| log.slice(range.offset, range.len).expect("in the log"))
             .collect();
@@ -511,7 +571,7 @@ mod tests {
         assert_eq!(slices.len(), 5);
         let bytes: usize = slices.iter().map(bytes::Bytes::len).sum();
         assert!(bytes < 300_000, "{bytes}");
-        assert!(property_ranges(&log, &[]).is_empty());
+        assert!(property_ranges(&log, []).is_empty());
     }
 
     #[test]
@@ -526,7 +586,7 @@ mod tests {
     #[test]
     fn records_match_by_their_properties() {
         let sql = |text| Arc::new(SqlFilter::parse(text).unwrap());
-        let filter = EntryFilter::Sql(sql("a = 1"));
+        let filter = EntryFilter::Sql(sql("a = 1"), None);
         assert!(filter.reads_records() && filter.matches(-5));
         assert!(filter.matches_record(&record(b"a\x011\x02")));
         assert!(!filter.matches_record(&record(b"a\x012\x02")));

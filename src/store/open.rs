@@ -21,7 +21,7 @@ use super::{
         CommitLogConfig, CommitLogReader, CommitLogWriter, RecoverFrom, RecoveryMode,
         RecoveryReport,
     },
-    consume_queue::{ConsumeQueueError, QueueHomes, TopicQueue},
+    consume_queue::{ConsumeQueueError, QueueFileSizes, QueueHomes, TopicQueue},
     deleted_topics::DeletedTopics,
     dispatch::{DispatchRecord, ScannedRecord},
     error::StoreError,
@@ -49,10 +49,8 @@ pub struct StoreConfig {
     pub root: PathBuf,
     /// The log.
     pub commit_log: CommitLogConfig,
-    /// Length of a consume-queue file, bytes (`mappedFileSizeConsumeQueue`).
-    pub queue_file_size: u64,
-    /// Length of a file of a queue of batches, bytes (`mapperFileSizeBatchConsumeQueue`).
-    pub batch_queue_file_size: u64,
+    /// Lengths of the files of queues.
+    pub queue_file_sizes: QueueFileSizes,
     /// Shape of index files; `None` with `messageIndexEnable=false`.
     pub index: Option<IndexShape>,
     /// `messageIndexSafe`.
@@ -133,8 +131,7 @@ impl OpenStore {
         let tails = Tails::load(fs, &config.tails_path(), on_disk.as_ref());
         let (checkpoint, page) = CheckpointFile::open(fs, &checkpoint_path)?;
 
-        let sizes = (config.queue_file_size, config.batch_queue_file_size);
-        let homes = QueueHomes::new(fs, &config.root, sizes.0, sizes.1);
+        let homes = QueueHomes::new(fs, &config.root, config.queue_file_sizes);
         homes.set_open_files_max(open_files_limit() / 2);
         let table = Arc::new(QueueTable::new());
         let anew = kinds::learn(fs, &config.root, &homes, &table)?;
@@ -527,8 +524,11 @@ mod tests {
             let config = StoreConfig {
                 root: root.clone(),
                 commit_log: place.config(),
-                queue_file_size: 6000,
-                batch_queue_file_size: 4600,
+                queue_file_sizes: QueueFileSizes {
+                    simple: 6000,
+                    batch: 4600,
+                    extensions: None,
+                },
                 index: Some(IndexShape::new(10, 100)),
                 index_safe: false,
                 holds_back: false,

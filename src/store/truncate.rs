@@ -76,6 +76,7 @@ mod tests {
     use super::*;
     use crate::store::{
         commit_log::testing::{Place, unit},
+        consume_queue::QueueFileSizes,
         index::IndexShape,
         open::OpenStore,
     };
@@ -84,8 +85,11 @@ mod tests {
         StoreConfig {
             root: place.dir.path().to_path_buf(),
             commit_log: place.config(),
-            queue_file_size: 6000,
-            batch_queue_file_size: 4600,
+            queue_file_sizes: QueueFileSizes {
+                simple: 6000,
+                batch: 4600,
+                extensions: None,
+            },
             index: Some(IndexShape::new(10, 100)),
             index_safe: false,
             holds_back: false,

@@ -278,10 +278,10 @@ fn group_filter(
         let filters = ctx.filters.of_group(&header.consumer_group);
         return Ok(EntryFilter::SqlOfOrigin(filters.into()));
     }
-    Ok(known
-        .filter
-        .clone()
-        .map_or(EntryFilter::All, EntryFilter::Sql))
+    let filter = known.filter.clone();
+    Ok(filter.map_or(EntryFilter::All, |filter| {
+        EntryFilter::Sql(filter, known.bits.clone())
+    }))
 }
 
 fn check_enabled(ctx: &BrokerContext, data: &SubscriptionData) -> Result<(), Refused> {
@@ -304,7 +304,8 @@ pub fn filter_of(ctx: &BrokerContext, data: &SubscriptionData) -> Option<EntryFi
         return Some(tag_filter(data));
     }
     let parsed = ctx.filters.parsed(&data.expression_type, &data.sub_string);
-    parsed.ok().map(EntryFilter::Sql)
+    let filter = parsed.ok()?;
+    Some(EntryFilter::Sql(filter, None))
 }
 
 /// The filter on queue entries that a subscription to tags asks for.

@@ -17,6 +17,7 @@ use crate::{
     },
     store::{
         commit_log::{CommitLogConfig, DelayLevels, DispatchRules, Preallocation},
+        consume_queue::QueueFileSizes,
         error::StoreError,
         get_message::{FILTER_SCAN_BYTES_DEFAULT, GetLimits},
         index::IndexShape,
@@ -53,8 +54,12 @@ pub fn store_config(config: &BrokerConfig) -> Result<StoreConfig, StoreError> {
     Ok(StoreConfig {
         root,
         commit_log,
-        queue_file_size: store.mapped_file_size_consume_queue,
-        batch_queue_file_size: store.mapper_file_size_batch_consume_queue,
+        queue_file_sizes: QueueFileSizes {
+            simple: store.mapped_file_size_consume_queue,
+            batch: store.mapper_file_size_batch_consume_queue,
+            extensions: (store.enable_consume_queue_ext)
+                .then_some(store.mapped_file_size_consume_queue_ext),
+        },
         index: store.message_index_enable.then_some(shape),
         index_safe: store.message_index_safe,
         holds_back: visible_when(config).slaves > 0,

@@ -384,6 +384,8 @@ impl Builder<'_> {
         let (live, groups) = (Arc::clone(config), consumers.clone());
         let filters = Filters::start(tree, "broker", &cold, &tables, live, groups)
             .map_err(StartError::Table)?;
+        // It is set once: the store has just been started.
+        let _ = actors.bit_maps.set(filters.bit_maps());
         let schedule = self.schedule(&store, &tables, levels)?;
         let (file, counts) = tables.transaction_metrics().map_err(StartError::Table)?;
         let transactions = self.transactions(TransactionParts {

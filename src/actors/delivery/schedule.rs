@@ -33,7 +33,11 @@ use crate::{
             record::{CheckCrc, RecordView},
         },
     },
-    store::{consume_queue::Entry, now_ms, tables::ConfigFile},
+    store::{
+        consume_queue::{Entry, is_address},
+        now_ms,
+        tables::ConfigFile,
+    },
 };
 
 /// How often a level is looked at (`DELAY_FOR_A_WHILE`).
@@ -252,8 +256,15 @@ fn due(store: &StoreHandles, level: i32, from: i64, entries: &[Entry]) -> Due {
         next: from,
     };
     for entry in entries {
+        let deliver_at = if is_address(entry.tags_code) {
+            // The extension that held it was lost.
+            let log = store.watermarks.log();
+            let stored = log.store_timestamp_at(entry.physical_offset);
+            stored.map_or(0, |stored| stored.saturating_add(delay_ms))
+        } else {
+            entry.tags_code
+        };
         // A time further ahead than the level's delay is of another configuration: deliver now.
-        let deliver_at = entry.tags_code;
         if deliver_at > now && deliver_at <= now + delay_ms {
             break;
         }

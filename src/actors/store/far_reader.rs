@@ -8,7 +8,11 @@
 //! restart loses the pulls that wait here: they are answered with "outcome unknown", and the clients ask
 //! again.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, Supervised,
@@ -23,7 +27,7 @@ use super::{
 };
 use crate::{
     actors::kernel::{ActorCell, ActorRef, Shutdown},
-    store::get_message::GetResult,
+    store::{commit_log::CommitLogReader, get_message::GetResult},
 };
 
 /// What a queue found for somebody, far back.
@@ -47,6 +51,7 @@ pub struct FarReader {
     waiting: VecDeque<AnswerFar>,
     /// The thread looks at its sockets before the next answer.
     looking: bool,
+    seen: Seen,
 }
 
 impl FarReader {
@@ -57,6 +62,7 @@ impl FarReader {
             parts,
             waiting: VecDeque::new(),
             looking: false,
+            seen: Seen::default(),
         }
     }
 
@@ -76,7 +82,7 @@ impl FarReader {
         }));
     }
 
-    fn answer(&self, mut far: AnswerFar, ctx: &Context<Self>) {
+    fn answer(&mut self, mut far: AnswerFar, ctx: &Context<Self>) {
         if !far.is_in_memory && !self.fetch(&mut far.result) {
             // Who was brought here by the cold reader waits for it once more.
             far.turn = None;
@@ -106,9 +112,10 @@ impl FarReader {
     }
 
     /// Takes what was found out of memory; `false` where the disk has to be read for it.
-    fn fetch(&self, result: &mut GetResult) -> bool {
-        let log = self.parts.log();
-        if let Some(slices) = self.parts.cold_blocks.slices(&result.ranges) {
+    fn fetch(&mut self, result: &mut GetResult) -> bool {
+        let parts = Arc::clone(&self.parts);
+        let log = parts.log();
+        if let Some(slices) = parts.cold_blocks.slices(&result.ranges) {
             result.parts = slices;
             return true;
         }
@@ -117,7 +124,7 @@ impl FarReader {
         let first = result.ranges.first().map(|range| range.offset);
         let last = result.ranges.last().map(|range| range.end() - 1);
         let mut ends = first.into_iter().chain(last);
-        if ends.any(|end| !log.resident(end, 1)) {
+        if ends.any(|end| !self.seen.is_in_memory(log, end)) {
             return false;
         }
         match log.copy_in_memory(&result.ranges) {
@@ -126,10 +133,50 @@ impl FarReader {
                 true
             }
             // It went in between, or is deleted.
-            Ok(None) => false,
+            Ok(None) => {
+                self.seen.pieces.clear();
+                false
+            }
             // The file system cannot tell: the mappings will do, a moment after the look at them.
             Err(_) => true,
         }
+    }
+}
+
+/// Where the page cache was looked at a moment ago and had what was looked for. Queues that are drained
+/// together lie in the same pieces of the log, and to look costs a system call.
+#[derive(Default)]
+struct Seen {
+    /// Numbers of the pieces and when they were looked at, oldest first.
+    pieces: VecDeque<(i64, Instant)>,
+}
+
+impl Seen {
+    /// Bytes that one look stands for.
+    const PIECE_LEN: i64 = 512 * 1024;
+
+    /// Looks that are remembered, and for how long.
+    const PIECES_MAX: usize = 32;
+    /// See [`Self::PIECES_MAX`].
+    const TRUSTED_FOR: Duration = Duration::from_millis(20);
+
+    fn is_in_memory(&mut self, log: &CommitLogReader, offset: i64) -> bool {
+        let piece = offset / Self::PIECE_LEN;
+        let now = Instant::now();
+        let is_fresh = |at: &Instant| now.duration_since(*at) < Self::TRUSTED_FOR;
+        while self.pieces.front().is_some_and(|(_, at)| !is_fresh(at))
+            || self.pieces.len() > Self::PIECES_MAX
+        {
+            self.pieces.pop_front();
+        }
+        if self.pieces.iter().any(|(known, _)| *known == piece) {
+            return true;
+        }
+        let is_there = log.resident(offset, 1);
+        if is_there {
+            self.pieces.push_back((piece, now));
+        }
+        is_there
     }
 }
 

@@ -7,11 +7,12 @@
 //! from the log.
 
 use std::{
-    sync::{Arc, Mutex, atomic::Ordering},
+    sync::{Arc, Mutex, OnceLock, atomic::Ordering},
     time::Instant,
 };
 
 use actix::{Actor, ActorContext, Context, Handler, Supervised};
+use smallvec::SmallVec;
 
 use self::{
     reread::{Reread, skips_offsets},
@@ -27,9 +28,11 @@ use crate::{
         kernel::{ActorCell, ActorRef, Shutdown, TellRef, after_drain},
     },
     config::Derived,
+    filter::bloom::BitMaps,
+    protocol::message::record,
     store::{
         commit_log::{ColdBlocks, CommitLogReader},
-        consume_queue::{ConsumeQueueError, Entry, QueueHomes, TopicQueue},
+        consume_queue::{ConsumeQueueError, Entry, Extension, QueueHomes, TopicQueue},
         deleted_topics::DeletedTopics,
         error::StoreError,
         get_message::GetLimits,
@@ -69,6 +72,8 @@ pub struct QueueParts {
     pub cold_blocks: ColdBlocks,
     /// Who waits for messages of whole topics.
     pub arrivals: Arrivals,
+    /// What makes the bit maps of extensions; without it they have none.
+    pub bit_maps: Arc<OnceLock<Arc<dyn BitMaps>>>,
 }
 
 impl QueueParts {
@@ -92,6 +97,7 @@ pub struct Queue {
     held: Vec<HeldPull>,
     gauge: Arc<QueueGauge>,
     entries: Vec<Entry>,
+    extensions: Vec<Option<Extension>>,
 }
 
 impl Queue {
@@ -104,7 +110,7 @@ impl Queue {
         gauge: Arc<QueueGauge>,
     ) -> Self {
         gauge.held.store(0, Ordering::Relaxed);
-        let (held, entries) = (Vec::new(), Vec::new());
+        let (held, entries, extensions) = (Vec::new(), Vec::new(), Vec::new());
         let mut queue = Self {
             cell,
             slot,
@@ -115,6 +121,7 @@ impl Queue {
             held,
             gauge,
             entries,
+            extensions,
         };
         if let Err(error) = queue.open() {
             queue.report(&error);
@@ -183,13 +190,16 @@ impl Queue {
             size: item.record.size,
             tags_code: item.record.tags_code,
         }));
+        let extensions = self.extensions_of(items);
         let Some(files) = self.files.as_mut() else {
             return;
         };
         let first_offset = first.record.queue_offset;
         let skips = skips_offsets(files, first_offset);
         let appended = (!skips).then(|| match files {
-            TopicQueue::Simple(files) => files.append(first_offset, &entries).map(drop),
+            TopicQueue::Simple(files) => files
+                .append_extended(first_offset, &entries, &extensions)
+                .map(drop),
             TopicQueue::Batch(files) => {
                 let mut records = items.iter().map(|item| item.record.batch_unit());
                 records.try_for_each(|unit| files.append(&unit).map(drop))
@@ -209,6 +219,32 @@ impl Queue {
         if self.files.as_ref().is_some_and(TopicQueue::needs_flush) {
             self.flush(log_end);
         }
+    }
+
+    /// What new entries have beside them; nothing where extensions are not kept. Entries that are read
+    /// again from the log have none, which costs a look at their messages.
+    fn extensions_of(&self, items: &[Dispatched]) -> Vec<Extension> {
+        if !self.parts.homes.of(self.slot.kind()).keeps_extensions() {
+            return Vec::new();
+        }
+        let (topic, log) = (&self.slot.key.topic, self.parts.log());
+        let bit_maps = self.parts.bit_maps.get();
+        let extension = |item: &Dispatched| {
+            let record = &item.record;
+            let properties = || {
+                let size = record.size.max(0) as usize;
+                let bytes = log.slice(record.physical_offset, size)?;
+                let properties = record::peek_properties(&bytes)?;
+                Some(bytes.slice_ref(properties))
+            };
+            Extension {
+                tags_code: record.tags_code,
+                store_time: record.store_timestamp,
+                bit_map: bit_maps
+                    .map_or_else(SmallVec::new, |maps| maps.bit_map(topic, &properties)),
+            }
+        };
+        items.iter().map(extension).collect()
     }
 
     fn publish(&self) {

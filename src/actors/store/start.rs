@@ -2,7 +2,7 @@
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, atomic::AtomicI64},
+    sync::{Arc, Mutex, OnceLock, atomic::AtomicI64},
     time::Duration,
 };
 
@@ -32,6 +32,7 @@ use crate::{
         },
     },
     config::Derived,
+    filter::bloom::BitMaps,
     store::{
         abort::AbortFile,
         commit_log::ColdBlocks,
@@ -97,6 +98,8 @@ pub struct StoreActors {
     pub retention: ActorRef<Retention>,
     /// Where the queues' files live.
     pub homes: QueueHomes,
+    /// To be set to what makes the bit maps of extensions.
+    pub bit_maps: Arc<OnceLock<Arc<dyn BitMaps>>>,
     /// The deleted topics.
     pub deleted: Arc<Mutex<DeletedTopics>>,
     /// Who hears of messages of whole topics.
@@ -171,6 +174,7 @@ impl Starter<'_> {
         let cold_blocks = ColdBlocks::new(self.watermarks.log().clone());
         let cold_reader = self.cold_reader(shards.clone(), cold_blocks.clone());
         let arrivals = Arrivals::default();
+        let bit_maps = Arc::default();
         let queues = Arc::new(QueueParts {
             homes: open.homes.clone(),
             watermarks: self.watermarks.clone(),
@@ -181,6 +185,7 @@ impl Starter<'_> {
             cold_reader: cold_reader.clone(),
             cold_blocks,
             arrivals: arrivals.clone(),
+            bit_maps: Arc::clone(&bit_maps),
         });
         let (complete, far_readers) = self.shards(&shards, queues, end, settings.queue_sleep);
         let index = self.index(fs, &settings, open.index, &rescan, &index_marks);
@@ -255,6 +260,7 @@ impl Starter<'_> {
             dispatcher,
             retention,
             homes: open.homes,
+            bit_maps,
             deleted,
             arrivals,
             steps,

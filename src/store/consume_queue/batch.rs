@@ -65,7 +65,7 @@ impl BatchConsumeQueue {
 
     fn last_unit(&mut self) -> Result<Option<BatchUnit>, StoreError> {
         match self.units.end {
-            end if end == self.units.first_file => Ok(None),
+            end if end == self.units.files.first => Ok(None),
             end => self.units.entry_at(end - BatchUnit::LEN as u64).map(Some),
         }
     }
@@ -182,7 +182,7 @@ impl BatchConsumeQueue {
         let is_whole = found.iter().all(BatchUnit::is_sane)
             && found.is_sorted_by(|one, next| one.end_offset() <= next.base_offset);
         if !is_whole || found.is_empty() {
-            let file = self.units.file_path(self.units.file_start(position));
+            let file = self.units.files.path(self.units.files.start_of(position));
             let what = format!("no units for the messages from {from} on");
             return Err(StoreError::corrupt(&file, 0, what));
         }
@@ -317,7 +317,7 @@ fn end_on_disk(
         return Ok(None);
     };
     let len = BatchUnit::LEN as u64;
-    let (mut low, mut high) = (first, last + units.home.file_size);
+    let (mut low, mut high) = (first, last + units.files.file_size());
     while low < high {
         let middle = low + (high - low) / len / 2 * len;
         let unit = units.disk_entry(files, middle)?;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    BatchConsumeQueue, BatchUnit, Boundary, ConsumeQueue, ConsumeQueueError, Entry, QueueHome,
-    QueueTail, list_queues, list_queues_of,
+    BatchConsumeQueue, BatchUnit, Boundary, ConsumeQueue, ConsumeQueueError, Entry, ExtensionsHome,
+    QueueHome, QueueTail, list_queues, list_queues_of,
 };
 use crate::{
     protocol::Str,
@@ -15,6 +15,17 @@ use crate::{
         queue_table::{QueueKind, QueueSlot},
     },
 };
+
+/// How long files of queues are, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueFileSizes {
+    /// `mappedFileSizeConsumeQueue`.
+    pub simple: u64,
+    /// `mapperFileSizeBatchConsumeQueue`.
+    pub batch: u64,
+    /// `mappedFileSizeConsumeQueueExt`; `None` with `enableConsumeQueueExt=false`.
+    pub extensions: Option<u64>,
+}
 
 /// Where the queues of a store live, by kind.
 #[derive(Debug, Clone)]
@@ -27,12 +38,21 @@ pub struct QueueHomes {
 
 impl QueueHomes {
     /// The directories below `root`; the lengths of their files in bytes are rounded up to whole units.
-    pub fn new(fs: &Fs, root: &std::path::Path, file_size: u64, batch_file_size: u64) -> Self {
-        let simple = QueueHome::new(fs.clone(), root.join("consumequeue"), file_size);
+    pub fn new(fs: &Fs, root: &std::path::Path, sizes: QueueFileSizes) -> Self {
+        let extensions = sizes
+            .extensions
+            .map(|size| ExtensionsHome::new(root.join("consumequeue_ext"), size));
+        let simple = QueueHome::with_extensions(
+            fs.clone(),
+            root.join("consumequeue"),
+            sizes.simple,
+            extensions,
+        );
         let batch = QueueHome::of_units::<BatchUnit>(
             fs.clone(),
             root.join("batchconsumequeue"),
-            batch_file_size,
+            sizes.batch,
+            None,
             // One count for both: a process may open so many files, whatever they hold.
             Arc::clone(&simple.open_files),
         );

@@ -11,7 +11,8 @@
 //!   [`flush`](ConsumeQueue::flush) writes them in one run, [`sync`](ConsumeQueue::sync) makes them durable;
 //! * `reader`: [`get`](ConsumeQueue::get) and the search by store time, memory first, then positioned reads;
 //! * `recovery`: finds the end of a queue after a restart;
-//! * `retention`: cuts either end when the commit log was cut there.
+//! * `retention`: cuts either end when the commit log was cut there;
+//! * `extension`: what entries have beside them with `enableConsumeQueueExt`.
 //!
 //! A topic with `queue.type=BatchCQ` has queues of another kind, [`BatchConsumeQueue`], below
 //! `batchconsumequeue/`: their units are larger and tell their offsets ([`BatchUnit`]). What has to do
@@ -35,16 +36,18 @@ use std::{
 pub use self::{
     batch::BatchConsumeQueue,
     batch_unit::{BATCH_UNIT_LEN, BatchUnit},
-    either::{QueueHomes, TopicQueue},
+    either::{QueueFileSizes, QueueHomes, TopicQueue},
     entry::{ENTRY_LEN, Entry},
+    extension::{EXTENSIONS_FILE_SIZE, Extension, ExtensionsHome, is_address},
     reader::Boundary,
     recovery::{list_queues, list_queues_of},
     unit::Unit,
 };
-use super::{
-    error::StoreError,
-    fs::{FileRef, Fs},
+use self::{
+    extension::Extensions,
+    files::{FileRun, Holds},
 };
+use super::{error::StoreError, fs::Fs};
 use crate::protocol::Str;
 
 mod batch;
@@ -53,6 +56,8 @@ mod batch_tests;
 mod batch_unit;
 mod either;
 mod entry;
+mod extension;
+mod files;
 mod reader;
 mod recovery;
 mod retention;
@@ -100,6 +105,10 @@ pub struct QueueHome {
     fs: Fs,
     root: PathBuf,
     file_size: u64,
+    /// The key of the configuration that says the same.
+    file_size_key: &'static str,
+    /// Where extensions of entries are kept, if they are.
+    extensions: Option<ExtensionsHome>,
     /// Queue files that are open, and how many may stay open while nobody uses them.
     open_files: Arc<AtomicUsize>,
     open_files_max: AtomicUsize,
@@ -108,18 +117,29 @@ pub struct QueueHome {
 impl QueueHome {
     /// `root` is the directory `consumequeue`; `file_size` is rounded up to whole entries.
     pub fn new(fs: Fs, root: impl Into<PathBuf>, file_size: u64) -> Arc<Self> {
-        Self::of_units::<Entry>(fs, root, file_size, Arc::default())
+        Self::with_extensions(fs, root, file_size, None)
+    }
+
+    /// As [`new`](Self::new); entries may have extensions (`enableConsumeQueueExt`).
+    pub fn with_extensions(
+        fs: Fs,
+        root: impl Into<PathBuf>,
+        file_size: u64,
+        extensions: Option<ExtensionsHome>,
+    ) -> Arc<Self> {
+        Self::of_units::<Entry>(fs, root, file_size, extensions, Arc::default())
     }
 
     /// Where the queues of batches live: `root` is the directory `batchconsumequeue`.
     pub fn of_batches(fs: Fs, root: impl Into<PathBuf>, file_size: u64) -> Arc<Self> {
-        Self::of_units::<BatchUnit>(fs, root, file_size, Arc::default())
+        Self::of_units::<BatchUnit>(fs, root, file_size, None, Arc::default())
     }
 
     fn of_units<U: Unit>(
         fs: Fs,
         root: impl Into<PathBuf>,
         file_size: u64,
+        extensions: Option<ExtensionsHome>,
         open_files: Arc<AtomicUsize>,
     ) -> Arc<Self> {
         let unit = U::LEN as u64;
@@ -127,6 +147,8 @@ impl QueueHome {
             fs,
             root: root.into(),
             file_size: file_size.div_ceil(unit).max(1) * unit,
+            file_size_key: U::FILE_SIZE_KEY,
+            extensions,
             open_files,
             open_files_max: AtomicUsize::new(usize::MAX),
         })
@@ -141,6 +163,11 @@ impl QueueHome {
     /// The directory that holds a directory for each topic.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Whether entries have extensions.
+    pub fn keeps_extensions(&self) -> bool {
+        self.extensions.is_some()
     }
 
     /// Length of each file in bytes.
@@ -159,7 +186,7 @@ impl QueueHome {
 
     /// Whether a topic has a directory.
     pub fn has_topic(&self, topic: &str) -> bool {
-        is_plain_name(topic) && self.fs.exists(&self.topic_dir(topic))
+        is_plain_name(topic) && self.fs.exists(&self.root.join(topic))
     }
 
     /// Removes the files of one queue, which nobody has open, and the topic's directory with its last one.
@@ -170,17 +197,18 @@ impl QueueHome {
         if !is_plain_name(topic) {
             return Ok(());
         }
-        let dir = self.queue_dir(topic, queue_id);
-        self.fs
-            .remove_dir_all(&dir)
-            .map_err(|e| StoreError::io("remove", &dir, e))?;
-        let topic_dir = self.topic_dir(topic);
-        let others =
-            (self.fs.read_dir(&topic_dir)).map_err(|e| StoreError::io("list", &topic_dir, e))?;
-        match others.is_empty() {
-            true => self.remove_topic(topic),
-            false => Ok(()),
+        self.remove_below_roots(&Path::new(topic).join(queue_id.to_string()))?;
+        for root in self.roots() {
+            let dir = root.join(topic);
+            let others = self.fs.read_dir(&dir);
+            if others
+                .map_err(|e| StoreError::io("list", &dir, e))?
+                .is_empty()
+            {
+                self.remove_dir(&dir)?;
+            }
         }
+        Ok(())
     }
 
     /// Removes all files of a topic, also those of queues that nobody knows.
@@ -191,18 +219,25 @@ impl QueueHome {
         if !is_plain_name(topic) {
             return Ok(());
         }
-        let dir = self.topic_dir(topic);
+        self.remove_below_roots(Path::new(topic))
+    }
+
+    /// Removes a directory of entries and that of their extensions.
+    fn remove_below_roots(&self, own: &Path) -> Result<(), StoreError> {
+        let mut roots = self.roots();
+        roots.try_for_each(|root| self.remove_dir(&root.join(own)))
+    }
+
+    /// Where extensions live, and then entries.
+    fn roots(&self) -> impl Iterator<Item = &PathBuf> {
+        let extensions = self.extensions.iter().map(|home| &home.root);
+        extensions.chain([&self.root])
+    }
+
+    fn remove_dir(&self, dir: &Path) -> Result<(), StoreError> {
         self.fs
-            .remove_dir_all(&dir)
-            .map_err(|e| StoreError::io("remove", &dir, e))
-    }
-
-    fn topic_dir(&self, topic: &str) -> PathBuf {
-        self.root.join(topic)
-    }
-
-    fn queue_dir(&self, topic: &str, queue_id: i32) -> PathBuf {
-        self.root.join(topic).join(queue_id.to_string())
+            .remove_dir_all(dir)
+            .map_err(|e| StoreError::io("remove", dir, e))
     }
 }
 
@@ -218,13 +253,7 @@ pub struct QueueTail {
 /// One topic queue's entries. Positions inside are bytes in the run of files; the public methods
 /// speak of queue offsets (entries). With other units it is the files of a [`BatchConsumeQueue`].
 pub struct ConsumeQueue<U: Unit = Entry> {
-    home: Arc<QueueHome>,
-    topic: Str,
-    queue_id: i32,
-    /// Position of the oldest file.
-    first_file: u64,
-    /// Position after the newest file; equals `first_file` while there is no file.
-    files_end: u64,
+    files: FileRun,
     /// Position of the oldest entry whose message the commit log still holds.
     min: u64,
     /// Position after the newest entry, in memory or on disk.
@@ -240,12 +269,8 @@ pub struct ConsumeQueue<U: Unit = Entry> {
     min_physical: i64,
     /// The newest entries, encoded; the last byte lies before `end`.
     tail: Vec<u8>,
-    /// Names that a power loss could take back.
-    unsynced_names: UnsyncedNames,
-    /// The file last written to.
-    writing: Option<OpenFile>,
-    /// The file last read from, unless that is `writing`.
-    reading: Option<OpenFile>,
+    /// The extensions of its entries, where they are kept.
+    extensions: Option<Box<Extensions>>,
     units: PhantomData<fn() -> U>,
 }
 
@@ -254,51 +279,15 @@ fn is_plain_name(topic: &str) -> bool {
     !topic.is_empty() && topic != "." && topic != ".." && !topic.contains(['/', '\0'])
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum UnsyncedNames {
-    None,
-    Files,
-    Directories,
-}
-
-struct OpenFile {
-    start: u64,
-    file: FileRef,
-    home: Arc<QueueHome>,
-    /// Whether it may stay open between two uses.
-    may_stay: bool,
-}
-
-impl OpenFile {
-    fn new(home: &Arc<QueueHome>, start: u64, file: &FileRef) -> Self {
-        let before = home.open_files.fetch_add(1, Ordering::Relaxed);
-        Self {
-            start,
-            file: Arc::clone(file),
-            home: Arc::clone(home),
-            may_stay: before < home.open_files_max.load(Ordering::Relaxed),
-        }
-    }
-}
-
-impl Drop for OpenFile {
-    fn drop(&mut self) {
-        self.home.open_files.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 impl<U: Unit> ConsumeQueue<U> {
     fn empty(home: Arc<QueueHome>, topic: Str, queue_id: i32) -> Result<Self, StoreError> {
         if !is_plain_name(&topic) || queue_id < 0 {
             let what = format!("queue {topic:?}/{queue_id} has no directory name");
             return Err(StoreError::invalid(what));
         }
+        let extensions = Extensions::new(&home, &topic, queue_id).map(Box::new);
         Ok(Self {
-            home,
-            topic,
-            queue_id,
-            first_file: 0,
-            files_end: 0,
+            files: FileRun::empty(home, Holds::Entries, topic, queue_id),
             min: 0,
             end: 0,
             written: 0,
@@ -306,21 +295,19 @@ impl<U: Unit> ConsumeQueue<U> {
             last_physical: -1,
             min_physical: -1,
             tail: Vec::new(),
-            unsynced_names: UnsyncedNames::None,
-            writing: None,
-            reading: None,
+            extensions,
             units: PhantomData,
         })
     }
 
     /// Topic of this queue.
     pub fn topic(&self) -> &Str {
-        &self.topic
+        &self.files.topic
     }
 
     /// Number of this queue in its topic.
     pub fn queue_id(&self) -> i32 {
-        self.queue_id
+        self.files.queue_id
     }
 
     /// End of the newest message in the commit log, -1 if there is none.
@@ -330,14 +317,16 @@ impl<U: Unit> ConsumeQueue<U> {
 
     /// Bytes of disk that the files claim (they may be sparse).
     pub fn total_file_size(&self) -> u64 {
-        self.files_end - self.first_file
+        self.files.end - self.files.first
     }
 
     /// Closes the files and forgets what is in memory and on disk. A queue that is not used costs
     /// no file handle and some hundred bytes; everything still works and opens files again.
     pub fn close_files(&mut self) {
-        self.writing = None;
-        self.reading = None;
+        self.files.close();
+        if let Some(extensions) = &mut self.extensions {
+            extensions.close();
+        }
         if self.written == self.end {
             self.tail = Vec::new();
         }
@@ -345,29 +334,39 @@ impl<U: Unit> ConsumeQueue<U> {
 
     /// Closes the files that may not stay open, see [`QueueHome::set_open_files_max`].
     pub fn close_surplus(&mut self) {
-        for open in [&mut self.writing, &mut self.reading] {
-            if open.as_ref().is_some_and(|open| !open.may_stay) {
-                *open = None;
-            }
+        self.files.close_surplus();
+        if let Some(extensions) = &mut self.extensions {
+            extensions.close_surplus();
         }
     }
 
     /// Whether a file is open.
     pub fn has_open_files(&self) -> bool {
-        self.writing.is_some() || self.reading.is_some()
+        self.files.is_open() || self.extensions.as_ref().is_some_and(|own| own.is_open())
     }
 
-    fn dir(&self) -> PathBuf {
-        self.home.queue_dir(&self.topic, self.queue_id)
+    /// The extensions of the entries, where they are kept. Those that cannot be used are as good as lost.
+    fn extensions(&mut self) -> Option<&mut Extensions> {
+        if self.extensions.as_ref().is_some_and(|own| !own.is_loaded()) {
+            let has_entries = self.last_physical >= 0 && self.end > self.files.first;
+            let last = has_entries.then(|| self.entry_at(self.end - U::LEN as u64));
+            let loaded = last.transpose().and_then(|last| {
+                let last = last.map(|unit| unit.entry().tags_code);
+                self.extensions
+                    .as_mut()
+                    .map_or(Ok(()), |own| own.load(last))
+            });
+            if let Err(error) = loaded {
+                log::error!("{} has no extensions: {error}", self.name());
+                self.extensions = None;
+            }
+        }
+        self.extensions.as_deref_mut()
     }
 
-    fn file_path(&self, start: u64) -> PathBuf {
-        self.dir().join(format!("{start:020}"))
-    }
-
-    /// Start of the file that holds `position`.
-    fn file_start(&self, position: u64) -> u64 {
-        position - position % self.home.file_size
+    /// As [`extensions`](Self::extensions), if they were used.
+    fn loaded_extensions(&mut self) -> Option<&mut Extensions> {
+        self.extensions.as_deref_mut().filter(|own| own.is_loaded())
     }
 
     /// Position of the first entry in memory.
@@ -376,7 +375,7 @@ impl<U: Unit> ConsumeQueue<U> {
     }
 
     fn name(&self) -> String {
-        format!("{}/{}", self.topic, self.queue_id)
+        self.files.name()
     }
 }
 

@@ -1,15 +1,10 @@
 //! Reading entries: from memory where the tail is, with positioned reads elsewhere.
 
-use std::sync::Arc;
-
 use super::{
-    ConsumeQueue, ENTRY_LEN, Entry, OpenFile,
+    ConsumeQueue, ENTRY_LEN, Entry, Extension,
     unit::{UNIT_LEN_MAX, Unit},
 };
-use crate::store::{
-    error::StoreError,
-    fs::{FileRef, OpenMode},
-};
+use crate::store::error::StoreError;
 
 /// Which message a search by time finds (RocketMQ's `BoundaryType`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -40,6 +35,48 @@ impl ConsumeQueue {
     /// # Errors
     /// From the file system; `entries` then has those that could be read.
     pub fn get_into(
+        &mut self,
+        from: i64,
+        count_max: usize,
+        entries: &mut Vec<Entry>,
+    ) -> Result<(), StoreError> {
+        let first = entries.len();
+        self.read_entries(from, count_max, entries)?;
+        self.resolve(&mut entries[first..], None);
+        Ok(())
+    }
+
+    /// As [`get_into`](Self::get_into), and adds their extensions to `extensions`, one an entry; none at
+    /// all where extensions are not kept.
+    ///
+    /// # Errors
+    /// As [`get_into`](Self::get_into).
+    pub fn get_extended_into(
+        &mut self,
+        from: i64,
+        count_max: usize,
+        entries: &mut Vec<Entry>,
+        extensions: &mut Vec<Option<Extension>>,
+    ) -> Result<(), StoreError> {
+        let first = entries.len();
+        self.read_entries(from, count_max, entries)?;
+        self.resolve(&mut entries[first..], Some(extensions));
+        Ok(())
+    }
+
+    /// Gives entries that have an extension their tags codes (`ConsumeQueueIterator.next`); one whose
+    /// extension was lost keeps its address.
+    pub(super) fn resolve(
+        &mut self,
+        entries: &mut [Entry],
+        extensions: Option<&mut Vec<Option<Extension>>>,
+    ) {
+        if let Some(own) = self.extensions() {
+            own.resolve(entries, extensions);
+        }
+    }
+
+    fn read_entries(
         &mut self,
         from: i64,
         count_max: usize,
@@ -102,10 +139,10 @@ impl<U: Unit> ConsumeQueue<U> {
         while position < upto.min(tail_start) {
             let in_file = upto
                 .min(tail_start)
-                .min(self.file_start(position) + self.home.file_size);
+                .min(self.files.start_of(position) + self.files.file_size());
             let step = (in_file - position).min((READ_UNITS * U::LEN) as u64);
             buf.resize(step as usize, 0);
-            self.read_exact(position, &mut buf)?;
+            self.files.read_exact(position, &mut buf)?;
             decode_all(&buf, units);
             position += step;
         }
@@ -146,40 +183,9 @@ impl<U: Unit> ConsumeQueue<U> {
         } else if position >= self.written {
             return Ok(U::BLANK); // between the last flush and the first entry
         } else {
-            self.read_exact(position, bytes)?;
+            self.files.read_exact(position, bytes)?;
         }
         Ok(U::of_bytes(bytes))
-    }
-
-    /// Reads within one file.
-    fn read_exact(&mut self, position: u64, buf: &mut [u8]) -> Result<(), StoreError> {
-        let start = self.file_start(position);
-        let file = self.file_for_reading(start)?;
-        let read = file
-            .read_at(buf, position - start)
-            .map_err(|e| StoreError::io("read", &self.file_path(start), e))?;
-        if read < buf.len() {
-            let end = position - start + read as u64;
-            return Err(StoreError::corrupt(
-                &self.file_path(start),
-                end,
-                "file ends here",
-            ));
-        }
-        Ok(())
-    }
-
-    fn file_for_reading(&mut self, start: u64) -> Result<FileRef, StoreError> {
-        for open in [&self.writing, &self.reading].into_iter().flatten() {
-            if open.start == start {
-                return Ok(Arc::clone(&open.file));
-            }
-        }
-        let path = self.file_path(start);
-        let file = (self.home.fs.open(&path, OpenMode::Read))
-            .map_err(|e| StoreError::io("open", &path, e))?;
-        self.reading = Some(OpenFile::new(&self.home, start, &file));
-        Ok(file)
     }
 }
 

@@ -3,7 +3,8 @@
 use std::{path::Path, sync::Arc};
 
 use super::{
-    ConsumeQueue, ENTRY_LEN, PAGE_LEN, QueueHome, QueueTail, UnsyncedNames,
+    ConsumeQueue, ENTRY_LEN, QueueHome, QueueTail,
+    files::UnsyncedNames,
     unit::{UNIT_LEN_MAX, Unit},
 };
 use crate::{
@@ -121,11 +122,11 @@ impl<U: Unit> ConsumeQueue<U> {
         queue_id: i32,
     ) -> Result<Self, StoreError> {
         let mut queue = Self::empty(home, topic, queue_id)?;
-        let files = queue.list_files()?;
+        let files = queue.files.list()?;
         if files.is_empty() {
             return Ok(queue);
         }
-        let whole = queue.unbroken(&files);
+        let whole = queue.files.unbroken(&files);
         let mut oldest_scanned = whole.len().saturating_sub(SCANNED_FILES);
         let scan = loop {
             let scan = queue.scan(&whole[oldest_scanned..])?;
@@ -137,7 +138,7 @@ impl<U: Unit> ConsumeQueue<U> {
         queue.adopt(&files, scan)?;
         // What a killed process wrote may still be only in the machine's memory.
         queue.synced = whole[oldest_scanned].min(queue.end);
-        queue.unsynced_names = UnsyncedNames::Directories;
+        queue.files.unsynced_names = UnsyncedNames::Directories;
         Ok(queue)
     }
 
@@ -150,11 +151,11 @@ impl<U: Unit> ConsumeQueue<U> {
         find_end: impl FnOnce(&Self, &[u64]) -> Result<Option<u64>, StoreError>,
     ) -> Result<Self, StoreError> {
         let mut queue = Self::empty(Arc::clone(&home), topic.clone(), queue_id)?;
-        let files = queue.list_files()?;
+        let files = queue.files.list()?;
         if files.is_empty() {
             return Ok(queue);
         }
-        if queue.unbroken(&files).len() == files.len()
+        if queue.files.unbroken(&files).len() == files.len()
             && let Some(end) = find_end(&queue, &files)?
             && let Some(last) = end.checked_sub(U::LEN as u64)
             && queue.disk_entry(&files, last)?.physical_end() == tail.last_physical
@@ -175,49 +176,6 @@ impl<U: Unit> ConsumeQueue<U> {
         Self::recover_files(home, topic, queue_id)
     }
 
-    /// Start positions of the files, in order.
-    fn list_files(&self) -> Result<Vec<u64>, StoreError> {
-        let (fs, dir) = (&self.home.fs, self.dir());
-        let listed = fs
-            .read_dir(&dir)
-            .map_err(|e| StoreError::io("list", &dir, e))?;
-        let mut files = Vec::with_capacity(listed.len());
-        for entry in listed.iter().filter(|e| !e.is_dir) {
-            match entry.name.parse::<u64>() {
-                Ok(start) if entry.name.len() == 20 && start <= i64::MAX as u64 / 2 => {
-                    files.push((start, entry.len));
-                }
-                _ => log::warn!("not a queue file: {}/{}", dir.display(), entry.name),
-            }
-        }
-        // A crash between making a file and giving it its length.
-        for (start, _) in files.extract_if(.., |(_, len)| *len == 0) {
-            let path = self.file_path(start);
-            fs.remove_file(&path)
-                .map_err(|e| StoreError::io("remove", &path, e))?;
-        }
-        let size = self.home.file_size;
-        for (start, len) in &files {
-            if *len != size || start % size != 0 {
-                let key = U::FILE_SIZE_KEY;
-                let what = format!("{len} bytes from {start}, but {key}={size}");
-                return Err(StoreError::corrupt(&self.file_path(*start), 0, what));
-            }
-        }
-        Ok(files.into_iter().map(|(start, _)| start).collect())
-    }
-
-    /// The files up to the first one that is missing. What is behind it cannot be kept: nobody would
-    /// ever notice that entries are missing. A queue that ends before it is filled from the log.
-    fn unbroken<'a>(&self, files: &'a [u64]) -> &'a [u64] {
-        let follows = |pair: &&[u64]| pair[0] + self.home.file_size == pair[1];
-        let count = files.windows(2).take_while(follows).count() + 1;
-        if let Some(missing) = files.get(count) {
-            log::warn!("{} lacks the file before {missing:020}", self.name());
-        }
-        &files[..count.min(files.len())]
-    }
-
     /// Follows good entries from the start of the first of `files` on.
     fn scan(&self, files: &[u64]) -> Result<Scan<U>, StoreError> {
         let mut scan = Scan {
@@ -235,10 +193,10 @@ impl<U: Unit> ConsumeQueue<U> {
 
     /// Follows good entries in one file; whether it is full of them.
     fn scan_file(&self, start: u64, scan: &mut Scan<U>) -> Result<bool, StoreError> {
-        let path = self.file_path(start);
-        let file = (self.home.fs.open(&path, OpenMode::Read))
+        let path = self.files.path(start);
+        let file = (self.files.home.fs.open(&path, OpenMode::Read))
             .map_err(|e| StoreError::io("open", &path, e))?;
-        let file_end = start + self.home.file_size;
+        let file_end = start + self.files.file_size();
         let mut buf = Vec::new();
         let mut read_len = (FIRST_READ_UNITS * U::LEN) as u64;
         while scan.end < file_end {
@@ -275,12 +233,12 @@ impl<U: Unit> ConsumeQueue<U> {
 
     /// The entry at `position`; zeros where there is no file.
     pub(super) fn disk_entry(&self, files: &[u64], position: u64) -> Result<U, StoreError> {
-        let start = self.file_start(position);
+        let start = self.files.start_of(position);
         let mut bytes = [0; UNIT_LEN_MAX];
         let bytes = &mut bytes[..U::LEN];
         if files.binary_search(&start).is_ok() {
-            let path = self.file_path(start);
-            (self.home.fs.open(&path, OpenMode::Read))
+            let path = self.files.path(start);
+            (self.files.home.fs.open(&path, OpenMode::Read))
                 .and_then(|file| file.read_at(bytes, position - start))
                 .map_err(|e| StoreError::io("read", &path, e))?;
         }
@@ -289,55 +247,12 @@ impl<U: Unit> ConsumeQueue<U> {
 
     /// Takes over the unbroken run of `files` up to what `scan` found, and clears the rest.
     fn adopt(&mut self, files: &[u64], scan: Scan<U>) -> Result<(), StoreError> {
-        let size = self.home.file_size;
-        // The file with the last entry, or the very first one when there is none.
-        let last = files
-            .partition_point(|start| *start < scan.end)
-            .saturating_sub(1);
-        for start in files[last + 1..].iter().rev() {
-            let path = self.file_path(*start);
-            (self.home.fs.remove_file(&path)).map_err(|e| StoreError::io("remove", &path, e))?;
-            log::info!(
-                "{} file without entries removed, path={}",
-                self.name(),
-                path.display()
-            );
-        }
-        if last + 1 < files.len() {
-            // They must not come back behind new entries.
-            let dir = self.dir();
-            (self.home.fs.sync_dir(&dir)).map_err(|e| StoreError::io("sync", &dir, e))?;
-        }
-        self.first_file = files[0];
-        self.files_end = files[last] + size;
-        self.min = self.first_file;
+        self.files.adopt(files, scan.end)?;
+        self.min = self.files.first;
         self.end = scan.end;
         self.written = scan.end;
         self.synced = scan.end;
         self.last_physical = scan.last_physical;
-        if self.end < self.files_end {
-            self.clear_rest(files[last])?;
-        }
         self.correct_min_offset(0)
-    }
-
-    /// Makes the rest of the last file read as zeros. Most often it does, and is not touched.
-    fn clear_rest(&self, start: u64) -> Result<(), StoreError> {
-        let path = self.file_path(start);
-        let (from, upto) = (self.end - start, self.files_end - start);
-        let page_end = from.next_multiple_of(PAGE_LEN).min(upto);
-        let mut rest_of_page = vec![0; (page_end - from) as usize];
-        let fs = &self.home.fs;
-        let is_clear = fs.open(&path, OpenMode::Read).and_then(|file| {
-            file.read_at(&mut rest_of_page, from)?;
-            let is_zero = rest_of_page.iter().all(|byte| *byte == 0);
-            Ok(is_zero && file.next_data(page_end)?.is_none_or(|at| at >= upto))
-        });
-        if is_clear.map_err(|e| StoreError::io("read", &path, e))? {
-            return Ok(());
-        }
-        (fs.open(&path, OpenMode::Write))
-            .and_then(|file| file.zero(from, upto - from))
-            .map_err(|e| StoreError::io("clear", &path, e))
     }
 }

@@ -1,6 +1,6 @@
 //! Following the commit log where it was cut: at its end after a crash, at its start by age.
 
-use super::{ConsumeQueue, UnsyncedNames, unit::Unit};
+use super::{ConsumeQueue, unit::Unit};
 use crate::store::error::StoreError;
 
 impl<U: Unit> ConsumeQueue<U> {
@@ -21,7 +21,7 @@ impl<U: Unit> ConsumeQueue<U> {
         if self.last_physical <= physical {
             return Ok(None);
         }
-        let (first, end) = (self.first_file, self.end);
+        let (first, end) = (self.files.first, self.end);
         let cut = self.partition_point(first, end, |entry| {
             entry.is_blank() || entry.physical_end() <= physical
         })?;
@@ -46,60 +46,20 @@ impl<U: Unit> ConsumeQueue<U> {
             self.min_physical = -1;
         }
         self.last_physical = match self.end {
-            end if end == self.first_file => -1,
+            end if end == self.files.first => -1,
             end => match self.entry_at(end - U::LEN as u64)? {
                 entry if entry.is_blank() => -1,
                 // not -1 even for a damaged entry: the queue is not a new one
                 entry => entry.physical_end().max(0),
             },
         };
-        self.clear_files_from(cut)?;
+        self.files.clear_from(cut)?;
+        if self.files.first == self.files.end && self.tail.is_empty() && cut > 0 {
+            // Nothing was written yet: a file tells the offset after a restart.
+            self.files.for_writing(self.files.first)?;
+        }
         // A removed file must not come back behind new entries.
-        self.sync_names()
-    }
-
-    /// Makes the files hold nothing from `position` on. One file stays, in a queue that has any: it
-    /// tells the queue offset to go on with.
-    pub(super) fn clear_files_from(&mut self, position: u64) -> Result<(), StoreError> {
-        let size = self.home.file_size;
-        let keep_upto = position.max(self.first_file + 1).div_ceil(size) * size;
-        self.remove_files_from(keep_upto)?;
-        let start = self.file_start(position);
-        if start >= self.files_end {
-            return Ok(());
-        }
-        let file = self.file_for_writing(start)?;
-        file.zero(position - start, start + size - position)
-            .and_then(|()| file.sync_data())
-            .map_err(|e| StoreError::io("clear", &self.file_path(start), e))
-    }
-
-    /// Removes the files from the one that starts at `start` on, newest first.
-    pub(super) fn remove_files_from(&mut self, start: u64) -> Result<(), StoreError> {
-        while self.files_end > start.max(self.first_file) {
-            let newest = self.files_end - self.home.file_size;
-            self.remove_file(newest)?;
-            self.files_end = newest;
-        }
-        Ok(())
-    }
-
-    fn remove_file(&mut self, start: u64) -> Result<(), StoreError> {
-        for open in [&mut self.writing, &mut self.reading] {
-            if open.as_ref().is_some_and(|open| open.start == start) {
-                *open = None;
-            }
-        }
-        let path = self.file_path(start);
-        log::info!("{} file removed, path={}", self.name(), path.display());
-        match self.home.fs.remove_file(&path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                return Err(StoreError::io("remove", &path, e));
-            }
-            _ => {}
-        }
-        self.unsynced_names = self.unsynced_names.max(UnsyncedNames::Files);
-        Ok(())
+        self.files.sync_names()
     }
 
     /// Moves the min offset to the first entry whose message starts at or after `log_min`, the
@@ -137,13 +97,13 @@ impl<U: Unit> ConsumeQueue<U> {
     /// From the file system.
     pub fn delete_expired(&mut self, log_min: i64) -> Result<usize, StoreError> {
         self.correct_min_offset(log_min)?;
-        let mut removed = 0;
-        let size = self.home.file_size;
-        while self.first_file + size <= self.min && self.first_file + size < self.files_end {
-            self.remove_file(self.first_file)?;
-            self.first_file += size;
-            self.synced = self.synced.max(self.first_file);
-            removed += 1;
+        let removed = self.files.remove_before(self.min)?;
+        self.synced = self.synced.max(self.files.first);
+        if self.min < self.end && self.extensions().is_some() {
+            let oldest = self.entry_at(self.min)?;
+            if let Some(extensions) = self.extensions() {
+                extensions.delete_before(oldest.entry().tags_code)?;
+            }
         }
         Ok(removed)
     }
@@ -153,7 +113,12 @@ impl<U: Unit> ConsumeQueue<U> {
     /// # Errors
     /// From the file system; some files may be gone then, and the next call removes the rest.
     pub fn destroy(&mut self) -> Result<(), StoreError> {
-        *self = Self::empty(self.home.clone(), self.topic.clone(), self.queue_id)?;
-        self.home.remove_queue(&self.topic, self.queue_id)
+        let (topic, queue_id) = (self.files.topic.clone(), self.files.queue_id);
+        let mut old =
+            std::mem::replace(self, Self::empty(self.files.home.clone(), topic, queue_id)?);
+        if let Some(extensions) = &mut old.extensions {
+            extensions.destroy()?;
+        }
+        old.files.destroy()
     }
 }

@@ -17,11 +17,19 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        Self::with(false)
+    }
+
+    /// With extensions in small files.
+    fn with(extensions: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let size = PER_FILE as u64 * ENTRY_LEN as u64;
         // It records only so that nothing is really synced, which would take long.
         let fs = RecordingFs::new(dir.path()).shared();
-        let home = QueueHome::new(fs, dir.path().join("consumequeue"), size);
+        let extensions =
+            extensions.then(|| ExtensionsHome::new(dir.path().join("consumequeue_ext"), 150));
+        let root = dir.path().join("consumequeue");
+        let home = QueueHome::with_extensions(fs, root, size, extensions);
         Self { dir, home }
     }
 
@@ -50,6 +58,16 @@ fn entry(n: i64) -> Entry {
         physical_offset: n * 100,
         size: 60,
         tags_code: -n,
+    }
+}
+
+/// That of `entry(n)`; few fit into a file, and some into none.
+fn extension(n: i64) -> Extension {
+    let len = n.unsigned_abs() as usize * 7 % 200;
+    Extension {
+        tags_code: -n,
+        store_time: n * 10,
+        bit_map: (0..len).map(|at| at as u8 ^ n as u8).collect(),
     }
 }
 
@@ -356,8 +374,8 @@ struct Model {
     max: i64,
 }
 
-fn run(steps: &[Step]) -> Result<(), TestCaseError> {
-    let bench = Bench::new();
+fn run(steps: &[Step], extended: bool) -> Result<(), TestCaseError> {
+    let bench = Bench::with(extended);
     let mut queue = bench.recover();
     let mut model = Model::default();
     for step in steps {
@@ -365,7 +383,11 @@ fn run(steps: &[Step]) -> Result<(), TestCaseError> {
             Step::Append { again, count } => {
                 let from = (model.max - again).max(model.first);
                 let batch = entries(from..model.max + count);
-                prop_assert_eq!(queue.append(from, &batch).unwrap() as i64, count);
+                // Some entries have no extension, as those that a recovery reads from the log.
+                let extensions = (from..model.max + count - again % 3).map(extension);
+                let extensions: Vec<_> = extensions.filter(|_| extended).collect();
+                let appended = queue.append_extended(from, &batch, &extensions);
+                prop_assert_eq!(appended.unwrap() as i64, count);
                 model.max += count;
             }
             Step::Skip { count } => {
@@ -389,6 +411,15 @@ fn run(steps: &[Step]) -> Result<(), TestCaseError> {
             Step::Get { from, count } => {
                 let from = model.min + from;
                 let got = queue.get(from, count).unwrap();
+                let (mut again, mut found) = (Vec::new(), Vec::new());
+                queue
+                    .get_extended_into(from, count, &mut again, &mut found)
+                    .unwrap();
+                prop_assert_eq!(&again, &got);
+                prop_assert_eq!(found.len(), if extended { got.len() } else { 0 });
+                for (n, unit) in (from..).zip(found) {
+                    prop_assert!(unit.is_none_or(|unit| unit == extension(n)), "of {}", n);
+                }
                 let upto = (from + count as i64).min(model.max);
                 let expected = if from < model.min {
                     0..0
@@ -436,7 +467,12 @@ proptest! {
 
     #[test]
     fn a_queue_behaves_as_a_vector(steps in prop::collection::vec(step(), 1..60)) {
-        run(&steps)?;
+        run(&steps, false)?;
+    }
+
+    #[test]
+    fn so_does_one_with_extensions(steps in prop::collection::vec(step(), 1..60)) {
+        run(&steps, true)?;
     }
 
     #[test]

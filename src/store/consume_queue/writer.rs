@@ -1,15 +1,12 @@
 //! Appending entries, and bringing them to disk.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use super::{
-    CACHED_TAIL_UNITS, ConsumeQueue, ConsumeQueueError, ENTRY_LEN, Entry, FLUSH_RUN_LEN, OpenFile,
-    PAGE_LEN, UnsyncedNames, unit::Unit,
+    CACHED_TAIL_UNITS, ConsumeQueue, ConsumeQueueError, ENTRY_LEN, Entry, Extension, FLUSH_RUN_LEN,
+    PAGE_LEN, files::UnsyncedNames, unit::Unit,
 };
-use crate::store::{
-    error::StoreError,
-    fs::{FileRef, OpenMode},
-};
+use crate::store::{error::StoreError, fs::FileRef};
 
 /// Largest position that still leaves room for a whole file behind it.
 const POSITION_MAX: u64 = i64::MAX as u64 / 2;
@@ -31,15 +28,30 @@ impl ConsumeQueue {
         first_queue_offset: i64,
         entries: &[Entry],
     ) -> Result<usize, ConsumeQueueError> {
+        self.append_extended(first_queue_offset, entries, &[])
+    }
+
+    /// As [`append`](Self::append), of entries with these extensions, one an entry.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    pub fn append_extended(
+        &mut self,
+        first_queue_offset: i64,
+        entries: &[Entry],
+        extensions: &[Extension],
+    ) -> Result<usize, ConsumeQueueError> {
         let mut appended = 0;
+        let mut extensions = extensions.iter();
         for (entry, queue_offset) in entries.iter().zip(first_queue_offset..) {
+            let extension = extensions.next();
             if entry.physical_end() <= self.last_physical {
                 if entry.physical_end() == self.last_physical {
                     self.heal_last(queue_offset, entry)?;
                 }
                 continue;
             }
-            let is_known_index = self.append_one(queue_offset, entry)?;
+            let is_known_index = self.append_one(queue_offset, entry, extension)?;
             appended += usize::from(!is_known_index);
         }
         Ok(appended)
@@ -50,25 +62,32 @@ impl ConsumeQueue {
         let Some(position) = self.end.checked_sub(ENTRY_LEN as u64) else {
             return Ok(());
         };
-        let in_page = position % self.home.file_size % PAGE_LEN;
+        let in_page = position % self.files.file_size() % PAGE_LEN;
         let is_on_two_pages = in_page + ENTRY_LEN as u64 > PAGE_LEN;
         if !is_on_two_pages || queue_offset != self.max_offset() - 1 || entry.is_blank() {
             return Ok(());
         }
-        if self.entry_at(position)? != *entry {
+        let mut there = [self.entry_at(position)?];
+        self.resolve(&mut there, None);
+        if there != [*entry] {
             log::info!(
                 "{} has its last entry torn, max_offset={}",
                 self.name(),
                 self.max_offset()
             );
             self.truncate_at(position)?;
-            self.append_one(queue_offset, entry)?;
+            self.append_one(queue_offset, entry, None)?;
         }
         Ok(())
     }
 
     /// Whether the queue holds another entry with this queue offset already, which stays.
-    fn append_one(&mut self, queue_offset: i64, entry: &Entry) -> Result<bool, ConsumeQueueError> {
+    fn append_one(
+        &mut self,
+        queue_offset: i64,
+        entry: &Entry,
+        extension: Option<&Extension>,
+    ) -> Result<bool, ConsumeQueueError> {
         let position = u64::try_from(queue_offset)
             .ok()
             .and_then(|offset| offset.checked_mul(ENTRY_LEN as u64))
@@ -98,7 +117,11 @@ impl ConsumeQueue {
                 });
             }
         }
-        self.push(entry);
+        let address = extension.and_then(|unit| self.extensions()?.keep(unit));
+        self.push(&Entry {
+            tags_code: address.unwrap_or(entry.tags_code),
+            ..*entry
+        });
         Ok(false)
     }
 
@@ -119,20 +142,20 @@ impl ConsumeQueue {
         };
         self.start_at(position)?;
         // A file, though without an entry: it tells the offset after a restart.
-        self.file_for_writing(self.file_start(position))?;
+        self.files.for_writing(self.files.start_of(position))?;
         self.flush()
     }
 
     /// Makes a queue that has no entries begin at `position`. The space before it in its file is
     /// filled with blanks at the next flush, as RocketMQ does.
     fn start_at(&mut self, position: u64) -> Result<(), StoreError> {
-        let start = self.file_start(position);
+        let start = self.files.start_of(position);
         let has_only_that_file =
-            self.first_file == start && self.files_end == start + self.home.file_size;
+            self.files.first == start && self.files.end == start + self.files.file_size();
         if !has_only_that_file {
-            self.remove_files_from(self.first_file)?;
-            self.first_file = start;
-            self.files_end = start;
+            self.files.remove_from(self.files.first)?;
+            self.files.first = start;
+            self.files.end = start;
         }
         self.written = start;
         self.synced = start;
@@ -170,22 +193,26 @@ impl<U: Unit> ConsumeQueue<U> {
     /// # Errors
     /// From the file system; what was not written stays in memory, and the next call tries again.
     pub fn flush(&mut self) -> Result<(), StoreError> {
+        if let Some(extensions) = self.loaded_extensions() {
+            // First, for entries tell where they are.
+            extensions.flush()?;
+        }
         while self.written < self.end {
-            let start = self.file_start(self.written);
-            if start >= self.files_end && self.files_end > self.first_file {
+            let start = self.files.start_of(self.written);
+            if start >= self.files.end && self.files.end > self.files.first {
                 // So only the last file can have holes after a power loss.
                 self.sync_written()?;
             }
-            let file = self.file_for_writing(start)?;
+            let file = self.files.for_writing(start)?;
             let tail_start = self.tail_start();
             if self.written < tail_start {
                 self.write_blanks(&file, start, tail_start)?;
             }
-            let upto = self.end.min(start + self.home.file_size);
+            let upto = self.end.min(start + self.files.file_size());
             let run =
                 &self.tail[(self.written - tail_start) as usize..(upto - tail_start) as usize];
             file.write_at(run, self.written - start)
-                .map_err(|e| StoreError::io("write", &self.file_path(start), e))?;
+                .map_err(|e| StoreError::io("write", &self.files.path(start), e))?;
             self.written = upto;
         }
         let cached = CACHED_TAIL_UNITS * U::LEN;
@@ -205,7 +232,7 @@ impl<U: Unit> ConsumeQueue<U> {
         while self.written < upto {
             let len = (upto - self.written).min(BLANKS.len() as u64);
             file.write_at(&BLANKS[..len as usize], self.written - start)
-                .map_err(|e| StoreError::io("write", &self.file_path(start), e))?;
+                .map_err(|e| StoreError::io("write", &self.files.path(start), e))?;
             self.written += len;
         }
         Ok(())
@@ -217,84 +244,21 @@ impl<U: Unit> ConsumeQueue<U> {
     /// From the file system; the next call tries again.
     pub fn sync(&mut self) -> Result<(), StoreError> {
         self.flush()?;
+        if let Some(extensions) = self.loaded_extensions() {
+            extensions.sync()?;
+        }
         self.sync_written()?;
-        self.sync_names()
+        self.files.sync_names()
     }
 
     fn sync_written(&mut self) -> Result<(), StoreError> {
-        while self.synced < self.written {
-            let start = self.file_start(self.synced);
-            let file = self.file_for_writing(start)?;
-            file.sync_data()
-                .map_err(|e| StoreError::io("sync", &self.file_path(start), e))?;
-            self.synced = self.written.min(start + self.home.file_size);
-        }
-        Ok(())
-    }
-
-    pub(super) fn sync_names(&mut self) -> Result<(), StoreError> {
-        let dirs = match self.unsynced_names {
-            UnsyncedNames::None => return Ok(()),
-            UnsyncedNames::Files => vec![self.dir()],
-            UnsyncedNames::Directories => vec![
-                self.dir(),
-                self.home.topic_dir(&self.topic),
-                self.home.root.clone(),
-            ],
-        };
-        for dir in dirs {
-            self.home
-                .fs
-                .sync_dir(&dir)
-                .map_err(|e| StoreError::io("sync", &dir, e))?;
-        }
-        self.unsynced_names = UnsyncedNames::None;
+        self.files.sync_data(self.synced, self.written)?;
+        self.synced = self.synced.max(self.written);
         Ok(())
     }
 
     /// Whether a power loss could take back what was appended.
     pub fn needs_sync(&self) -> bool {
-        self.synced < self.end || self.unsynced_names != UnsyncedNames::None
-    }
-
-    /// The file that starts at `start`, made when it is the next one.
-    pub(super) fn file_for_writing(&mut self, start: u64) -> Result<FileRef, StoreError> {
-        if let Some(open) = &self.writing
-            && open.start == start
-        {
-            return Ok(Arc::clone(&open.file));
-        }
-        let path = self.file_path(start);
-        let fs = &self.home.fs;
-        let file = if start < self.files_end {
-            fs.open(&path, OpenMode::Write)
-                .map_err(|e| StoreError::io("open", &path, e))?
-        } else {
-            let names = if self.first_file == self.files_end {
-                let dir = self.dir();
-                fs.create_dir_all(&dir)
-                    .map_err(|e| StoreError::io("create", &dir, e))?;
-                UnsyncedNames::Directories
-            } else {
-                UnsyncedNames::Files
-            };
-            let file = fs
-                .open(&path, OpenMode::Create)
-                .map_err(|e| StoreError::io("create", &path, e))?;
-            file.set_len(self.home.file_size)
-                .map_err(|e| StoreError::io("extend", &path, e))?;
-            self.files_end = start + self.home.file_size;
-            self.unsynced_names = self.unsynced_names.max(names);
-            file
-        };
-        if self
-            .reading
-            .as_ref()
-            .is_some_and(|open| open.start == start)
-        {
-            self.reading = None;
-        }
-        self.writing = Some(OpenFile::new(&self.home, start, &file));
-        Ok(file)
+        self.synced < self.end || self.files.unsynced_names != UnsyncedNames::None
     }
 }

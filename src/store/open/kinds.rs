@@ -67,6 +67,7 @@ mod tests {
                 Pending,
                 testing::{Place, new_record, unit},
             },
+            consume_queue::QueueFileSizes,
             index::IndexShape,
             open::{OpenStore, StoreConfig},
         },
@@ -118,8 +119,7 @@ mod tests {
             let config = StoreConfig {
                 root: self.place.dir.path().to_path_buf(),
                 commit_log: self.place.config(),
-                queue_file_size: 6000,
-                batch_queue_file_size: 4600,
+                queue_file_sizes: SIZES,
                 index: Some(IndexShape::new(10, 100)),
                 index_safe: false,
                 holds_back: false,
@@ -131,6 +131,12 @@ mod tests {
             (slot.kind(), slot.next_offset(), simple, batch)
         }
     }
+
+    const SIZES: QueueFileSizes = QueueFileSizes {
+        simple: 6000,
+        batch: 4600,
+        extensions: None,
+    };
 
     const AS_BATCHES: (QueueKind, i64, bool, bool) = (QueueKind::Batch, 7, false, true);
 
@@ -155,7 +161,7 @@ mod tests {
         bench.declare("SimpleCQ");
         let root = bench.place.dir.path();
         let table = QueueTable::new();
-        let homes = QueueHomes::new(&bench.place.fs, root, 6000, 4600);
+        let homes = QueueHomes::new(&bench.place.fs, root, SIZES);
         assert!(
             learn(&bench.place.fs, root, &homes, &table)
                 .unwrap()

@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{answer, decode, json, query};
 use crate::{
-    actors::broker::{context::BrokerContext, refusal::Refusal},
+    actors::broker::{context::BrokerContext, pull, refusal::Refusal},
+    filter::bloom,
     protocol::{
         RemotingCommand, ResponseCode,
         body::{
             MessageQueue,
+            heartbeat::SubscriptionData,
             offset::QueryCorrectionOffsetBody,
             query::{ConsumeQueueData, QueryConsumeQueueResponseBody, QueueTimeSpan},
             stats::{ConsumeStats, ConsumeStatsList, OffsetWrapper, TopicOffset, TopicStatsTable},
@@ -23,6 +25,10 @@ use crate::{
             topic::GetTopicStatsInfoRequestHeader,
         },
         message::names,
+    },
+    store::{
+        consume_queue::{Extension, is_address},
+        get_message::EntryFilter,
     },
 };
 
@@ -253,9 +259,9 @@ pub async fn consume_queue(
     );
     let looked = ctx.store.shards.inspect(slot, move |view| {
         let range = view.range();
-        (range, view.entries(from.max(range.0), count))
+        (range, view.extended_entries(from.max(range.0), count))
     });
-    let Ok(((min, max), Ok(entries))) = looked.await else {
+    let Ok(((min, max), Ok((entries, extensions)))) = looked.await else {
         let remark = "the queue's files cannot be read";
         return Err(Refusal::new(ResponseCode::SystemError, remark));
     };
@@ -276,14 +282,24 @@ pub async fn consume_queue(
                 .map(|text| String::from_utf8_lossy(&text).into_owned())
         }
     };
-    let data = entries.iter().map(|entry| ConsumeQueueData {
-        bit_map: None,
-        eval: false,
-        extend_data_json: None,
-        msg: None,
-        physic_offset: entry.physical_offset,
-        physic_size: entry.size,
-        tags_code: entry.tags_code,
+    let filter = (subscription.as_deref()).and_then(|data| known_filter(ctx, group, data));
+    let mut extensions = extensions.into_iter();
+    let data = entries.iter().map(|entry| {
+        let extension = extensions.next().flatten();
+        let extension = extension.as_ref();
+        let is_lost = extension.is_none() && is_address(entry.tags_code);
+        let maps = extension.filter(|own| !own.bit_map.is_empty());
+        ConsumeQueueData {
+            bit_map: maps.map(|own| bloom::to_text(&own.bit_map)),
+            eval: extension.is_some()
+                && (filter.as_ref())
+                    .is_some_and(|filter| filter.matches_extended(entry.tags_code, extension)),
+            extend_data_json: extension.map(extension_json),
+            msg: is_lost.then(|| format!("Cq extend not exist!addr: {}", entry.tags_code)),
+            physic_offset: entry.physical_offset,
+            physic_size: entry.size,
+            tags_code: entry.tags_code,
+        }
     });
     json(
         request,
@@ -296,4 +312,27 @@ pub async fn consume_queue(
         },
     )
     .map(|response| response.with_remark("not set any response code"))
+}
+
+/// What of a group's subscription entries tell about.
+fn known_filter(ctx: &BrokerContext, group: &str, data: &SubscriptionData) -> Option<EntryFilter> {
+    if data.is_tag_type() {
+        return pull::filter_of(ctx, data);
+    }
+    let known = ctx.filters.get(&data.topic, group)?;
+    Some(EntryFilter::Sql(known.filter.clone()?, known.bits.clone()))
+}
+
+/// An extension as text (`CqExtUnit`).
+fn extension_json(extension: &Extension) -> String {
+    let mut fields = serde_json::Map::new();
+    if !extension.bit_map.is_empty() {
+        // As Java has them: with a sign.
+        let bytes = extension.bit_map.iter().map(|byte| byte.cast_signed());
+        fields.insert("filterBitMap".into(), bytes.collect());
+    }
+    fields.insert("msgStoreTime".into(), extension.store_time.into());
+    fields.insert("size".into(), extension.encoded_len().into());
+    fields.insert("tagsCode".into(), extension.tags_code.into());
+    serde_json::Value::Object(fields).to_string()
 }

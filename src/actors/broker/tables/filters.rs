@@ -15,6 +15,8 @@ use std::{
 };
 
 use actix::ArbiterHandle;
+use bytes::Bytes;
+use smallvec::SmallVec;
 
 use self::actor::FiltersActor;
 use crate::{
@@ -23,7 +25,10 @@ use crate::{
         kernel::{ActorError, ActorRef, Shutdown, Tree, lock, spawn},
     },
     config::{BrokerConfig, Live},
-    filter::{FilterError, SqlFilter, bloom::Bloom},
+    filter::{
+        FilterError, SqlFilter,
+        bloom::{BitMaps, Bloom, GroupBits},
+    },
     hash::DashMap,
     protocol::{
         Str,
@@ -54,6 +59,20 @@ pub struct GroupFilter {
     pub data: ConsumerFilterData,
     /// Parsed; `None` for one from the file that is none.
     pub filter: Option<Arc<SqlFilter>>,
+    /// Where it shows in the bit maps of messages.
+    pub bits: Option<Arc<GroupBits>>,
+}
+
+impl GroupFilter {
+    fn new(data: ConsumerFilterData, filter: Option<Arc<SqlFilter>>) -> Arc<Self> {
+        let bits = data.bloom_filter_data.as_ref();
+        let bits = bits.and_then(|bits| GroupBits::new(bits, data.born_time));
+        Arc::new(Self {
+            bits: bits.map(Arc::new),
+            data,
+            filter,
+        })
+    }
 }
 
 /// Why an expression cannot be used.
@@ -141,6 +160,11 @@ impl Filters {
     /// A group's expression for a topic.
     pub fn get(&self, topic: &str, group: &str) -> Option<Arc<GroupFilter>> {
         self.shared.by_topic.get(topic)?.get(group).cloned()
+    }
+
+    /// What evaluates the expressions for new messages.
+    pub fn bit_maps(&self) -> Arc<dyn BitMaps> {
+        self.shared.clone()
     }
 
     /// A group's expressions, by topic.
@@ -244,8 +268,7 @@ impl SharedTable {
     ) {
         data.dead = data.dead_time >= data.born_time;
         let mut groups = self.by_topic.entry(topic.to_owned().into()).or_default();
-        let entry = Arc::new(GroupFilter { data, filter });
-        groups.insert(group.to_owned().into(), entry);
+        groups.insert(group.to_owned().into(), GroupFilter::new(data, filter));
         self.dirty.store(true, Relaxed);
     }
 
@@ -326,7 +349,7 @@ impl SharedTable {
                         ..entry.data.clone()
                     };
                     let filter = entry.filter.clone();
-                    *entry = Arc::new(GroupFilter { data, filter });
+                    *entry = GroupFilter::new(data, filter);
                     self.dirty.store(true, Relaxed);
                 }
             }
@@ -365,6 +388,32 @@ impl SharedTable {
         ConsumerFilterTable {
             filter_data_by_topic: by_topic.collect(),
         }
+    }
+}
+
+/// `CommitLogDispatcherCalcBitMap`: all groups, also those that have gone, for they may come back and go
+/// on where they were.
+impl BitMaps for SharedTable {
+    fn bit_map(&self, topic: &str, properties: &dyn Fn() -> Option<Bytes>) -> SmallVec<[u8; 16]> {
+        let mut bit_map = SmallVec::new();
+        if !self.config.load().broker.enable_calc_filter_bit_map {
+            return bit_map;
+        }
+        let Some(groups) = self.by_topic.get(topic) else {
+            return bit_map;
+        };
+        let Some(properties) = properties() else {
+            return bit_map;
+        };
+        bit_map.resize(self.bloom.map_len(), 0);
+        for group in groups.values() {
+            if let (Some(filter), Some(bits)) = (&group.filter, &group.bits)
+                && filter.matches(&properties)
+            {
+                bits.set(&mut bit_map);
+            }
+        }
+        bit_map
     }
 }
 

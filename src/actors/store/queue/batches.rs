@@ -10,7 +10,7 @@ use super::{
 use crate::{
     actors::store::cold_reader::is_far,
     store::{
-        consume_queue::{BATCH_UNIT_LEN, Entry, TopicQueue},
+        consume_queue::{BATCH_UNIT_LEN, TopicQueue},
         get_message::{self, GetRequest},
     },
 };
@@ -45,8 +45,8 @@ impl Queue {
             && !is_warm
             && first.is_some_and(|first| is_far(log, first))
         {
-            let entries: Vec<Entry> = units.iter().map(|unit| unit.entry).collect();
-            let ranges = get_message::property_ranges(log, &entries);
+            let entries = units.iter().map(|unit| unit.entry);
+            let ranges = get_message::property_ranges(log, entries);
             if !log.all_resident(&ranges) {
                 return Some(Found::Cold(ranges));
             }

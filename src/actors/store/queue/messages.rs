@@ -9,7 +9,7 @@ use crate::{
     actors::store::{cold_reader::Turn, dispatcher::Dispatched, pull::Pull},
     store::{
         commit_log::CommitLogReader,
-        consume_queue::{Boundary, Entry, TopicQueue},
+        consume_queue::{Boundary, Entry, Extension, TopicQueue},
         error::StoreError,
         get_message::{GetRequest, GetResult},
     },
@@ -123,6 +123,21 @@ impl QueueView<'_> {
     /// Where the records lie that hold the messages from `from` on, `count` of them at most.
     pub fn entries(&mut self, from: i64, count: usize) -> Result<Vec<Entry>, StoreError> {
         self.queue.entries(from, count)
+    }
+
+    /// As [`entries`](Self::entries), with their extensions, one an entry; none at all where they are not
+    /// kept.
+    pub fn extended_entries(
+        &mut self,
+        from: i64,
+        count: usize,
+    ) -> Result<(Vec<Entry>, Vec<Option<Extension>>), StoreError> {
+        let TopicQueue::Simple(queue) = &mut *self.queue else {
+            return Ok((self.queue.entries(from, count)?, Vec::new()));
+        };
+        let (mut entries, mut extensions) = (Vec::new(), Vec::new());
+        queue.get_extended_into(from, count, &mut entries, &mut extensions)?;
+        Ok((entries, extensions))
     }
 
     /// The offset whose message was stored around `timestamp` (ms).

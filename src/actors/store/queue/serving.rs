@@ -17,9 +17,9 @@ use crate::{
     },
     store::{
         commit_log::{CommitLogReader, Range},
-        consume_queue::{Entry, TopicQueue},
+        consume_queue::{Entry, Extension, TopicQueue},
         error::StoreError,
-        get_message::{self, GetRequest, GetResult, GetStatus},
+        get_message::{self, CqUnit, EntryFilter, Extended, GetRequest, GetResult, GetStatus},
         queue_table::QueueKind,
     },
 };
@@ -154,9 +154,11 @@ impl Queue {
     /// What a pull finds; `None` while the files are unusable or lack entries.
     fn get(&mut self, request: &GetRequest, is_warm: bool) -> Option<Found> {
         let mut entries = std::mem::take(&mut self.entries);
+        let mut extensions = std::mem::take(&mut self.extensions);
         entries.clear();
-        let found = self.find(request, is_warm, &mut entries);
-        self.entries = entries;
+        extensions.clear();
+        let found = self.find(request, is_warm, &mut entries, &mut extensions);
+        (self.entries, self.extensions) = (entries, extensions);
         found
     }
 
@@ -165,6 +167,7 @@ impl Queue {
         request: &GetRequest,
         is_warm: bool,
         entries: &mut Vec<Entry>,
+        extensions: &mut Vec<Option<Extension>>,
     ) -> Option<Found> {
         if self.slot.kind() == QueueKind::Batch {
             return self.find_batches(request, is_warm);
@@ -179,7 +182,13 @@ impl Queue {
             return Some(Found::Answer(answer));
         }
         let wanted = get_message::entries_wanted(request, &limits);
-        let hole = match files.get_into(request.offset, wanted, entries) {
+        let read = match request.filter {
+            EntryFilter::Sql(_, Some(_)) => {
+                files.get_extended_into(request.offset, wanted, entries, extensions)
+            }
+            _ => files.get_into(request.offset, wanted, entries),
+        };
+        let hole = match read {
             Ok(()) => first_hole(entries)
                 .map(|at| format!("no entry at queue offset {}", request.offset + at as i64)),
             Err(error) if is_hole(&error) => Some(error.to_string()),
@@ -199,15 +208,17 @@ impl Queue {
                 .first()
                 .is_some_and(|first| is_far(log, first.physical_offset))
         {
-            let ranges = get_message::property_ranges(log, entries);
+            let units = Extended::all(entries, extensions);
+            let wanted = units.filter(|unit| request.filter.matches_unit(unit));
+            let wanted = wanted.map(|unit| unit.entry());
+            let ranges = get_message::property_ranges(log, wanted);
             if !log.all_resident(&ranges) {
                 return Some(Found::Cold(ranges));
             }
         }
-        let entries = entries.iter().copied();
-        Some(Found::Answer(get_message::collect(
-            request, &limits, log, entries, min, max,
-        )))
+        let units = Extended::all(entries, extensions);
+        let found = get_message::collect(request, &limits, log, units, min, max);
+        Some(Found::Answer(found))
     }
 
     /// Serves the pulls that the new entries are for. The others need not look at these again.
