@@ -441,6 +441,56 @@ fn old_batches_go_with_the_log() {
 }
 
 #[test]
+fn a_queue_without_messages_goes_on_at_its_offset() {
+    if is_java() {
+        println!("NOT RUN: RocketMQ begins at 0 again");
+        return;
+    }
+    let mut cluster = Cluster::start(&[KEYS, &[("fileReservedTime", "0")]].concat());
+    let mut client = connect(cluster.broker.address());
+    create_batch_topic(&client, TOPIC);
+    create_topic(&client, "Other", 1);
+    send_numbers(&client, 0, 100);
+    let fill = |client: &Client| {
+        for _ in 0..40 {
+            let ext = send_ext("Other", 0, "");
+            must(
+                client.call(SEND_MESSAGE_V2, &ext, &[7; 4000], PATIENCE),
+                "send",
+            );
+        }
+        must(
+            client.call(DELETE_EXPIRED_COMMITLOG, &[], b"", PATIENCE),
+            "delete",
+        );
+    };
+    fill(&client);
+    eventually("all of its messages go", || {
+        (offset_of(&client, GET_MIN_OFFSET, TOPIC, 0) == 100).then_some(())
+    });
+    for round in 0..3 {
+        cluster.broker.stop();
+        if round > 0 {
+            let folder = cluster.broker.store().join("batchconsumequeue");
+            std::fs::remove_dir_all(folder).expect("removed");
+        }
+        cluster.broker.restart();
+        client = connect(cluster.broker.address());
+        let range = [GET_MIN_OFFSET, GET_MAX_OFFSET].map(|code| offset_of(&client, code, TOPIC, 0));
+        assert_eq!(range, [100 + round; 2], "round {round}");
+        let ext = send_ext(TOPIC, 0, "");
+        let sent = must(client.call(SEND_MESSAGE_V2, &ext, b"x", PATIENCE), "send");
+        assert_eq!(sent.ext_number("queueOffset"), 100 + round);
+        let left = pull_all(&client, TOPIC, 0, 100 + round);
+        assert_eq!(left.len(), 1, "round {round}");
+        fill(&client);
+        eventually("that one goes, too", || {
+            (offset_of(&client, GET_MIN_OFFSET, TOPIC, 0) == 101 + round).then_some(())
+        });
+    }
+}
+
+#[test]
 fn a_topic_may_be_made_again_with_another_kind_of_queue() {
     let mut cluster = Cluster::start(KEYS);
     let mut client = connect(cluster.broker.address());
@@ -535,4 +585,52 @@ fn a_slave_has_the_same_queues() {
     check(&risen, 0, 800);
     send_numbers(&risen, 800, 900);
     check(&risen, 0, 900);
+}
+
+/// The slave knew the topic as an ordinary one, and made its queue so: now it hears what it is.
+#[test]
+fn a_slave_may_learn_late_of_which_kind_a_topic_is() {
+    if is_java() {
+        println!("NOT RUN: RocketMQ's slaves do not start again then");
+        return;
+    }
+    let mut pair = Pair::start(KEYS);
+    let master = connect(pair.master.address());
+    create_batch_topic(&master, TOPIC);
+    for number in 0..9 {
+        let ext = send_ext(TOPIC, 0, "");
+        let body = number.to_string();
+        must(
+            master.call(SEND_MESSAGE_V2, &ext, body.as_bytes(), PATIENCE),
+            "send",
+        );
+    }
+    pair.wait_mirrored(TOPIC);
+    pair.wait_in_sync();
+    let store = pair.slave().store();
+    let has = |kind: &str| store.join(kind).join(TOPIC).exists();
+    // First with single messages only, then with batches, which tell by themselves.
+    for round in 0..2 {
+        pair.slave().kill9();
+        let file = store.join("config/topics.json");
+        let text = std::fs::read(&file).expect("a table");
+        let mut table: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+        table["topicConfigTable"][TOPIC]["attributes"] = serde_json::json!({});
+        table["dataVersion"]["counter"] = serde_json::json!(0);
+        std::fs::write(&file, table.to_string()).expect("written");
+        let _ = std::fs::remove_file(store.join("callboard/tails"));
+        pair.slave().restart();
+        let slave = connect(pair.slave().address());
+        let sent = 9 + round * 200;
+        eventually("its queue is one of batches", || {
+            check(&slave, 0, sent);
+            (has("batchconsumequeue") && !has("consumequeue")).then_some(())
+        });
+        send_numbers(&master, sent, sent + 200);
+        eventually("the slave has all", || {
+            let max = offset_of(&slave, GET_MAX_OFFSET, TOPIC, 0);
+            (max == sent as i64 + 200).then_some(())
+        });
+        check(&slave, 0, sent + 200);
+    }
 }

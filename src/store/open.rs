@@ -487,10 +487,7 @@ impl Redispatch<'_> {
         {
             for kind in QueueKind::ALL {
                 let (home, key) = (self.homes.of(kind), &slot.key);
-                match kind == slot.kind() {
-                    true => home.remove_queue(&key.topic, key.queue_id)?,
-                    false => home.remove_topic(&key.topic)?,
-                }
+                home.remove_queue(&key.topic, key.queue_id)?;
             }
             slot.set_next_offset(0);
             slot.set_readable_end(0);

@@ -36,7 +36,7 @@ use crate::{
         deleted_topics::DeletedTopics,
         error::StoreError,
         get_message::GetLimits,
-        queue_table::QueueSlot,
+        queue_table::{QueueKind, QueueSlot},
     },
 };
 
@@ -134,6 +134,11 @@ impl Queue {
         let mut files = TopicQueue::resume(&self.parts.homes, &self.slot)?;
         files.truncate_above(self.parts.log().end())?;
         files.correct_min_offset(self.parts.log().min_offset())?;
+        let has_none = files.last_physical_offset() < 0 && self.slot.last_physical() < 0;
+        if files.kind() == QueueKind::Batch && has_none && files.max_offset() < promised {
+            // The log has let go of all of its messages, and units alone tell an offset.
+            files.begin_at(promised)?;
+        }
         let is_short = files.max_offset() < promised;
         if !is_short {
             self.slot.set_min_offset(files.min_offset());

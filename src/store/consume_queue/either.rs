@@ -73,6 +73,22 @@ impl QueueHomes {
         }
     }
 
+    /// Removes the files of one queue that are of another kind than `kind`.
+    ///
+    /// # Errors
+    /// From the file system.
+    pub fn remove_other_kind(
+        &self,
+        kind: QueueKind,
+        topic: &str,
+        queue_id: i32,
+    ) -> Result<(), StoreError> {
+        for other in QueueKind::ALL.into_iter().filter(|other| *other != kind) {
+            self.of(other).remove_queue(topic, queue_id)?;
+        }
+        Ok(())
+    }
+
     /// Removes all files of a topic, of whichever kind.
     ///
     /// # Errors

@@ -189,7 +189,7 @@ impl QueueHome {
         is_plain_name(topic) && self.fs.exists(&self.root.join(topic))
     }
 
-    /// Removes the files of one queue, which nobody has open.
+    /// Removes the files of one queue, which nobody has open, and the topic's directory with its last one.
     ///
     /// # Errors
     /// From the file system.
@@ -197,8 +197,18 @@ impl QueueHome {
         if !is_plain_name(topic) {
             return Ok(());
         }
-        let own = Path::new(topic).join(queue_id.to_string());
-        self.remove_below_roots(&own)
+        self.remove_below_roots(&Path::new(topic).join(queue_id.to_string()))?;
+        for root in self.roots() {
+            let dir = root.join(topic);
+            let others = self.fs.read_dir(&dir);
+            if others
+                .map_err(|e| StoreError::io("list", &dir, e))?
+                .is_empty()
+            {
+                self.remove_dir(&dir)?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes all files of a topic, also those of queues that nobody knows.
@@ -214,14 +224,20 @@ impl QueueHome {
 
     /// Removes a directory of entries and that of their extensions.
     fn remove_below_roots(&self, own: &Path) -> Result<(), StoreError> {
+        let mut roots = self.roots();
+        roots.try_for_each(|root| self.remove_dir(&root.join(own)))
+    }
+
+    /// Where extensions live, and then entries.
+    fn roots(&self) -> impl Iterator<Item = &PathBuf> {
         let extensions = self.extensions.iter().map(|home| &home.root);
-        for root in extensions.chain([&self.root]) {
-            let dir = root.join(own);
-            self.fs
-                .remove_dir_all(&dir)
-                .map_err(|e| StoreError::io("remove", &dir, e))?;
-        }
-        Ok(())
+        extensions.chain([&self.root])
+    }
+
+    fn remove_dir(&self, dir: &Path) -> Result<(), StoreError> {
+        self.fs
+            .remove_dir_all(dir)
+            .map_err(|e| StoreError::io("remove", dir, e))
     }
 }
 

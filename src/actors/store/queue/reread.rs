@@ -73,6 +73,12 @@ impl Queue {
         // nor, by the checkpoint, one of the process.
         self.slot.set_complete_upto(0);
         self.reread = None;
+        let (homes, key) = (&self.parts.homes, &self.slot.key);
+        let kind = self.slot.kind();
+        if let Err(error) = homes.remove_other_kind(kind, &key.topic, key.queue_id) {
+            // The next start removes them.
+            self.report(&error);
+        }
         if let Some(mut files) = self.files.take() {
             if let Err(error) = files.destroy() {
                 // They are opened again, are found too short, and this is tried again.
@@ -90,10 +96,7 @@ impl Queue {
     /// learned only now of which kind the topic is.
     pub(super) fn change_kind(&mut self) {
         let (kind, key) = (self.slot.kind(), &self.slot.key);
-        if let Some(Err(error)) = self.files.take().map(|mut files| files.destroy()) {
-            // The next start removes them.
-            self.report(&error);
-        }
+        self.files = None;
         let homes = &self.parts.homes;
         match TopicQueue::recover(homes, kind, key.topic.clone(), key.queue_id) {
             Ok(files) => self.files = Some(files),
