@@ -345,7 +345,7 @@ pub fn property_ranges(log: &CommitLogReader, entries: &[Entry]) -> SmallVec<[Ra
 }
 
 /// Whether the next message no longer fits (`isTheBatchFull`): the first one always does.
-fn batch_full(
+pub(super) fn batch_full(
     result: &GetResult,
     size: usize,
     near: bool,

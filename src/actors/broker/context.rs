@@ -26,6 +26,7 @@ use crate::{
         ha::Ha,
         kernel::{ActorRef, Permits, Tree},
         store::{
+            compaction::CompactionHandle,
             acks::Acks,
             arrivals::Arrivals,
             cold_reader::is_far,
@@ -239,6 +240,8 @@ pub struct BrokerContext {
     pub timed: Derived<TimedRules>,
     /// Pops.
     pub pops: Pops,
+    /// Compaction topics.
+    pub compaction: CompactionHandle,
     /// Statistics.
     pub stats: Stats,
 }

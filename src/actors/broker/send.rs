@@ -13,7 +13,7 @@ use super::{
     inner::{InnerMessage, batch_request, message_illegal},
     processor::send_back::DLQ_QUEUES,
     refusal::{OVERLOAD, Refusal, SEE_FAQ},
-    tables::topics::CreateForSend,
+    tables::{attributes, topics::CreateForSend},
     timed::recall_handle,
 };
 use crate::{
@@ -26,8 +26,9 @@ use crate::{
         RemotingCommand, RequestCode, ResponseCode, Str,
         body::{subscription_group::SubscriptionGroupConfig, topic_config::TopicConfig},
         header::send::SendMessageRequestHeader,
+        java,
         language::version,
-        message::{keys::KeyProperties, names, perm, properties, sys_flag, transaction},
+        message::{batch, keys::KeyProperties, names, perm, properties, sys_flag, transaction},
     },
     store::now_ms,
 };
@@ -393,6 +394,9 @@ impl Sender<'_> {
         // Old clients send a message back with all of its properties, TRAN_MSG included.
         let is_retried = header.reconsume_times.unwrap_or(0) > 0 && wishes.delay_level > 0;
         let is_half = wishes.half_message && !is_retried;
+        if attributes::is_compaction(&topic.attributes) {
+            self.check_keys(&wishes, is_batch)?;
+        }
         self.check_kind(&header, &wishes, is_batch, is_half)?;
         let (mut stored_topic, mut stored_queue, mut delay_level) =
             self.place(&header, queue_id, wishes.delay_level)?;
@@ -456,6 +460,24 @@ impl Sender<'_> {
             wait_store_ok,
             half_of,
         })
+    }
+
+    /// Refuses a message without a key for a topic of which the last message of each key is kept. RocketMQ
+    /// takes it when it comes in a batch, and keeps it for nobody.
+    fn check_keys(&self, wishes: &Wishes<'_>, is_batch: bool) -> Result<(), Refusal> {
+        let has_key = |keys: Option<&str>| keys.is_some_and(|keys| !java::is_blank(keys));
+        let all = match is_batch {
+            false => has_key(wishes.keys.keys),
+            // One that cannot be read is refused further on.
+            true => batch::messages(&self.request.body)
+                .flatten()
+                .all(|message| has_key(KeyProperties::of(message.properties).keys)),
+        };
+        if all {
+            return Ok(());
+        }
+        let remark = "Required message key is missing";
+        Err(Refusal::new(ResponseCode::MessageIllegal, remark))
     }
 
     /// Refuses what a plain broker cannot do with a message, rather than storing it as something else.

@@ -18,7 +18,7 @@ use self::{
     serving::HeldPull,
 };
 use super::{
-    arrivals::Arrivals, cold_reader::ColdReader, dispatcher::Dispatched, far_reader::AnswerFar,
+    arrivals::Arrivals, cold_reader::ColdReader, compaction::Compactions, dispatcher::Dispatched, far_reader::AnswerFar,
     rescan::Rescan, shard::QueueGauge, watermarks::Watermarks,
 };
 use crate::{
@@ -68,6 +68,8 @@ pub struct QueueParts {
     pub cold_blocks: ColdBlocks,
     /// Who waits for messages of whole topics.
     pub arrivals: Arrivals,
+    /// The queues of which only the last message of each key is kept.
+    pub compactions: Compactions,
 }
 
 impl QueueParts {

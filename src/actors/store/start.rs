@@ -11,6 +11,7 @@ use super::{
     arrivals::Arrivals,
     checkpoint::{CheckpointParts, Checkpointer, HandOverMarks},
     cold_reader::ColdReader,
+    compaction::Compactions,
     commit_log_writer::{CommitLogWriter, WriterParts},
     dispatcher::{Dispatcher, DispatcherParts},
     far_reader::FarReader,
@@ -101,6 +102,8 @@ pub struct StoreActors {
     pub deleted: Arc<Mutex<DeletedTopics>>,
     /// Who hears of messages of whole topics.
     pub arrivals: Arrivals,
+    /// The queues of compaction topics.
+    pub compactions: Compactions,
     steps: Vec<TellRef<Shutdown>>,
     abort: AbortFile,
     _lock: StoreLock,
@@ -171,6 +174,7 @@ impl Starter<'_> {
         let cold_blocks = ColdBlocks::new(self.watermarks.log().clone());
         let cold_reader = self.cold_reader(shards.clone(), cold_blocks.clone());
         let arrivals = Arrivals::default();
+        let compactions = Compactions::default();
         let queues = Arc::new(QueueParts {
             home: Arc::clone(&open.home),
             watermarks: self.watermarks.clone(),
@@ -181,6 +185,7 @@ impl Starter<'_> {
             cold_reader: cold_reader.clone(),
             cold_blocks,
             arrivals: arrivals.clone(),
+            compactions: compactions.clone(),
         });
         let (complete, far_readers) = self.shards(&shards, queues, end, settings.queue_sleep);
         let index = self.index(fs, &settings, open.index, &rescan, &index_marks);
@@ -257,6 +262,7 @@ impl Starter<'_> {
             home: open.home,
             deleted,
             arrivals,
+            compactions,
             steps,
             abort: open.abort,
             _lock: open.lock,
