@@ -394,8 +394,15 @@ impl Sender<'_> {
         // Old clients send a message back with all of its properties, TRAN_MSG included.
         let is_retried = header.reconsume_times.unwrap_or(0) > 0 && wishes.delay_level > 0;
         let is_half = wishes.half_message && !is_retried;
-        if attributes::is_compaction(&topic.attributes) {
+        let compacted = attributes::is_compaction(&topic.attributes);
+        if compacted {
             self.check_keys(&wishes, is_batch)?;
+        }
+        // There an empty body deletes the key.
+        if self.request.body.is_empty() && !compacted {
+            // RocketMQ stumbles over it.
+            let what = "the message body is empty";
+            return Err(Refusal::new(ResponseCode::MessageIllegal, what));
         }
         self.check_kind(&header, &wishes, is_batch, is_half)?;
         let (mut stored_topic, mut stored_queue, mut delay_level) =
@@ -492,10 +499,7 @@ impl Sender<'_> {
             self.check_half()?;
         }
         let illegal = |what: &str| Err(Refusal::new(ResponseCode::MessageIllegal, what));
-        // RocketMQ stumbles over both of these.
-        if self.request.body.is_empty() {
-            return illegal("the message body is empty");
-        }
+        // RocketMQ stumbles over it.
         if wishes.delay_illegal {
             return illegal("the delay level is not a number");
         }

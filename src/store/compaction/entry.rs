@@ -140,8 +140,12 @@ mod tests {
     proptest! {
         #[test]
         fn decodes_what_it_encoded(
-            (position, size, tags_code): (i64, i32, i64),
-            (store_time, queue_offset, batch): (i64, i64, i16),
+            position: i64,
+            size: i32,
+            tags_code: i64,
+            store_time: i64,
+            queue_offset: i64,
+            batch: i16,
         ) {
             let entry = CompactionEntry {
                 position, size, tags_code, store_time, queue_offset, batch,

@@ -109,6 +109,9 @@ pub struct CompactionFiles {
     open: Vec<OpenPair>,
     /// Whether what was appended last is not synced.
     dirty: bool,
+    /// What a compaction writes into: files of the places and lengths of those that are compacted, from the last
+    /// to the first. What is left of them needs no more room than they had.
+    places: Option<Vec<Pair>>,
 }
 
 impl CompactionFiles {
@@ -126,7 +129,12 @@ impl CompactionFiles {
         files.heal_renames()?;
         for start in files.heal_names()? {
             let pair = files.load_pair(start)?;
-            files.pairs.push(pair);
+            if pair.entries > 0 {
+                files.pairs.push(pair);
+            } else {
+                // Made, perhaps not to its end, and not written to when a process was killed.
+                files.remove_pair(start)?;
+            }
         }
         files.check_order()?;
         if let Some(last) = files.pairs.last_mut() {
@@ -138,11 +146,15 @@ impl CompactionFiles {
         Ok(files)
     }
 
-    /// Empty ones, in the directories that a compaction writes into.
-    pub(super) fn for_compaction(&self) -> Result<Self, StoreError> {
+    /// Empty ones, in the directories that a compaction of the first `count` writes into.
+    pub(super) fn for_compaction(&self, count: usize) -> Result<Self, StoreError> {
         self.remove_compacting()?;
         let (log_dir, cq_dir) = (self.log_dir.join(COMPACTING), self.cq_dir.join(COMPACTING));
-        Ok(Self::new(&self.home, log_dir, cq_dir))
+        let places = self.pairs.iter().take(count).rev().cloned().collect();
+        Ok(Self {
+            places: Some(places),
+            ..Self::new(&self.home, log_dir, cq_dir)
+        })
     }
 
     fn new(home: &Arc<CompactionHome>, log_dir: PathBuf, cq_dir: PathBuf) -> Self {
@@ -153,6 +165,7 @@ impl CompactionFiles {
             pairs: Vec::new(),
             open: Vec::new(),
             dirty: false,
+            places: None,
         }
     }
 
@@ -204,7 +217,7 @@ impl CompactionFiles {
             if item.queue_offset < next_offset {
                 continue;
             }
-            if len > self.home.record_len_max() {
+            if self.places.is_none() && len > self.home.record_len_max() {
                 log::warn!(
                     "compaction leaves out a message that is longer than a file, file={} queue_offset={} size={len}",
                     self.log_dir.display(),
@@ -254,9 +267,7 @@ impl CompactionFiles {
     /// Ends the newest file and makes the next one.
     fn roll(&mut self) -> Result<(), StoreError> {
         self.close_last()?;
-        let next = self.pairs.last();
-        let start = next.map_or(0, |last| last.start + last.log_len as i64);
-        let (log_len, cq_len) = (self.home.log_len, self.home.cq_len);
+        let (start, log_len, cq_len) = self.next_place()?;
         for (dir, len) in [(&self.log_dir, log_len), (&self.cq_dir, cq_len)] {
             (self.fs().create_dir_all(dir)).map_err(|e| StoreError::io("create", dir, e))?;
             make_file(self.fs(), &dir.join(file_name(start)), len)?;
@@ -273,6 +284,18 @@ impl CompactionFiles {
             closed: false,
         });
         Ok(())
+    }
+
+    /// Where the next pair of files begins, and how long they are.
+    fn next_place(&mut self) -> Result<(i64, u64, u64), StoreError> {
+        if let Some(places) = &mut self.places {
+            let full = || StoreError::invalid("a compaction leaves more than there was");
+            let place = places.pop().ok_or_else(full)?;
+            return Ok((place.start, place.log_len, place.cq_len));
+        }
+        let last = self.pairs.last();
+        let start = last.map_or(0, |last| last.start + last.log_len as i64);
+        Ok((start, self.home.log_len, self.home.cq_len))
     }
 
     /// Writes what ends the newest files, and syncs them: nothing is added to them any more.
@@ -430,16 +453,21 @@ impl CompactionFiles {
                 break;
             }
             let start = last.start;
-            for path in [self.cq_path(start), self.log_path(start)] {
-                (self.fs().remove_file(&path)).map_err(|e| StoreError::io("remove", &path, e))?;
-            }
             self.pairs.pop();
-            self.forget_open(start);
+            self.remove_pair(start)?;
         }
         let Some(place) = self.find(queue_offset)? else {
             return Ok(());
         };
         self.cut_last(place.entry)
+    }
+
+    fn remove_pair(&mut self, start: i64) -> Result<(), StoreError> {
+        self.forget_open(start);
+        for path in [self.cq_path(start), self.log_path(start)] {
+            (self.fs().remove_file(&path)).map_err(|e| StoreError::io("remove", &path, e))?;
+        }
+        Ok(())
     }
 
     /// Keeps so many entries of the newest file; what follows reads as zeros then.
@@ -761,13 +789,20 @@ fn is_whole(bytes: &[u8], entry: &CompactionEntry) -> bool {
     let Some(record) = bytes.get(..size) else {
         return false;
     };
-    RecordView::parse(record, CheckCrc::Body)
-        .is_ok_and(|view| view.size == size && view.queue_offset == entry.queue_offset)
+    whole(record).is_some_and(|view| view.queue_offset == entry.queue_offset)
+}
+
+/// A record that was written to its end: its body fits its checksum, and the properties, which nothing is said
+/// about, do not end in a byte that was never written.
+fn whole(record: &[u8]) -> Option<RecordView<'_>> {
+    let view = RecordView::parse(record, CheckCrc::Body).ok()?;
+    let is_whole = view.size == record.len() && view.properties.last() != Some(&0);
+    is_whole.then_some(view)
 }
 
 /// The entry of a record at a position.
 fn entry_of(record: &[u8], position: i64) -> Option<CompactionEntry> {
-    let view = RecordView::parse(record, CheckCrc::No).ok()?;
+    let view = whole(record)?;
     let tags = crate::protocol::message::keys::KeyProperties::of(view.properties);
     Some(CompactionEntry {
         position,

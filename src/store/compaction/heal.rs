@@ -49,9 +49,15 @@ impl CompactionFiles {
             }
             (fs.sync_dir(dir)).map_err(|e| StoreError::io("sync", dir, e))?;
         }
+        let mut going = old;
+        if !new.pairs.is_empty() {
+            // The first one is the last to go: with a new one in its place it tells that the old ones are
+            // not to come back. Without new ones, what comes back is to be the newest.
+            going.reverse();
+        }
         self.pairs.splice(..count, new.pairs);
         for dir in [&self.log_dir, &self.cq_dir] {
-            for &start in &old {
+            for &start in &going {
                 let path = delete_name(&dir.join(file_name(start)));
                 (fs.remove_file(&path)).map_err(|e| StoreError::io("remove", &path, e))?;
             }
@@ -134,8 +140,13 @@ impl CompactionFiles {
     pub(super) fn remove_compacting(&self) -> Result<(), StoreError> {
         for dir in [&self.log_dir, &self.cq_dir] {
             for name in [COMPACTING, REPLICATING] {
-                let dir = dir.join(name);
-                (self.fs().remove_dir_all(&dir)).map_err(|e| StoreError::io("remove", &dir, e))?;
+                let path = dir.join(name);
+                if self.fs().exists(&path) {
+                    (self.fs().remove_dir_all(&path))
+                        .map_err(|e| StoreError::io("remove", &path, e))?;
+                    // Its end shall not come after the beginning of another of that name.
+                    (self.fs().sync_dir(dir)).map_err(|e| StoreError::io("sync", dir, e))?;
+                }
             }
         }
         Ok(())

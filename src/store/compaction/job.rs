@@ -91,7 +91,7 @@ impl Compaction {
                 file: first,
                 entry: 0,
             },
-            out: Some(files.for_compaction()?),
+            out: Some(files.for_compaction(count)?),
             outcome: Outcome {
                 position,
                 kept: 0,

@@ -38,6 +38,8 @@ mod heal;
 mod job;
 mod offset_map;
 pub mod position;
+#[cfg(test)]
+mod tests;
 
 pub use self::{
     entry::CompactionEntry,

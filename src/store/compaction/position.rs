@@ -37,7 +37,7 @@ impl Positions {
     /// As [`ConfigFile::load`].
     pub fn load(home: &CompactionHome) -> Result<Self, StoreError> {
         let path = home.position_path();
-        let (file, table) = ConfigFile::load(home.fs.clone(), path, Style::Compact)?;
+        let (file, table) = ConfigFile::load(home.fs.clone(), path, Style::Pretty)?;
         let table = table.unwrap_or_default();
         Ok(Self { table, file })
     }

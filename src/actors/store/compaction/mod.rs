@@ -42,6 +42,8 @@ pub struct Compacted {
     /// Below this queue offset all that is kept is in the compaction log; `i64::MAX` until that is known, so
     /// that no reader is sent past what is kept.
     end: AtomicI64,
+    /// Queue offset of the first message that is kept; −1 until that is known.
+    min: AtomicI64,
     /// When its actor has something to do though nothing arrives, ms.
     due_ms: AtomicI64,
     reader: OnceLock<TellRef<GetCompacted>>,
@@ -51,6 +53,7 @@ impl Default for Compacted {
     fn default() -> Self {
         Self {
             end: AtomicI64::new(i64::MAX),
+            min: AtomicI64::new(-1),
             due_ms: AtomicI64::new(0),
             reader: OnceLock::new(),
         }
@@ -88,6 +91,17 @@ impl Compactions {
         let compacted = self.0.queues.get(&slot.generation)?;
         let is_there = offset < compacted.end();
         is_there.then(|| compacted.reader.get().cloned()).flatten()
+    }
+
+    /// Queue offset of the first message of a queue that is kept, if the queue is compacted: pulls that the
+    /// queue itself answers tell it, too.
+    pub fn min_offset(&self, slot: &QueueSlot) -> Option<i64> {
+        if !self.0.any.load(Ordering::Acquire) {
+            return None;
+        }
+        let compacted = self.0.queues.get(&slot.generation)?;
+        let min = compacted.min.load(Ordering::Acquire);
+        (min >= 0).then_some(min)
     }
 
     fn put(&self, slot: &QueueSlot, compacted: Arc<Compacted>) {

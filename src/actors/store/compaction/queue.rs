@@ -171,8 +171,8 @@ impl CompactedQueue {
         match cell.blocking(TURN_MAX, || self.try_open(check)) {
             Ok(files) => {
                 self.published.set_end(files.next_offset());
-                self.gauge_files(&files);
                 self.files = Some(files);
+                self.publish_files();
             }
             Err(error) => self.failed(&error),
         }
@@ -214,7 +214,11 @@ impl CompactedQueue {
         self.rest_until = Instant::now() + REST_AFTER_FAILURE;
     }
 
-    fn gauge_files(&self, files: &CompactionFiles) {
+    fn publish_files(&self) {
+        let Some(files) = &self.files else { return };
+        if let Some(min) = files.first_offset() {
+            self.published.min.store(min, Ordering::Release);
+        }
         let count = files.file_count() as u64;
         self.gauge.files.store(count, Ordering::Relaxed);
         self.gauge.records.store(files.records(), Ordering::Relaxed);
@@ -301,9 +305,7 @@ impl CompactedQueue {
             return false;
         }
         cell.fail_point("mid_copy");
-        let files = &*files;
-        self.gauge.files.store(files.file_count() as u64, Ordering::Relaxed);
-        self.gauge.records.store(files.records(), Ordering::Relaxed);
+        self.publish_files();
         let has_moved = !matches!(found.status, GetStatus::OffsetFoundNull);
         if has_moved && found.next_begin_offset > end {
             self.published.set_end(found.next_begin_offset);
@@ -372,9 +374,7 @@ impl CompactedQueue {
         let (kept, dropped) = (outcome.kept, outcome.dropped);
         let upto = outcome.position;
         log::info!("{path} compacted kept={kept} dropped={dropped} upto={upto}");
-        if let Some(files) = &self.files {
-            self.gauge_files(files);
-        }
+        self.publish_files();
         self.next_compaction = Instant::now();
         if !outcome.cut_short {
             self.next_compaction += until_compaction(self.parts.every);

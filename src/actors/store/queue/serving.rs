@@ -67,7 +67,12 @@ impl Queue {
     /// Gives what was found to whom it brings to an end, or keeps the pull.
     fn settle(&mut self, mut pull: Box<Pull>, found: Found, turn: Option<Turn>) {
         match found {
-            Found::Answer(result) => self.answer_or_hold(pull, result, turn),
+            Found::Answer(mut result) => {
+                if let Some(min) = self.parts.compactions.min_offset(&self.slot) {
+                    result.min_offset = min;
+                }
+                self.answer_or_hold(pull, result, turn);
+            }
             Found::Cold(ranges) => {
                 pull.is_warm = true;
                 self.warm(Asker::Pull(pull), ranges);
