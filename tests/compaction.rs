@@ -53,7 +53,11 @@ struct Sent(BTreeMap<i64, (String, String)>);
 
 impl Sent {
     fn send(&mut self, client: &Client, key: &str, body: &str) {
-        let tag = if self.0.len().is_multiple_of(2) { "even" } else { "odd" };
+        let tag = if self.0.len().is_multiple_of(2) {
+            "even"
+        } else {
+            "odd"
+        };
         let text = properties(&[("KEYS", key), ("TAGS", tag)]);
         let sent = must(Ok(try_send(client, &text, body.as_bytes())), "send");
         let at = sent.ext_number("queueOffset");
@@ -148,7 +152,11 @@ fn the_last_of_each_key_is_left() {
         sent.send(&client, "key-5", "last of 5");
     }
     for n in 0..200 {
-        sent.send(&client, &format!("other-{}", n % 4), &format!("{n} of others"));
+        sent.send(
+            &client,
+            &format!("other-{}", n % 4),
+            &format!("{n} of others"),
+        );
     }
     let left = sent.wait_left(&client, 100);
     assert!(left.len() != before.len() || left != before);
@@ -170,7 +178,14 @@ fn the_last_of_each_key_is_left() {
     // A reader who waits for the next message gets it.
     let waiting = std::thread::spawn({
         let to = cluster.broker.address();
-        move || connect(to).call(PULL_MESSAGE, &pull_ext(TOPIC, 0, end, 20_000), b"", PATIENCE)
+        move || {
+            connect(to).call(
+                PULL_MESSAGE,
+                &pull_ext(TOPIC, 0, end, 20_000),
+                b"",
+                PATIENCE,
+            )
+        }
     });
     sent.send(&client, "key-1", "news");
     let news = must(waiting.join().expect("no panic"), "a pull that waits");
@@ -218,7 +233,11 @@ fn what_the_commit_log_lost_is_still_there() {
     if !is_java() {
         let even = kept(&client, "even");
         let of_all = again.iter().filter(|(at, _)| *at % 2 == 0);
-        assert!(even.iter().eq(of_all), "{:?}", even.keys().collect::<Vec<_>>());
+        assert!(
+            even.iter().eq(of_all),
+            "{:?}",
+            even.keys().collect::<Vec<_>>()
+        );
     }
     for kill in [false, true] {
         if kill {
@@ -239,7 +258,10 @@ fn what_the_commit_log_lost_is_still_there() {
         group: "test_group",
     };
     let popped = pop_now(&client, who, 2, 60_000);
-    let offsets: Vec<_> = popped.iter().map(|popped| popped.record.queue_offset).collect();
+    let offsets: Vec<_> = popped
+        .iter()
+        .map(|popped| popped.record.queue_offset)
+        .collect();
     assert_eq!(offsets, [0, 1]);
 }
 

@@ -206,6 +206,10 @@ section! {
         timer_metric_small_threshold: i32 = "timerMetricSmallThreshold", Is("1000000"), Start;
         /// Bytes of one timer log file.
         mapped_file_size_timer_log: u64 = "mappedFileSizeTimerLog", Is("104857600"), Start;
+        /// Timed messages are not taken in.
+        timer_stop_enqueue: bool = "timerStopEnqueue", Is("false"), Hot;
+        /// Timed messages are not delivered.
+        timer_stop_dequeue: bool = "timerStopDequeue", Is("false"), Hot;
         /// Of compaction topics the last message of each key is kept; otherwise they are as others.
         enable_compaction: bool = "enableCompaction", Is("true"), Start;
         /// Bytes of one file of a compaction topic's messages, made a multiple of the next.
@@ -215,9 +219,5 @@ section! {
         /// Milliseconds between two compactions of a queue, to which up to as many and a second are added.
         compaction_schedule_interval_ms: i64 = "compactionScheduleInternal", Is("900000"), Start;
         /// Bytes of memory for the keys of a compaction.
-        max_offset_map_size: usize = "maxOffsetMapSize", Is("104857600"), Start;
-        /// Timed messages are not taken in.
-        timer_stop_enqueue: bool = "timerStopEnqueue", Is("false"), Hot;
-        /// Timed messages are not delivered.
-        timer_stop_dequeue: bool = "timerStopDequeue", Is("false"), Hot;    }
+        max_offset_map_size: usize = "maxOffsetMapSize", Is("104857600"), Start;    }
 }

@@ -26,11 +26,11 @@ use crate::{
         ha::Ha,
         kernel::{ActorRef, Permits, Tree},
         store::{
-            compaction::CompactionHandle,
             acks::Acks,
             arrivals::Arrivals,
             cold_reader::is_far,
             commit_log_writer::CommitLogWriter,
+            compaction::CompactionHandle,
             dispatcher::Dispatcher,
             index::{IndexActor, IndexMarks},
             queues::QueueShards,

@@ -379,20 +379,23 @@ impl Builder<'_> {
         let tables = Tables::new(fs.clone(), root.join("config"));
         let topics = Topics::start(tree, "broker", &cold, &tables, Arc::clone(config))
             .map_err(StartError::Table)?;
-        let compaction = self.compaction(&actors, &topics, &root, &own_dir, |home, positions| {
-            let store = &config.load().store;
-            CompactionParts {
-                home,
-                positions: Mutex::new(positions),
-                shards: actors.shards.clone(),
-                limits,
-                stats: stats.clone(),
-                every: Duration::from_millis(store.compaction_schedule_interval_ms.max(1) as u64),
-                map_bytes: store.max_offset_map_size,
-                has_all,
-                under_way: Arc::default(),
-            }
-        })?;
+        let compaction =
+            self.compaction(&actors, &topics, &root, &own_dir, |home, positions| {
+                let store = &config.load().store;
+                CompactionParts {
+                    home,
+                    positions: Mutex::new(positions),
+                    shards: actors.shards.clone(),
+                    limits,
+                    stats: stats.clone(),
+                    every: Duration::from_millis(
+                        store.compaction_schedule_interval_ms.max(1) as u64
+                    ),
+                    map_bytes: store.max_offset_map_size,
+                    has_all,
+                    under_way: Arc::default(),
+                }
+            })?;
         let subscriptions =
             SubscriptionGroups::start(tree, "broker", &cold, &tables, Arc::clone(config))
                 .map_err(StartError::Table)?;

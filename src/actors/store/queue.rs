@@ -18,8 +18,8 @@ use self::{
     serving::HeldPull,
 };
 use super::{
-    arrivals::Arrivals, cold_reader::ColdReader, compaction::Compactions, dispatcher::Dispatched, far_reader::AnswerFar,
-    rescan::Rescan, shard::QueueGauge, watermarks::Watermarks,
+    arrivals::Arrivals, cold_reader::ColdReader, compaction::Compactions, dispatcher::Dispatched,
+    far_reader::AnswerFar, rescan::Rescan, shard::QueueGauge, watermarks::Watermarks,
 };
 use crate::{
     actors::{

@@ -8,11 +8,14 @@ use bytes::Bytes;
 
 use super::{
     entry::{CompactionEntry, ENTRY_LEN},
-    files::{CompactionFiles, Place},
+    files::CompactionFiles,
+    reader::Place,
 };
 use crate::store::{
     error::StoreError,
-    get_message::{EntryFilter, GetLimits, GetRequest, GetResult, GetStatus, PULL_BYTES_MAX, batch_full},
+    get_message::{
+        EntryFilter, GetLimits, GetRequest, GetResult, GetStatus, PULL_BYTES_MAX, batch_full,
+    },
 };
 
 /// Entries that are read at a time.
@@ -121,7 +124,11 @@ fn record_of(
     place: Place,
     entry: &CompactionEntry,
 ) -> Result<Bytes, StoreError> {
-    files.read(place, entry.position, usize::try_from(entry.size).unwrap_or(0))
+    files.read(
+        place,
+        entry.position,
+        usize::try_from(entry.size).unwrap_or(0),
+    )
 }
 
 /// Adds a run as one slice.

@@ -155,7 +155,9 @@ impl CompactionFiles {
 
 /// Where the files of a directory begin: those in use, and those whose place others take.
 fn names(fs: &Fs, dir: &Path) -> Result<(BTreeSet<i64>, BTreeSet<i64>), StoreError> {
-    let listing = fs.read_dir(dir).map_err(|e| StoreError::io("list", dir, e))?;
+    let listing = fs
+        .read_dir(dir)
+        .map_err(|e| StoreError::io("list", dir, e))?;
     let files = || listing.iter().filter(|entry| !entry.is_dir);
     let there = files().filter_map(|entry| start_of(&entry.name)).collect();
     let replaced = files().filter_map(|entry| replaced_start_of(&entry.name));

@@ -5,8 +5,10 @@
 //! body is empty, which deletes the key. It is done in steps, so that its owner can serve readers in between.
 
 use super::{
-    files::{CompactionFiles, Item, Place, runs},
+    files::{BYTES_AT_A_TIME, CompactionFiles, ENTRIES_AT_A_TIME},
     offset_map::OffsetMap,
+    reader::{Place, runs},
+    writer::Item,
 };
 use crate::{
     protocol::{
@@ -18,12 +20,6 @@ use crate::{
     },
     store::error::StoreError,
 };
-
-/// Entries that a step reads at a time.
-const ENTRIES_AT_A_TIME: usize = 1024;
-
-/// Bytes of records that a step reads at a time.
-const BYTES_AT_A_TIME: u64 = 1 << 20;
 
 /// What a compaction came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -189,7 +185,11 @@ impl Compaction {
         if view.queue_offset > self.mapped {
             return true;
         }
-        let is_last = |key| self.map.get(key).is_none_or(|last| view.queue_offset >= last);
+        let is_last = |key| {
+            self.map
+                .get(key)
+                .is_none_or(|last| view.queue_offset >= last)
+        };
         key_of(view).is_some_and(is_last) && !view.body.is_empty()
     }
 

@@ -16,7 +16,7 @@
 //! the start and are sparse (RocketMQ refuses any other length). Records keep their queue offsets, so that a
 //! compacted queue has gaps. Every message of the topic is copied in ([`CompactionFiles::append`]); a
 //! [`Compaction`] reads all files but the one that is written, writes what remains into new ones, and
-//! [puts them](CompactionFiles::replace) in the place of the old.
+//! puts them in the place of the old.
 //!
 //! The records are the truth: entries that do not fit them are made anew.
 //!
@@ -36,15 +36,20 @@ mod files;
 pub mod get;
 mod heal;
 mod job;
+mod load;
 mod offset_map;
 pub mod position;
+mod reader;
 #[cfg(test)]
 mod tests;
+mod writer;
 
 pub use self::{
     entry::CompactionEntry,
-    files::{Check, CompactionFiles, Item, Place},
+    files::{Check, CompactionFiles},
     job::{Compaction, Outcome},
+    reader::Place,
+    writer::Item,
 };
 
 /// Name of the directory of all that below the store's root.

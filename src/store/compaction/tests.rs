@@ -42,7 +42,11 @@ fn sent(number: usize, keys: usize) -> Sent {
     Sent {
         key: format!("k{}", number * 7 % keys),
         body: format!("body {number} {}", "x".repeat(number * 13 % 60)).into_bytes(),
-        tags: if number.is_multiple_of(2) { "even" } else { "odd" },
+        tags: if number.is_multiple_of(2) {
+            "even"
+        } else {
+            "odd"
+        },
     }
 }
 
@@ -65,7 +69,12 @@ fn record_of(sent: &Sent, queue_offset: i64) -> Vec<u8> {
         properties: &text,
     };
     encode_record(&record, &mut out).unwrap();
-    patch_record(&mut out, queue_offset, queue_offset * 1000, 5000 + queue_offset);
+    patch_record(
+        &mut out,
+        queue_offset,
+        queue_offset * 1000,
+        5000 + queue_offset,
+    );
     out.to_vec()
 }
 
@@ -137,7 +146,11 @@ fn read_all(files: &mut CompactionFiles, filter: &EntryFilter, from: i64) -> BTr
             let view = RecordView::parse(bytes, CheckCrc::Body).unwrap();
             assert!(view.queue_offset >= request.offset);
             assert_eq!(view.physical_offset, view.queue_offset * 1000);
-            let tags = if view.property("TAGS") == Some("even") { "even" } else { "odd" };
+            let tags = if view.property("TAGS") == Some("even") {
+                "even"
+            } else {
+                "odd"
+            };
             let sent = Sent {
                 key: view.property("KEYS").unwrap().to_owned(),
                 body: view.body.to_vec(),
@@ -218,7 +231,8 @@ fn what_is_appended_is_read_from_any_offset_and_after_reopening() {
         assert!(files.file_count() > 5);
         assert_eq!((files.next_offset(), files.first_offset()), (303, Some(5)));
         for from in 0..310 {
-            let expected: BTreeMap<_, _> = all.range(from..).map(|(a, s)| (*a, s.clone())).collect();
+            let expected: BTreeMap<_, _> =
+                all.range(from..).map(|(a, s)| (*a, s.clone())).collect();
             assert_eq!(read_all(&mut files, &EntryFilter::All, from), expected);
         }
         let filter = EntryFilter::Tags(SmallVec::from_slice(&[tags_code("odd") as i32]));
@@ -250,11 +264,16 @@ fn the_last_of_each_key_is_left_and_a_deleted_key_is_not() {
     assert_eq!(outcome.dropped, 100 - expected.len() as u64);
     assert_eq!(all_of(&mut dir.open()), expected);
     // Nothing new: nothing to do.
-    assert_eq!(compact(&mut files, outcome.position, 1 << 20).unwrap(), None);
+    assert_eq!(
+        compact(&mut files, outcome.position, 1 << 20).unwrap(),
+        None
+    );
     // And it goes on.
     let more: BTreeMap<_, _> = (100..200).map(|n| (n, sent(n as usize, 9))).collect();
     append(&mut files, &more).unwrap();
-    let second = compact(&mut files, outcome.position, 1 << 20).unwrap().unwrap();
+    let second = compact(&mut files, outcome.position, 1 << 20)
+        .unwrap()
+        .unwrap();
     all.extend(more);
     assert_eq!(all_of(&mut files), left(&all, second.position));
     assert_eq!(all_of(&mut dir.open()), left(&all, second.position));
@@ -315,7 +334,12 @@ fn what_the_commit_log_lost_is_cut_off() {
     let other: BTreeMap<_, _> = (1..100).map(|n| (n, sent(n as usize + 1, 5))).collect();
     append(&mut files, &other).unwrap();
     let read = all_of(&mut dir.open());
-    assert_eq!(read.range(1..).map(|(a, s)| (*a, s.clone())).collect::<BTreeMap<_, _>>(), other);
+    assert_eq!(
+        read.range(1..)
+            .map(|(a, s)| (*a, s.clone()))
+            .collect::<BTreeMap<_, _>>(),
+        other
+    );
     files.truncate(0).unwrap();
     assert_eq!((files.file_count(), dir.open().file_count()), (0, 0));
 }
@@ -325,8 +349,16 @@ fn entries_that_are_missing_or_wrong_are_made_anew() {
     let dir = Dir::new();
     let all = messages(60, 9);
     append(&mut dir.open(), &all).unwrap();
-    let cq = dir.dir.path().join("compaction/compactionCq").join(TOPIC).join("0");
-    let mut names: Vec<_> = std::fs::read_dir(&cq).unwrap().map(|e| e.unwrap().path()).collect();
+    let cq = dir
+        .dir
+        .path()
+        .join("compaction/compactionCq")
+        .join(TOPIC)
+        .join("0");
+    let mut names: Vec<_> = std::fs::read_dir(&cq)
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .collect();
     names.sort();
     std::fs::remove_file(&names[1]).unwrap();
     std::fs::copy(&names[0], &names[2]).unwrap();
@@ -374,7 +406,11 @@ fn a_failure_at_any_call_loses_nothing() {
         let there: BTreeMap<_, _> = all.range(..next).map(|(a, s)| (*a, s.clone())).collect();
         // Some compaction or none went through, and all of it.
         let fits = (position..next).any(|upto| read == left(&there, upto));
-        assert!(fits, "{after}: {position} {written} {next} {:?}", read.keys().collect::<Vec<_>>());
+        assert!(
+            fits,
+            "{after}: {position} {written} {next} {:?}",
+            read.keys().collect::<Vec<_>>()
+        );
         append(&mut files, &all).unwrap();
         let again = compact(&mut files, -1, 1 << 20);
         again.unwrap_or_else(|error| panic!("{after}: {error}"));
@@ -427,8 +463,12 @@ fn a_power_loss_leaves_what_was_synced() {
                     _ => random(n),
                 })
                 .unwrap();
-            let root = Dir { dir: tempfile::tempdir().unwrap(), fs: RealFs::shared() };
-            let home = CompactionHome::new(root.fs.clone(), &target, &target.join("own"), 0, CQ_LEN);
+            let root = Dir {
+                dir: tempfile::tempdir().unwrap(),
+                fs: RealFs::shared(),
+            };
+            let home =
+                CompactionHome::new(root.fs.clone(), &target, &target.join("own"), 0, CQ_LEN);
             let mut files = CompactionFiles::open(&home, TOPIC, 0, Check::All)
                 .unwrap_or_else(|error| panic!("{count} {round}: {error}"));
             let next = files.next_offset();
@@ -448,7 +488,8 @@ fn positions_are_those_of_rocketmqs_file() {
     let home = dir.home();
     let path = home.position_path();
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-    let text = "{\n\t\"empty\":false,\n\t\"queueOffsetMap\":{\n\t\t\"T_0\":159,\n\t\t\"T_x_1\":7\n\t}\n}";
+    let text =
+        "{\n\t\"empty\":false,\n\t\"queueOffsetMap\":{\n\t\t\"T_0\":159,\n\t\t\"T_x_1\":7\n\t}\n}";
     std::fs::write(&path, text).unwrap();
     let mut positions = Positions::load(&home).unwrap();
     assert_eq!((positions.get("T", 0), positions.get("T", 1)), (159, -1));

@@ -118,9 +118,7 @@ pub const OF_TOPICS: &[Attribute] = &[
 ];
 
 /// Values that ask for what is not built, with what is said of them.
-const NOT_BUILT: &[(&str, &str, &str)] = &[
-    ("queue.type", "BatchCQ", "queue.type=BatchCQ"),
-];
+const NOT_BUILT: &[(&str, &str, &str)] = &[("queue.type", "BatchCQ", "queue.type=BatchCQ")];
 
 /// What a topic with these attributes would need and is not built. A directory of RocketMQ's may hold one.
 pub fn not_built(attributes: &Attributes) -> Option<&'static str> {

@@ -17,11 +17,7 @@ use std::sync::{
 use actix::Message;
 
 use super::cold_reader::Asker;
-use crate::{
-    actors::kernel::TellRef,
-    hash::DashMap,
-    store::queue_table::QueueSlot,
-};
+use crate::{actors::kernel::TellRef, hash::DashMap, store::queue_table::QueueSlot};
 
 mod queue;
 mod service;

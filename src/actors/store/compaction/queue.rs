@@ -343,7 +343,11 @@ impl CompactedQueue {
 
     /// Goes on with the compaction after the thread has looked at the others of it.
     fn step_later(&self, ctx: &mut Context<Self>) {
-        ctx.spawn(yield_now().into_actor(self).map(|(), queue, ctx| queue.step(ctx)));
+        ctx.spawn(
+            yield_now()
+                .into_actor(self)
+                .map(|(), queue, ctx| queue.step(ctx)),
+        );
     }
 
     fn step(&mut self, ctx: &mut Context<Self>) {
@@ -391,7 +395,9 @@ impl CompactedQueue {
         let (end, readable) = (self.published.end(), self.slot.readable_end());
         let files = self.files.as_mut()?;
         let cell = Arc::clone(&self.cell);
-        match cell.blocking(TURN_MAX, || get::collect(files, request, &limits, end, readable)) {
+        match cell.blocking(TURN_MAX, || {
+            get::collect(files, request, &limits, end, readable)
+        }) {
             Ok(result) => Some(result),
             Err(error) => {
                 self.failed(&error);
