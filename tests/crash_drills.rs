@@ -39,6 +39,7 @@ const BROKER_KINDS: &[&str] = &[
     "cold_reader",
     "far_reader",
     "retention",
+    "compaction",
     "transactions",
     "listener",
     "connection",

@@ -38,21 +38,22 @@ fn topics_of_kinds_that_are_not_built_are_refused() {
     }
     let mut cluster = Cluster::start(&[]);
     let client = Client::connect(cluster.broker.address()).expect("connect");
-    let kind = "cleanup.policy=COMPACTION";
+    let kind = "queue.type=BatchCQ with cleanup.policy=COMPACTION";
+    let both = [("queue.type", "BatchCQ"), ("cleanup.policy", "COMPACTION")];
     let mut ext = topic_ext("Made", 1);
-    ext.push(("attributes", format!("+{kind}")));
+    let added = both.map(|(name, value)| format!("+{name}={value}"));
+    ext.push(("attributes", added.join(",")));
     let refused = ask(&client, UPDATE_AND_CREATE_TOPIC, &ext);
     let words = format!("{kind} is not supported by this broker");
     assert_eq!((refused.code, refused.remark), (SYSTEM_ERROR, words));
-    for topic in ["Compacted", "Static", "Plain"] {
+    for topic in ["Both", "Static", "Plain"] {
         create_topic(&client, topic, 1);
     }
     drop(client);
     cluster.broker.stop();
     let config = cluster.broker.store().join("config");
     edit(&config.join("topics.json"), |table| {
-        let (name, value) = kind.split_once('=').expect("a pair");
-        table["topicConfigTable"]["Compacted"]["attributes"] = json!({ name: value });
+        table["topicConfigTable"]["Both"]["attributes"] = both.into_iter().collect();
     });
     edit(&config.join("topicQueueMapping.json"), |table| {
         let mapping = json!({"topic": "Static", "bname": "broker-a", "totalQueues": 1});
@@ -60,7 +61,7 @@ fn topics_of_kinds_that_are_not_built_are_refused() {
     });
     cluster.broker.restart();
     let client = Client::connect(cluster.broker.address()).expect("connect");
-    let not_served = [("Compacted", kind), ("Static", "a static topic")];
+    let not_served = [("Both", kind), ("Static", "a static topic")];
     for (topic, what) in not_served {
         let words = format!("topic[{topic}] is not served: {what} is not supported by this broker");
         let who = Who {

@@ -217,5 +217,15 @@ section! {
         /// Timed messages are not taken in.
         timer_stop_enqueue: bool = "timerStopEnqueue", Is("false"), Hot;
         /// Timed messages are not delivered.
-        timer_stop_dequeue: bool = "timerStopDequeue", Is("false"), Hot;    }
+        timer_stop_dequeue: bool = "timerStopDequeue", Is("false"), Hot;
+        /// Of compaction topics the last message of each key is kept; otherwise they are as others.
+        enable_compaction: bool = "enableCompaction", Is("true"), Start;
+        /// Bytes of one file of a compaction topic's messages, made a multiple of the next.
+        compaction_mapped_file_size: u64 = "compactionMappedFileSize", Is("104857600"), Start;
+        /// Bytes of one file of its entries, cut to whole ones of 46.
+        compaction_cq_mapped_file_size: u64 = "compactionCqMappedFileSize", Is("10485760"), Start;
+        /// Milliseconds between two compactions of a queue, to which up to as many and a second are added.
+        compaction_schedule_interval_ms: i64 = "compactionScheduleInternal", Is("900000"), Start;
+        /// Bytes of memory for the keys of a compaction.
+        max_offset_map_size: usize = "maxOffsetMapSize", Is("104857600"), Start;    }
 }

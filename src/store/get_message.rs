@@ -453,7 +453,7 @@ pub fn property_ranges(
 
 /// Whether the next message no longer fits (`isTheBatchFull`): the first one always does. `max_messages` is
 /// how many there may be before it.
-fn batch_full(
+pub(super) fn batch_full(
     result: &GetResult,
     size: usize,
     near: bool,

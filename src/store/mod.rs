@@ -3,6 +3,7 @@
 pub mod abort;
 pub mod checkpoint;
 pub mod commit_log;
+pub mod compaction;
 pub mod consume_queue;
 pub mod deleted_topics;
 pub mod dispatch;

@@ -102,6 +102,8 @@ pub struct OpenStore {
     pub handed_over: i64,
     /// Whether the last run ended with a clean stop.
     pub clean: bool,
+    /// Whether all that the last run wrote is there: the machine has not lost power since.
+    pub has_all: bool,
     /// What the log's recovery found.
     pub report: RecoveryReport,
     /// How long it took.
@@ -214,6 +216,7 @@ impl OpenStore {
             last,
             handed_over,
             clean,
+            has_all,
             report,
             took,
         })

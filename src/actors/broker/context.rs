@@ -30,6 +30,7 @@ use crate::{
             arrivals::Arrivals,
             cold_reader::is_far,
             commit_log_writer::CommitLogWriter,
+            compaction::CompactionHandle,
             dispatcher::Dispatcher,
             index::{IndexActor, IndexMarks},
             queues::QueueShards,
@@ -239,6 +240,8 @@ pub struct BrokerContext {
     pub timed: Derived<TimedRules>,
     /// Pops.
     pub pops: Pops,
+    /// Compaction topics.
+    pub compaction: CompactionHandle,
     /// Statistics.
     pub stats: Stats,
 }

@@ -13,7 +13,7 @@ use super::{
     inner::{InnerMessage, batch_request, inner_batch_request, message_illegal},
     processor::send_back::DLQ_QUEUES,
     refusal::{OVERLOAD, Refusal, SEE_FAQ},
-    tables::topics::CreateForSend,
+    tables::{attributes, topics::CreateForSend},
     timed::recall_handle,
 };
 use crate::{
@@ -26,8 +26,9 @@ use crate::{
         RemotingCommand, RequestCode, ResponseCode, Str,
         body::{subscription_group::SubscriptionGroupConfig, topic_config::TopicConfig},
         header::send::SendMessageRequestHeader,
+        java,
         language::version,
-        message::{keys::KeyProperties, names, perm, properties, sys_flag, transaction},
+        message::{batch, keys::KeyProperties, names, perm, properties, sys_flag, transaction},
     },
     store::now_ms,
 };
@@ -417,6 +418,16 @@ impl Sender<'_> {
         let is_half = wishes.half_message && !is_retried;
         let is_inner = is_inner_batch(&header, topic, &wishes, is_batch);
         let is_batch = is_batch || is_inner;
+        let compacted = attributes::is_compaction(&topic.attributes);
+        if compacted {
+            self.check_keys(&wishes, is_batch)?;
+        }
+        // There an empty body deletes the key.
+        if self.request.body.is_empty() && !compacted {
+            // RocketMQ stumbles over it.
+            let what = "the message body is empty";
+            return Err(Refusal::new(ResponseCode::MessageIllegal, what));
+        }
         self.check_kind(&header, &wishes, is_batch, is_half)?;
         if !is_inner && (wishes.inner_num || header.sys_flag & sys_flag::INNER_BATCH != 0) {
             return Err(message_illegal(self.ctx.store.max_message_size()));
@@ -490,6 +501,24 @@ impl Sender<'_> {
         })
     }
 
+    /// Refuses a message without a key for a topic of which the last message of each key is kept. RocketMQ
+    /// takes it when it comes in a batch, and keeps it for nobody.
+    fn check_keys(&self, wishes: &Wishes<'_>, is_batch: bool) -> Result<(), Refusal> {
+        let has_key = |keys: Option<&str>| keys.is_some_and(|keys| !java::is_blank(keys));
+        let all = match is_batch {
+            false => has_key(wishes.keys.keys),
+            // One that cannot be read is refused further on.
+            true => batch::messages(&self.request.body)
+                .flatten()
+                .all(|message| has_key(KeyProperties::of(message.properties).keys)),
+        };
+        if all {
+            return Ok(());
+        }
+        let remark = "Required message key is missing";
+        Err(Refusal::new(ResponseCode::MessageIllegal, remark))
+    }
+
     /// Refuses what a plain broker cannot do with a message, rather than storing it as something else.
     fn check_kind(
         &self,
@@ -502,10 +531,7 @@ impl Sender<'_> {
             self.check_half()?;
         }
         let illegal = |what: &str| Err(Refusal::new(ResponseCode::MessageIllegal, what));
-        // RocketMQ stumbles over both of these.
-        if self.request.body.is_empty() {
-            return illegal("the message body is empty");
-        }
+        // RocketMQ stumbles over it.
         if wishes.delay_illegal {
             return illegal("the delay level is not a number");
         }

@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    path::Path,
     sync::{
         Arc, Mutex, OnceLock,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
@@ -43,12 +44,14 @@ use crate::{
             shutdown_in_order, spawn,
         },
         net::{Net, NetConfig},
+        store::compaction::{CompactionHandle, CompactionParts, ServiceParts},
         store::start::{StoreActors, StoreSettings},
     },
     config::{Live, broker::BrokerConfig},
     console::Console,
     protocol::message::{id::UniqueKeys, names},
     store::{
+        compaction::{CompactionHome, position::Positions},
         epoch::EpochFile,
         error::StoreError,
         fs::{Fs, RealFs},
@@ -150,6 +153,7 @@ impl Broker {
             permits: settings::permits(&loaded),
         };
         let (ctx, store) = builder.build(identity, store_settings, open)?;
+        ctx.compaction.ready().await;
         finish_deletions(&ctx).await;
         if loaded.is_master() {
             let last_epoch = begin_epoch(&ctx);
@@ -208,6 +212,10 @@ impl Broker {
         deliveries.extend(self.ctx.pops.steps());
         let mut clean = shutdown_in_order(&deliveries, deadline).await.is_empty();
         self.net.close_all();
+        if let Some(compaction) = self.ctx.compaction.actor().map(ActorRef::narrow) {
+            let failed = shutdown_in_order(&[compaction], deadline).await;
+            clean &= failed.is_empty();
+        }
         if let Some(ha) = self.ctx.ha.get() {
             clean &= ha.shutdown(deadline).await;
         }
@@ -339,6 +347,8 @@ impl Builder<'_> {
         let root = settings.store.root.clone();
         let timer_config = timer_config(&self.config.load(), &settings);
         let epoch = EpochFile::load(fs, &settings.store.own_dir().join("epoch"));
+        let limits = settings.limits.clone();
+        let (own_dir, has_all) = (settings.store.own_dir(), open.has_all);
         let levels = settings.store.commit_log.dispatch.delay_levels.max_level();
         let stats = Stats::start(tree, "broker", &misc, &identity.cluster);
         let actors = StoreActors::start(tree, self.threads, fs, settings, open, stats.clone());
@@ -372,6 +382,23 @@ impl Builder<'_> {
             .map_err(StartError::Table)?;
         let table = Arc::clone(&actors.table);
         topics.before_put(move |topic| table.set_kind(&topic.topic_name, QueueKind::of(topic)));
+        let compaction =
+            self.compaction(&actors, &topics, &root, &own_dir, |home, positions| {
+                let store = &config.load().store;
+                CompactionParts {
+                    home,
+                    positions: Mutex::new(positions),
+                    shards: actors.shards.clone(),
+                    limits,
+                    stats: stats.clone(),
+                    every: Duration::from_millis(
+                        store.compaction_schedule_interval_ms.max(1) as u64
+                    ),
+                    map_bytes: store.max_offset_map_size,
+                    has_all,
+                    under_way: Arc::default(),
+                }
+            })?;
         let subscriptions =
             SubscriptionGroups::start(tree, "broker", &cold, &tables, Arc::clone(config))
                 .map_err(StartError::Table)?;
@@ -444,9 +471,41 @@ impl Builder<'_> {
             timer,
             timed,
             pops,
+            compaction,
             stats,
         };
         Ok((Arc::new(ctx), actors))
+    }
+
+    /// Compaction topics; with `enableCompaction=false` nothing but their files is known.
+    fn compaction(
+        &self,
+        actors: &StoreActors,
+        topics: &Topics,
+        root: &Path,
+        own_dir: &Path,
+        parts: impl FnOnce(Arc<CompactionHome>, Positions) -> CompactionParts,
+    ) -> Result<CompactionHandle, StartError> {
+        let config = self.config.load();
+        let store = &config.store;
+        let (log_len, cq_len) = (
+            store.compaction_mapped_file_size,
+            store.compaction_cq_mapped_file_size,
+        );
+        let home = CompactionHome::new(self.fs.clone(), root, own_dir, log_len, cq_len);
+        if !store.enable_compaction {
+            return Ok(CompactionHandle::start(home, None));
+        }
+        let positions = Positions::load(&home).map_err(StartError::Table)?;
+        let parts = ServiceParts {
+            tree: self.tree.clone(),
+            arbiter: self.threads.get(Role::Compaction),
+            topics: topics.clone(),
+            table: Arc::clone(&actors.table),
+            compactions: actors.compactions.clone(),
+            queues: Arc::new(parts(Arc::clone(&home), positions)),
+        };
+        Ok(CompactionHandle::start(home, Some(parts)))
     }
 
     fn transactions(&self, parts: TransactionParts) -> Transactions {

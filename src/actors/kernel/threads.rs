@@ -70,6 +70,8 @@ pub enum Role {
     Ha,
     /// The timer wheel: reads messages that may be cold and writes its files, so it may block.
     Timer,
+    /// Compaction topics: copies, compacts and reads their messages, so it blocks.
+    Compaction,
     /// Tables, delay levels, registration.
     Misc,
     /// The debug endpoint.
@@ -87,6 +89,7 @@ pub struct Threads {
     flush: Arbiter,
     cold: Arbiter,
     timer: Arbiter,
+    compaction: Arbiter,
     misc: Arbiter,
     console: Arbiter,
 }
@@ -113,6 +116,7 @@ impl Threads {
             flush: named("flush")?,
             cold: yielding(named("cold")?),
             timer: named("timer")?,
+            compaction: named("compaction")?,
             misc: named("misc")?,
             console: named("console")?,
         })
@@ -135,6 +139,7 @@ impl Threads {
             Role::Flush => &self.flush,
             Role::Cold => &self.cold,
             Role::Timer => &self.timer,
+            Role::Compaction => &self.compaction,
             Role::Misc => &self.misc,
             Role::Console => &self.console,
         };
@@ -162,12 +167,13 @@ impl Threads {
             flush,
             cold,
             timer,
+            compaction,
             misc,
             console,
             ..
         } = self;
         // Edge first: nobody is fed while those behind go.
-        let single = [ha, flush, cold, timer, misc, console];
+        let single = [ha, flush, cold, timer, compaction, misc, console];
         for arbiter in net.into_iter().chain(shards).chain(log).chain(single) {
             arbiter.stop();
             let _ = arbiter.join();

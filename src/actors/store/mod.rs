@@ -6,6 +6,7 @@ pub mod arrivals;
 pub mod checkpoint;
 pub mod cold_reader;
 pub mod commit_log_writer;
+pub mod compaction;
 pub mod dispatcher;
 pub mod far_reader;
 pub mod flush;

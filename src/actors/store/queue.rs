@@ -19,8 +19,8 @@ use self::{
     serving::HeldPull,
 };
 use super::{
-    arrivals::Arrivals, cold_reader::ColdReader, dispatcher::Dispatched, far_reader::AnswerFar,
-    rescan::Rescan, shard::QueueGauge, watermarks::Watermarks,
+    arrivals::Arrivals, cold_reader::ColdReader, compaction::Compactions, dispatcher::Dispatched,
+    far_reader::AnswerFar, rescan::Rescan, shard::QueueGauge, watermarks::Watermarks,
 };
 use crate::{
     actors::{
@@ -74,6 +74,8 @@ pub struct QueueParts {
     pub arrivals: Arrivals,
     /// What makes the bit maps of extensions; without it they have none.
     pub bit_maps: Arc<OnceLock<Arc<dyn BitMaps>>>,
+    /// The queues of which only the last message of each key is kept.
+    pub compactions: Compactions,
 }
 
 impl QueueParts {

@@ -12,6 +12,7 @@ use super::{
     checkpoint::{CheckpointParts, Checkpointer, HandOverMarks},
     cold_reader::ColdReader,
     commit_log_writer::{CommitLogWriter, WriterParts},
+    compaction::Compactions,
     dispatcher::{Dispatcher, DispatcherParts},
     far_reader::FarReader,
     flush::{FlushActor, FlushParts, FlushPolicy, FlushWake},
@@ -104,6 +105,8 @@ pub struct StoreActors {
     pub deleted: Arc<Mutex<DeletedTopics>>,
     /// Who hears of messages of whole topics.
     pub arrivals: Arrivals,
+    /// The queues of compaction topics.
+    pub compactions: Compactions,
     steps: Vec<TellRef<Shutdown>>,
     abort: AbortFile,
     _lock: StoreLock,
@@ -175,6 +178,7 @@ impl Starter<'_> {
         let cold_reader = self.cold_reader(shards.clone(), cold_blocks.clone());
         let arrivals = Arrivals::default();
         let bit_maps = Arc::default();
+        let compactions = Compactions::default();
         let queues = Arc::new(QueueParts {
             homes: open.homes.clone(),
             watermarks: self.watermarks.clone(),
@@ -186,6 +190,7 @@ impl Starter<'_> {
             cold_blocks,
             arrivals: arrivals.clone(),
             bit_maps: Arc::clone(&bit_maps),
+            compactions: compactions.clone(),
         });
         let (complete, far_readers) = self.shards(&shards, queues, end, settings.queue_sleep);
         let index = self.index(fs, &settings, open.index, &rescan, &index_marks);
@@ -263,6 +268,7 @@ impl Starter<'_> {
             bit_maps,
             deleted,
             arrivals,
+            compactions,
             steps,
             abort: open.abort,
             _lock: open.lock,

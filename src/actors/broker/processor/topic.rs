@@ -208,6 +208,8 @@ pub async fn delete_one(ctx: &BrokerContext, topic: String) -> Result<(), Refusa
         let persisted = ctx.offsets.persist().await;
         persisted.map_err(|error| failed(&error.to_string()))?;
     }
+    let forgotten = ctx.compaction.forget(&topic).await;
+    forgotten.map_err(|error| failed(&error))?;
     let log_min = ctx.store.watermarks.log().min_offset();
     let (homes, name) = (ctx.store.homes.clone(), topic.clone());
     let end = move |deleted: &mut DeletedTopics| {

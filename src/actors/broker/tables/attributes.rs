@@ -71,6 +71,18 @@ pub struct Attribute {
     values: Values,
 }
 
+/// Name of the attribute that says what becomes of old messages.
+const CLEANUP_POLICY: &str = "cleanup.policy";
+
+/// Its value where the last message of each key is kept.
+const COMPACTION: &str = "COMPACTION";
+
+/// Whether the last message of each key of a topic is kept (`CleanupPolicyUtils.isCompaction`).
+pub fn is_compaction(attributes: &Attributes) -> bool {
+    let policy = attributes.get(CLEANUP_POLICY);
+    policy.is_some_and(|policy| policy == COMPACTION)
+}
+
 /// Name of the attribute that says which kind of messages a topic takes.
 pub const MESSAGE_TYPE: &str = "message.type";
 
@@ -82,9 +94,9 @@ pub const OF_TOPICS: &[Attribute] = &[
         values: Values::OneOf(&["BatchCQ", "SimpleCQ"]),
     },
     Attribute {
-        name: "cleanup.policy",
+        name: CLEANUP_POLICY,
         changeable: false,
-        values: Values::OneOf(&["DELETE", "COMPACTION"]),
+        values: Values::OneOf(&["DELETE", COMPACTION]),
     },
     Attribute {
         name: MESSAGE_TYPE,
@@ -105,16 +117,13 @@ pub const OF_TOPICS: &[Attribute] = &[
     },
 ];
 
-/// Values that ask for what is not built, with what is said of them.
-const NOT_BUILT: &[(&str, &str, &str)] =
-    &[("cleanup.policy", "COMPACTION", "cleanup.policy=COMPACTION")];
-
 /// What a topic with these attributes would need and is not built. A directory of RocketMQ's may hold one.
 pub fn not_built(attributes: &Attributes) -> Option<&'static str> {
-    let asks = |(name, value, _): &&(&str, &str, &str)| {
-        attributes.get(*name).is_some_and(|given| given == value)
-    };
-    NOT_BUILT.iter().find(asks).map(|&(_, _, text)| text)
+    let is_batch_cq = attributes
+        .get("queue.type")
+        .is_some_and(|kind| kind == "BatchCQ");
+    (is_batch_cq && is_compaction(attributes))
+        .then_some("queue.type=BatchCQ with cleanup.policy=COMPACTION")
 }
 
 /// What groups may have: nothing so far.
@@ -250,9 +259,15 @@ mod tests {
         );
         let made = alter(OF_TOPICS, None, &of(&[("+queue.type", "BatchCQ")]));
         assert_eq!(made, Ok(of(&[("queue.type", "BatchCQ")])));
-        let compacted = of(&[("+cleanup.policy", "COMPACTION")]);
-        let refused = alter(OF_TOPICS, None, &compacted).unwrap_err();
-        let text = "cleanup.policy=COMPACTION is not supported by this broker";
+        let compacted = alter(OF_TOPICS, None, &of(&[("+cleanup.policy", "COMPACTION")])).unwrap();
+        assert!(is_compaction(&compacted) && !is_compaction(&of(&[("cleanup.policy", "DELETE")])));
+        let both = of(&[
+            ("+queue.type", "BatchCQ"),
+            ("+cleanup.policy", "COMPACTION"),
+        ]);
+        let refused = alter(OF_TOPICS, None, &both).unwrap_err();
+        let text =
+            "queue.type=BatchCQ with cleanup.policy=COMPACTION is not supported by this broker";
         assert_eq!(refused.to_string(), text);
         let unknown = alter(OF_TOPICS, None, &of(&[("+a.b", "c")]));
         assert_eq!(unknown.unwrap_err().to_string(), "unsupported key: a.b");

@@ -11,6 +11,7 @@ use super::{Queue, messages::Read};
 use crate::{
     actors::store::{
         cold_reader::{Asker, Turn, Warm, is_far},
+        compaction::GetCompacted,
         dispatcher::Dispatched,
         far_reader::AnswerFar,
         pull::Pull,
@@ -47,6 +48,11 @@ pub(super) enum Found {
 impl Queue {
     /// Answers a pull, or keeps it until there is something to answer.
     pub(super) fn serve(&mut self, pull: Box<Pull>, turn: Option<Turn>) {
+        let compactions = &self.parts.compactions;
+        if let Some(reader) = compactions.reader_of(&self.slot, pull.request.offset) {
+            reader.tell(GetCompacted(Asker::Pull(pull)));
+            return;
+        }
         let begun = Instant::now();
         // The first try may find a hole, and a small one is mended at once.
         for _ in 0..2 {
@@ -62,7 +68,12 @@ impl Queue {
     /// Gives what was found to whom it brings to an end, or keeps the pull.
     fn settle(&mut self, mut pull: Box<Pull>, found: Found, turn: Option<Turn>) {
         match found {
-            Found::Answer(result) => self.answer_or_hold(pull, result, turn),
+            Found::Answer(mut result) => {
+                if let Some(min) = self.parts.compactions.min_offset(&self.slot) {
+                    result.min_offset = min;
+                }
+                self.answer_or_hold(pull, result, turn);
+            }
             Found::Cold(ranges) => {
                 pull.is_warm = true;
                 self.warm(Asker::Pull(pull), ranges);
@@ -77,6 +88,12 @@ impl Queue {
 
     /// Answers a read of the broker's own; one that cannot be served now is dropped.
     pub(super) fn read(&mut self, mut read: Read) {
+        let compactions = &self.parts.compactions;
+        if let Some(reader) = compactions.reader_of(&self.slot, read.request.offset) {
+            let asker = Asker::Read(Arc::clone(&self.slot), Box::new(read));
+            reader.tell(GetCompacted(asker));
+            return;
+        }
         let mut tries = (0..2).filter_map(|_| self.get(&read.request, read.is_warm));
         let Some(found) = tries.next() else { return };
         match found {
