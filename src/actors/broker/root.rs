@@ -1,7 +1,7 @@
 //! The root of a broker's tree: hears of every actor that gave up.
 //!
-//! Owns nothing. A queue that spent its restarts is born again by its shard at the next message;
-//! anything else that gives up ends the process with a code that is not zero, for the store is made
+//! Owns nothing. A queue that spent its restarts is born again by its shard at the next message, the
+//! compacted one beside it by its service; anything else that gives up ends the process with a code that is not zero, for the store is made
 //! to be recovered at a start.
 
 use std::sync::Arc;
@@ -39,8 +39,8 @@ impl Handler<ChildGaveUp> for Root {
 
     fn handle(&mut self, event: ChildGaveUp, _: &mut Self::Context) {
         self.cell.begin_work();
-        if event.kind == "queue" {
-            log::error!("{} gave up; its next message starts it anew", event.path);
+        if matches!(event.kind, "queue" | "compacted_queue") {
+            log::error!("{} gave up; it is started anew", event.path);
             return;
         }
         self.tree.escalate_above(self.cell.path(), &event);

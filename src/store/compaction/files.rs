@@ -143,7 +143,7 @@ impl CompactionFiles {
     /// Queue offset after that of the last record; 0 without any.
     pub fn next_offset(&self) -> i64 {
         let filled = self.pairs.iter().rfind(|pair| pair.entries > 0);
-        filled.map_or(0, |pair| pair.last + 1)
+        filled.map_or(0, |pair| pair.last.saturating_add(1))
     }
 
     /// How many records there are.
@@ -159,7 +159,7 @@ impl CompactionFiles {
     /// Position behind the last record.
     pub fn log_end(&self) -> i64 {
         let last = self.pairs.last();
-        last.map_or(0, |pair| pair.start + pair.used as i64)
+        last.map_or(0, |pair| pair.start.saturating_add_unsigned(pair.used))
     }
 
     /// Drops all records from this queue offset on: the commit log lost them, and others will have their

@@ -66,7 +66,7 @@ pub fn collect(
             }
             let place = files.behind(at, number);
             last_position = entry.position;
-            result.next_begin_offset = entry.queue_offset + i64::from(entry.batch);
+            result.next_begin_offset = entry.queue_offset.saturating_add(i64::from(entry.batch));
             if !passes(files, request, place, entry)? {
                 continue;
             }

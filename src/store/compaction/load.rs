@@ -103,7 +103,7 @@ impl CompactionFiles {
             let Some(record) = record_at(log, &log_path, at, pair.log_len)? else {
                 break;
             };
-            let Some(entry) = entry_of(&record, pair.start + at as i64) else {
+            let Some(entry) = entry_of(&record, pair.start.saturating_add_unsigned(at)) else {
                 break;
             };
             if pair.entries > 0 && entry.queue_offset <= pair.last {

@@ -68,7 +68,7 @@ impl CompactionFiles {
             }
             let Some(last) = self.pairs.last() else { break };
             run.push(last, &item);
-            next_offset = item.queue_offset + 1;
+            next_offset = item.queue_offset.saturating_add(1);
         }
         self.write(&mut run)
     }
@@ -131,7 +131,7 @@ impl CompactionFiles {
             return Ok((place.start, place.log_len, place.cq_len));
         }
         let last = self.pairs.last();
-        let start = last.map_or(0, |last| last.start + last.log_len as i64);
+        let start = last.map_or(0, |last| last.start.saturating_add_unsigned(last.log_len));
         Ok((start, self.home.log_len, self.home.cq_len))
     }
 
@@ -200,7 +200,8 @@ impl Run {
     }
 
     fn push(&mut self, pair: &Pair, item: &Item<'_>) {
-        let position = pair.start + (pair.used + self.records.len() as u64) as i64;
+        let written = pair.used + self.records.len() as u64;
+        let position = pair.start.saturating_add_unsigned(written);
         let entry = CompactionEntry {
             position,
             size: i32::try_from(item.record.len()).unwrap_or(i32::MAX),

@@ -129,7 +129,7 @@ pub struct CompactedQueue {
     gauge: Arc<Gauge>,
     /// `None` while they cannot be opened.
     files: Option<CompactionFiles>,
-    /// Not before this are they tried again.
+    /// Not before this are they tried again, or written to.
     rest_until: Instant,
     /// Messages are being read from the ordinary queue.
     reading: bool,
@@ -205,10 +205,16 @@ impl CompactedQueue {
         Ok(files)
     }
 
-    fn failed(&mut self, error: &StoreError) {
+    fn report(&self, error: &StoreError) {
         log::error!("{} cannot use its files: {error}", self.cell.path());
         self.cell.set_last_error(&error.to_string());
+    }
+
+    /// The files are not as they were thought to be: they are opened anew in a while.
+    fn failed(&mut self, error: &StoreError) {
+        self.report(error);
         self.files = None;
+        self.next_compaction = Instant::now() + until_compaction(self.parts.every);
         self.job = None;
         self.gauge.compacting.store(false, Ordering::Relaxed);
         self.rest_until = Instant::now() + REST_AFTER_FAILURE;
@@ -229,7 +235,9 @@ impl CompactedQueue {
         if self.files.is_none() && now >= self.rest_until {
             self.open(Check::Ends);
         }
-        self.copy(ctx);
+        if now >= self.rest_until {
+            self.copy(ctx);
+        }
         if now >= self.next_sync {
             self.sync();
         }
@@ -301,7 +309,9 @@ impl CompactedQueue {
         });
         let cell = Arc::clone(&self.cell);
         if let Err(error) = cell.blocking(TURN_MAX, || files.append(items)) {
-            self.failed(&error);
+            // What was not written does not count: the files are as they were.
+            self.report(&error);
+            self.rest_until = Instant::now() + REST_AFTER_FAILURE;
             return false;
         }
         cell.fail_point("mid_copy");
@@ -319,7 +329,7 @@ impl CompactedQueue {
         let Some(files) = &mut self.files else { return };
         let cell = Arc::clone(&self.cell);
         if let Err(error) = cell.blocking(TURN_MAX, || files.sync()) {
-            self.failed(&error);
+            self.report(&error);
         }
     }
 
