@@ -119,6 +119,8 @@ pub struct Checkpointer {
     written_upto: i64,
     /// Below this position queues and index survive a power loss.
     synced: i64,
+    /// See [`Self::index_time`], as of the last sync.
+    index_time: Option<i64>,
     last_sync: Instant,
 }
 
@@ -130,6 +132,7 @@ impl Checkpointer {
             parts,
             written_upto: -1,
             synced: 0,
+            index_time: None,
             last_sync: Instant::now(),
         }
     }
@@ -165,14 +168,31 @@ impl Checkpointer {
     fn sync(&mut self) {
         self.last_sync = Instant::now();
         let complete = self.parts.complete();
+        let index_time = self.index_time();
         let (fs, root) = (&self.parts.fs, &self.parts.root);
         match self.cell.blocking(WRITE_MAX, || fs.sync_all(root)) {
-            Ok(()) => self.synced = complete,
+            Ok(()) => (self.synced, self.index_time) = (complete, index_time),
             Err(error) => {
                 log::warn!("{} cannot sync: {error}", self.cell.path());
                 self.cell.set_last_error(&error.to_string());
             }
         }
+    }
+
+    /// The store time (ms) that a Java broker which starts after a crash keeps index files up to: it removes
+    /// the others whole and reads the log from there on. So nothing of the file that is being filled may be
+    /// in it (`IndexService.flush`).
+    fn index_time(&self) -> Option<i64> {
+        let marks = self.parts.index.as_ref()?;
+        let finished = marks.finished.load(Ordering::Acquire);
+        let told = self.parts.page.index_msg_timestamp;
+        // What it was finished by may have been deleted with the log since.
+        let is_finished = told <= marks.begun.load(Ordering::Acquire);
+        Some(if is_finished {
+            finished.max(told)
+        } else {
+            finished
+        })
     }
 
     fn next_page(&self) -> Checkpoint {
@@ -187,7 +207,7 @@ impl Checkpointer {
         Checkpoint {
             physic_msg_timestamp: self.parts.watermarks.log().flushed_timestamp(),
             logics_msg_timestamp: time.max(page.logics_msg_timestamp),
-            index_msg_timestamp: time.max(page.index_msg_timestamp),
+            index_msg_timestamp: self.index_time.unwrap_or(page.index_msg_timestamp),
             ..*page
         }
     }

@@ -84,6 +84,10 @@ pub struct CutIndex {
 pub struct IndexMarks {
     /// Below this position of the log everything is in the index files: that survives a process.
     pub taken: AtomicI64,
+    /// Store time (ms) of the last message in the files but the newest, which is being filled.
+    pub finished: AtomicI64,
+    /// Store time (ms) of the first message in the newest file.
+    pub begun: AtomicI64,
 }
 
 /// What the index is made of.
@@ -113,7 +117,16 @@ impl IndexActor {
     pub fn recover(cell: Arc<ActorCell>, parts: IndexParts, files: Option<IndexService>) -> Self {
         let mut actor = Self { cell, parts, files };
         actor.files();
+        actor.publish_times();
         actor
+    }
+
+    fn publish_times(&self) {
+        let Some(files) = &self.files else { return };
+        let (finished, begun) = files.finished_and_begun();
+        let marks = &self.parts.marks;
+        marks.finished.store(finished, Ordering::Release);
+        marks.begun.store(begun, Ordering::Release);
     }
 
     fn files(&mut self) -> Option<&mut IndexService> {
@@ -166,6 +179,7 @@ impl IndexActor {
                 return;
             }
         }
+        self.publish_times();
         self.parts.marks.taken.store(reached, Ordering::Release);
     }
 }
@@ -214,6 +228,7 @@ impl Handler<PutKeys> for IndexActor {
                 return;
             }
         }
+        self.publish_times();
         self.parts.marks.taken.store(batch.end, Ordering::Release);
     }
 }

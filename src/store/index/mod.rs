@@ -95,6 +95,19 @@ impl IndexService {
         self.last_physical
     }
 
+    /// Store times (ms): of the last message in the files but the newest, which is being filled, 0 without
+    /// such files; and of the first message in the newest, `i64::MAX` without one.
+    pub fn finished_and_begun(&self) -> (i64, i64) {
+        let mut newest = self.files.iter().rev();
+        let begun = newest
+            .next()
+            .map_or(i64::MAX, |file| file.header.begin_timestamp);
+        (
+            newest.next().map_or(0, |file| file.header.end_timestamp),
+            begun,
+        )
+    }
+
     /// Store time (ms) of the newest record that is indexed, 0 when there is none.
     pub fn last_timestamp(&self) -> i64 {
         self.files

@@ -36,7 +36,7 @@ import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
  *   setup   TOPIC GROUP QUEUES BROKER_ADDR   makes topic and group, waits for the route
  *   send    TOPIC FROM TO LEDGER             batches of 1 to 40 and single messages; appends "n queue queueOffset id"
  *   auto    TOPIC FROM TO LEDGER             from eight threads through a producer with autoBatch; appends "n - - -"
- *   verify  TOPIC LEDGER [noids]             every message by pull (content, place), from any offset, batches by their id
+ *   verify  TOPIC LEDGER                    every message by pull (content, place), from any offset, batches by their id
  *   tags    TOPIC TAG LEDGER                 what a pull with that tag gives: single messages and batches that have it
  *   push    TOPIC GROUP COUNT CONSUMED       a push consumer until it has so many messages; appends their numbers
  *   retry   TOPIC GROUP COUNT CONSUMED       the same; every 50th message fails at first and comes back
@@ -52,7 +52,7 @@ public class Batches {
       case "setup": setup(a[1], a[2], Integer.parseInt(a[3]), a[4]); break;
       case "send": send(a[1], Integer.parseInt(a[2]), Integer.parseInt(a[3]), a[4]); break;
       case "auto": auto(a[1], Integer.parseInt(a[2]), Integer.parseInt(a[3]), a[4]); break;
-      case "verify": verify(a[1], a[2], a.length == 3); break;
+      case "verify": verify(a[1], a[2]); break;
       case "tags": tags(a[1], a[2], a[3]); break;
       case "push": push(a[1], a[2], Integer.parseInt(a[3]), a[4], false); break;
       case "retry": push(a[1], a[2], Integer.parseInt(a[3]), a[4], true); break;
@@ -165,7 +165,7 @@ public class Batches {
     });
   }
 
-  static void verify(String topic, String ledger, boolean withIds) throws Exception {
+  static void verify(String topic, String ledger) throws Exception {
     DefaultMQProducer p = Keyed.producer("batch_verifier");
     DefaultMQPullConsumer c = Keyed.puller("batch_verifier_c");
     Map<String, String> places = new HashMap<>();
@@ -174,7 +174,7 @@ public class Batches {
     for (String[] line : Keyed.lines(ledger)) {
       missing.add(Integer.parseInt(line[0]));
       if (!line[1].equals("-")) places.put(line[1] + "/" + line[2], line[0]);
-      if (withIds && line[3].contains("/")) ids.put(line[3].split("/")[0], Integer.parseInt(line[3].split("/")[1]));
+      if (line[3].contains("/")) ids.put(line[3].split("/")[0], Integer.parseInt(line[3].split("/")[1]));
     }
     int sent = missing.size(), placed = 0, fromWithin = 0;
     for (MessageQueue q : Keyed.queues(p, topic)) {
