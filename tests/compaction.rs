@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::console::{actors, crash, restarts};
+use common::console::{actors, crash, escape, get, restarts};
 use common::pair::Pair;
 use common::pop::{Who, pop_now};
 use common::record::{Record, parse_all};
@@ -357,6 +357,59 @@ fn a_topic_that_is_made_again_has_nothing_of_the_old_one() {
     cluster.broker.kill9();
     cluster.broker.restart();
     sent.wait_left(&connect(cluster.broker.address()), 120);
+}
+
+/// A slave that is made when the master's log has lost its beginning.
+#[test]
+fn a_slave_that_is_made_late_has_the_last_of_each_key() {
+    if is_java() {
+        println!("NOT RUN: a slave of ours");
+        return;
+    }
+    let mut pair = Pair::master(KEYS);
+    let client = connect(pair.master.address());
+    make_topic(&client);
+    let mut sent = Sent::default();
+    for key in ["one", "two", "three"] {
+        sent.send(&client, key, key);
+    }
+    sent.send_many(&client, 600);
+    sent.wait_left(&client, 120);
+    eventually("old files of the commit log go", || {
+        must(
+            client.call(DELETE_EXPIRED_COMMITLOG, &[], b"", PATIENCE),
+            "delete old files",
+        );
+        (offset_of(&client, GET_MIN_OFFSET, TOPIC, 0) > 300).then_some(())
+    });
+    pair.start_slave();
+    pair.wait_mirrored(TOPIC);
+    pair.wait_in_sync();
+    let slave = pair.slave();
+    let console = slave.console();
+    eventually("the slave has copied all", || {
+        let queue = of_kind(console, "compacted_queue");
+        let detail = get(console, &format!("/actors/{}", escape(&queue)))
+            .ok()?
+            .json();
+        (detail["detail"]["copied_upto"] == sent.0.len()).then_some(())
+    });
+    slave.kill9();
+    slave.restart();
+    pair.master.kill9();
+    let slave = pair.slave();
+    slave.become_master();
+    let client = connect(slave.address());
+    let left = sent.wait_left(&client, 120);
+    for (at, key) in ["one", "two", "three"].into_iter().enumerate() {
+        assert_eq!(
+            left.get(&(at as i64)),
+            Some(&(key.to_owned(), key.to_owned()))
+        );
+    }
+    sent.send_many(&client, 100);
+    wait_dispatched(&client);
+    assert!(sent.fits(&kept(&client, "*")));
 }
 
 #[test]

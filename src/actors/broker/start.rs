@@ -44,7 +44,7 @@ use crate::{
             shutdown_in_order, spawn,
         },
         net::{Net, NetConfig},
-        store::compaction::{CompactionHandle, CompactionParts, ServiceParts},
+        store::compaction::{CompactionHandle, CompactionParts, FromMaster, ServiceParts},
         store::start::{StoreActors, StoreSettings},
     },
     config::{Live, broker::BrokerConfig},
@@ -382,23 +382,6 @@ impl Builder<'_> {
             .map_err(StartError::Table)?;
         let table = Arc::clone(&actors.table);
         topics.before_put(move |topic| table.set_kind(&topic.topic_name, QueueKind::of(topic)));
-        let compaction =
-            self.compaction(&actors, &topics, &root, &own_dir, |home, positions| {
-                let store = &config.load().store;
-                CompactionParts {
-                    home,
-                    positions: Mutex::new(positions),
-                    shards: actors.shards.clone(),
-                    limits,
-                    stats: stats.clone(),
-                    every: Duration::from_millis(
-                        store.compaction_schedule_interval_ms.max(1) as u64
-                    ),
-                    map_bytes: store.max_offset_map_size,
-                    has_all,
-                    under_way: Arc::default(),
-                }
-            })?;
         let subscriptions =
             SubscriptionGroups::start(tree, "broker", &cold, &tables, Arc::clone(config))
                 .map_err(StartError::Table)?;
@@ -449,6 +432,24 @@ impl Builder<'_> {
         let shards = (0..self.threads.shard_count()).map(|n| self.threads.get(Role::Shard(n)));
         let pops = Pops::start(tree, shards, &cold, pops, orders_file);
         let registrars = Registrars::new(tree, "broker", &misc, Arc::clone(config), topics.clone());
+        let compaction =
+            self.compaction(&actors, &topics, &root, &own_dir, |home, positions| {
+                let store = &config.load().store;
+                CompactionParts {
+                    home,
+                    positions: Mutex::new(positions),
+                    shards: actors.shards.clone(),
+                    limits,
+                    stats: stats.clone(),
+                    every: Duration::from_millis(
+                        store.compaction_schedule_interval_ms.max(1) as u64
+                    ),
+                    map_bytes: store.max_offset_map_size,
+                    has_all,
+                    master: (!config.load().is_master()).then(|| FromMaster(registrars.clone())),
+                    under_way: Arc::default(),
+                }
+            })?;
         let ctx = BrokerContext {
             config: Arc::clone(config),
             identity,

@@ -19,10 +19,12 @@ use actix::Message;
 use super::cold_reader::Asker;
 use crate::{actors::kernel::TellRef, hash::DashMap, store::queue_table::QueueSlot};
 
+mod from_master;
 mod queue;
 mod service;
 
 pub use self::{
+    from_master::FromMaster,
     queue::{CompactedQueue, CompactionParts},
     service::{CompactionHandle, CompactionService, Forget, ServiceParts},
 };

@@ -16,9 +16,13 @@ use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, Supervised,
     WrapFuture,
 };
+use bytes::Bytes;
 use tokio::task::yield_now;
 
-use super::{Compacted, GetCompacted};
+use super::{
+    Compacted, GetCompacted,
+    from_master::{Fetched, FromMaster},
+};
 use crate::{
     actors::{
         broker::stats::Stats,
@@ -60,6 +64,9 @@ const SYNC_EVERY: Duration = Duration::from_secs(10);
 /// After a failure the files are left alone for so long.
 const REST_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
+/// A slave whose master does not answer asks again after so long.
+const REST_WITHOUT_MASTER: Duration = Duration::from_secs(3);
+
 /// The longest that one turn may wait for the disk before the watchdog counts the actor as stuck.
 const TURN_MAX: Duration = Duration::from_secs(120);
 
@@ -91,6 +98,8 @@ pub struct CompactionParts {
     pub map_bytes: usize,
     /// Whether all is there that was written: else every record of the newest files is looked at.
     pub has_all: bool,
+    /// On a slave: where what its own log never had is asked for.
+    pub master: Option<FromMaster>,
     /// One compaction at a time: its keys take memory.
     pub under_way: Arc<AtomicBool>,
 }
@@ -277,24 +286,66 @@ impl CompactedQueue {
         ctx.spawn(reading.into_actor(self).map(|found, queue, ctx| {
             queue.reading = false;
             // What cannot be read now is asked for again with the next tick.
-            if let Ok(found) = found
-                && queue.take(&found)
-            {
+            let Ok(found) = found else { return };
+            if found.status == GetStatus::OffsetTooSmall && queue.parts.master.is_some() {
+                queue.fetch(found.next_begin_offset, ctx);
+            } else if queue.take(&found) {
                 queue.copy(ctx);
             }
+        }));
+    }
+
+    /// On a slave, whose log begins behind the compaction log's end: asks the master for what lies between.
+    fn fetch(&mut self, upto: i64, ctx: &mut Context<Self>) {
+        let Some(master) = self.parts.master.clone() else {
+            return;
+        };
+        self.reading = true;
+        let (slot, end) = (Arc::clone(&self.slot), self.published.end());
+        let fetching = async move { master.fetch(&slot.key, end).await };
+        ctx.spawn(fetching.into_actor(self).map(move |fetched, queue, ctx| {
+            queue.reading = false;
+            let next = match fetched {
+                Fetched::Messages(records, next) => {
+                    if !queue.append(&[records], upto) {
+                        return;
+                    }
+                    next.min(upto)
+                }
+                Fetched::Nothing => upto,
+                Fetched::NotNow => {
+                    queue.rest_until = Instant::now() + REST_WITHOUT_MASTER;
+                    return queue.publish_due();
+                }
+            };
+            queue.published.set_end(next);
+            queue.copy(ctx);
         }));
     }
 
     /// Takes in what was found; whether that was anything.
     fn take(&mut self, found: &GetResult) -> bool {
         let end = self.published.end();
+        if !self.append(&found.parts, i64::MAX) {
+            return false;
+        }
+        let has_moved = !matches!(found.status, GetStatus::OffsetFoundNull);
+        if has_moved && found.next_begin_offset > end {
+            self.published.set_end(found.next_begin_offset);
+            return true;
+        }
+        false
+    }
+
+    /// Appends records that have a key, those below a queue offset; whether that could be done.
+    fn append(&mut self, parts: &[Bytes], upto: i64) -> bool {
         let Some(files) = &mut self.files else {
             return false;
         };
-        let records = found.parts.iter().flat_map(|part| record::slices(part));
+        let records = parts.iter().flat_map(|part| record::slices(part));
         let views = records.filter_map(|bytes| {
             let view = RecordView::parse(bytes, CheckCrc::No).ok()?;
-            Some((bytes, view))
+            (view.queue_offset < upto).then_some((bytes, view))
         });
         // One without a key is in no compaction log.
         let items = views.filter_map(|(record, view)| {
@@ -316,12 +367,7 @@ impl CompactedQueue {
         }
         cell.fail_point("mid_copy");
         self.publish_files();
-        let has_moved = !matches!(found.status, GetStatus::OffsetFoundNull);
-        if has_moved && found.next_begin_offset > end {
-            self.published.set_end(found.next_begin_offset);
-            return true;
-        }
-        false
+        true
     }
 
     fn sync(&mut self) {
