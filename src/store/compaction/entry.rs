@@ -1,29 +1,13 @@
 //! One entry of a compaction queue: where a record lies in the compaction log.
 //!
-//! ```text
-//!  0          8      12          20           28             36      38                 42         46
-//!  | position | size | tags code | store time | queue offset | batch | compacted offset | reserved |
-//! ```
-//!
-//! | offset | width | name             | meaning                                              |
-//! | ------ | ----- | ---------------- | ---------------------------------------------------- |
-//! | 0      | 8     | position         | first byte of the record in the compaction log       |
-//! | 8      | 4     | size             | length of the record in bytes                        |
-//! | 12     | 8     | tags code        | hash of the tags                                     |
-//! | 20     | 8     | store time       | of the record, ms                                    |
-//! | 28     | 8     | queue offset     | of the record                                        |
-//! | 36     | 2     | batch            | how many messages the record is: 1                   |
-//! | 38     | 4     | compacted offset | −1                                                   |
-//! | 42     | 4     | reserved         | 0                                                    |
-//!
-//! Everything is big-endian. It is the unit of RocketMQ's `BatchConsumeQueue`. An entry with position −1 and
-//! nothing else ends a file (`SparseConsumeQueue.putEndPositionInfo`); what was never written reads as zeros.
+//! It is the unit of a queue of batches ([`BatchUnit`]), with a place in the compaction log where that has one in
+//! the commit log, and one message a record. An entry with position −1 and nothing else ends a file
+//! (`SparseConsumeQueue.putEndPositionInfo`); what was never written reads as zeros.
+
+use crate::store::consume_queue::{BATCH_UNIT_LEN, BatchUnit, Entry};
 
 /// Bytes of one entry.
-pub const ENTRY_LEN: usize = 46;
-
-/// What RocketMQ writes as the compacted offset.
-const NO_COMPACTED_OFFSET: i32 = -1;
+pub const ENTRY_LEN: usize = BATCH_UNIT_LEN;
 
 /// One entry; see the module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,33 +39,30 @@ impl CompactionEntry {
 
     /// Reads an entry.
     pub fn decode(bytes: &[u8; ENTRY_LEN]) -> Self {
-        let (position, rest) = split::<8>(bytes);
-        let (size, rest) = split::<4>(rest);
-        let (tags_code, rest) = split::<8>(rest);
-        let (store_time, rest) = split::<8>(rest);
-        let (queue_offset, rest) = split::<8>(rest);
-        let (batch, _) = split::<2>(rest);
+        let unit = BatchUnit::decode(bytes);
         Self {
-            position: i64::from_be_bytes(position),
-            size: i32::from_be_bytes(size),
-            tags_code: i64::from_be_bytes(tags_code),
-            store_time: i64::from_be_bytes(store_time),
-            queue_offset: i64::from_be_bytes(queue_offset),
-            batch: i16::from_be_bytes(batch),
+            position: unit.entry.physical_offset,
+            size: unit.entry.size,
+            tags_code: unit.entry.tags_code,
+            store_time: unit.store_time,
+            queue_offset: unit.base_offset,
+            batch: unit.messages,
         }
     }
 
     /// Writes an entry.
     pub fn encode(&self) -> [u8; ENTRY_LEN] {
-        let mut bytes = [0; ENTRY_LEN];
-        bytes[..8].copy_from_slice(&self.position.to_be_bytes());
-        bytes[8..12].copy_from_slice(&self.size.to_be_bytes());
-        bytes[12..20].copy_from_slice(&self.tags_code.to_be_bytes());
-        bytes[20..28].copy_from_slice(&self.store_time.to_be_bytes());
-        bytes[28..36].copy_from_slice(&self.queue_offset.to_be_bytes());
-        bytes[36..38].copy_from_slice(&self.batch.to_be_bytes());
-        bytes[38..42].copy_from_slice(&NO_COMPACTED_OFFSET.to_be_bytes());
-        bytes
+        let unit = BatchUnit {
+            entry: Entry {
+                physical_offset: self.position,
+                size: self.size,
+                tags_code: self.tags_code,
+            },
+            store_time: self.store_time,
+            base_offset: self.queue_offset,
+            messages: self.batch,
+        };
+        unit.encode()
     }
 
     /// All whole entries of `bytes`.
@@ -97,14 +78,6 @@ impl CompactionEntry {
     /// First byte after the record.
     pub fn end(&self) -> i64 {
         self.position.saturating_add(i64::from(self.size))
-    }
-}
-
-/// The first bytes of a slice that has more than those; zeros of one that has not.
-fn split<const N: usize>(bytes: &[u8]) -> ([u8; N], &[u8]) {
-    match bytes.split_first_chunk::<N>() {
-        Some((first, rest)) => (*first, rest),
-        None => ([0; N], &[]),
     }
 }
 
