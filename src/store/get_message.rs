@@ -257,7 +257,7 @@ impl<'a> Extended<'a> {
     pub fn all(
         entries: &'a [Entry],
         extensions: &'a [Option<Extension>],
-    ) -> impl Iterator<Item = Self> {
+    ) -> impl Iterator<Item = Self> + Clone {
         entries.iter().enumerate().map(|(at, entry)| Self {
             entry,
             extension: extensions.get(at).and_then(Option::as_ref),
@@ -280,20 +280,6 @@ impl CqUnit for Extended<'_> {
 
     fn extension(&self) -> Option<&Extension> {
         self.extension
-    }
-}
-
-impl CqUnit for Entry {
-    fn entry(&self) -> Entry {
-        *self
-    }
-
-    fn messages(&self) -> usize {
-        1
-    }
-
-    fn end_offset(&self, before: i64) -> i64 {
-        before + 1
     }
 }
 
@@ -345,7 +331,6 @@ pub fn collect(
         max_offset,
     );
     let log_end = log.end();
-    let bytes_max = request.max_bytes.clamp(100, PULL_BYTES_MAX);
     let mut run: Option<Run> = None;
     let mut last_physical = log_end;
     let mut seen_any = false;
@@ -357,8 +342,7 @@ pub fn collect(
         let (entry, messages) = (unit.entry(), unit.messages());
         let size = entry.size.max(0) as usize;
         let near = log_end - entry.physical_offset <= limits.memory_distance;
-        let messages_max = request.max_messages.saturating_sub(messages);
-        if batch_full(&result, size, near, messages_max, bytes_max, limits) {
+        if batch_full(&result, (messages, size), near, request, limits) {
             break;
         }
         last_physical = entry.physical_offset;
@@ -451,20 +435,20 @@ pub fn property_ranges(
     joined
 }
 
-/// Whether the next message no longer fits (`isTheBatchFull`): the first one always does. `max_messages` is
-/// how many there may be before it.
+/// Whether the next record, of so many messages and bytes, no longer fits (`isTheBatchFull`): the first one
+/// always does.
 pub(super) fn batch_full(
     result: &GetResult,
-    size: usize,
+    (messages, size): (usize, usize),
     near: bool,
-    max_messages: usize,
-    bytes_max: usize,
+    request: &GetRequest,
     limits: &GetLimits,
 ) -> bool {
     if result.messages == 0 || result.bytes == 0 {
         return false;
     }
-    if result.messages > max_messages || result.bytes + size > bytes_max {
+    let bytes_max = request.max_bytes.clamp(100, PULL_BYTES_MAX);
+    if result.messages + messages > request.max_messages || result.bytes + size > bytes_max {
         return true;
     }
     let (count, bytes) = if near {

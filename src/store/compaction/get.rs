@@ -13,9 +13,7 @@ use super::{
 };
 use crate::store::{
     error::StoreError,
-    get_message::{
-        EntryFilter, GetLimits, GetRequest, GetResult, GetStatus, PULL_BYTES_MAX, batch_full,
-    },
+    get_message::{GetLimits, GetRequest, GetResult, GetStatus, batch_full, offsets_wanted},
 };
 
 /// Entries that are read at a time.
@@ -47,12 +45,7 @@ pub fn collect(
     let Some(mut at) = files.find(request.offset)? else {
         return Ok(result);
     };
-    let mut left = match request.filter {
-        EntryFilter::All => request.max_messages,
-        _ => (limits.filter_scan_bytes / ENTRY_LEN).max(request.max_messages),
-    }
-    .max(1);
-    let bytes_max = request.max_bytes.clamp(100, PULL_BYTES_MAX);
+    let mut left = offsets_wanted(request, limits, ENTRY_LEN);
     let log_end = files.log_end();
     let mut last_position = log_end;
     let mut run: Option<Run> = None;
@@ -61,7 +54,7 @@ pub fn collect(
         for (number, entry) in entries.iter().enumerate() {
             let size = usize::try_from(entry.size).unwrap_or(0);
             let near = log_end - entry.position <= limits.memory_distance;
-            if batch_full(&result, size, near, request.max_messages, bytes_max, limits) {
+            if batch_full(&result, (1, size), near, request, limits) {
                 break 'files;
             }
             let place = files.behind(at, number);

@@ -160,6 +160,7 @@ fn read_all(files: &mut CompactionFiles, filter: &EntryFilter, from: i64) -> BTr
             messages += 1;
         }
         assert_eq!(found.messages, messages);
+        assert!(messages <= request.max_messages, "{found:?}");
         assert_eq!(found.status == GetStatus::Found, messages > 0);
         assert_eq!(found.max_offset, end);
         request.offset = found.next_begin_offset;
