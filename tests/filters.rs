@@ -77,6 +77,25 @@ async fn send(producer: &Producer, topic: &str, numbers: std::ops::Range<usize>)
     }
 }
 
+type Seen = Arc<Mutex<BTreeSet<usize>>>;
+
+/// A group's consumer of what an expression is true for, and the numbers that it got.
+async fn consumer(bench: &Bench, group: &str, topic: &str, text: &str) -> (PushConsumer, Seen) {
+    let seen = Seen::default();
+    let own = seen.clone();
+    let consumer = PushConsumer::builder(group)
+        .subscribe(topic, sql(text))
+        .from(ConsumeFrom::FirstOffset)
+        .start(&bench.client, move |messages| {
+            let body = String::from_utf8_lossy(&messages[0].body).into_owned();
+            own.lock().unwrap().insert(body.parse::<usize>().unwrap());
+            async { ConsumeOutcome::Success }
+        })
+        .await
+        .unwrap();
+    (consumer, seen)
+}
+
 #[test]
 fn what_matches_arrives_also_over_a_kill() {
     block_on(async {
@@ -84,18 +103,8 @@ fn what_matches_arrives_also_over_a_kill() {
         let topic = "sql_push";
         bench.topic(topic).await;
         let producer = Producer::new(&bench.client, "sql_producer").unwrap();
-        let seen = Arc::new(Mutex::new(BTreeSet::new()));
-        let own = seen.clone();
-        let consumer = PushConsumer::builder("sql_group")
-            .subscribe(topic, sql("n BETWEEN 95 AND 104 OR n = 7"))
-            .from(ConsumeFrom::FirstOffset)
-            .start(&bench.client, move |messages| {
-                let body = String::from_utf8_lossy(&messages[0].body).into_owned();
-                own.lock().unwrap().insert(body.parse::<usize>().unwrap());
-                async { ConsumeOutcome::Success }
-            })
-            .await
-            .unwrap();
+        let text = "n BETWEEN 95 AND 104 OR n = 7";
+        let (consumer, seen) = consumer(&bench, "sql_group", topic, text).await;
         // These find a pull that waits.
         send(&producer, topic, 0..100).await;
         let first: BTreeSet<usize> = (95..100).chain([7]).collect();
@@ -168,18 +177,8 @@ fn bit_maps_of_filters_lose_nothing() {
         bench.topic(topic).await;
         let producer = Producer::new(&bench.client, "sql_producer").unwrap();
         send(&producer, topic, 0..50).await;
-        let seen = Arc::new(Mutex::new(BTreeSet::new()));
-        let own = seen.clone();
-        let consumer = PushConsumer::builder(group)
-            .subscribe(topic, sql("n IN ('3', '57', '170', '180', '290', '330')"))
-            .from(ConsumeFrom::FirstOffset)
-            .start(&bench.client, move |messages| {
-                let body = String::from_utf8_lossy(&messages[0].body).into_owned();
-                own.lock().unwrap().insert(body.parse::<usize>().unwrap());
-                async { ConsumeOutcome::Success }
-            })
-            .await
-            .unwrap();
+        let text = "n IN ('3', '57', '170', '180', '290', '330')";
+        let (consumer, seen) = consumer(&bench, group, topic, text).await;
         // Whether the expression is known to all by now is open.
         send(&producer, topic, 50..100).await;
         until("the first arrive", async || seen.lock().unwrap().len() == 2).await;

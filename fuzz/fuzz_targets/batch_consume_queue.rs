@@ -8,6 +8,9 @@ use callboard::store::consume_queue::{
 use callboard::store::fs::RealFs;
 use libfuzzer_sys::fuzz_target;
 
+#[path = "../src/files.rs"]
+mod files;
+
 const FILE_LEN: usize = 10 * BATCH_UNIT_LEN;
 
 fuzz_target!(|input: (&[u8], i64, i64)| {
@@ -18,14 +21,7 @@ fuzz_target!(|input: (&[u8], i64, i64)| {
         return;
     }
     let dir = tempfile::tempdir().expect("folder");
-    let queue_dir = dir.path().join("Topic/0");
-    std::fs::create_dir_all(&queue_dir).expect("folder");
-    for (number, chunk) in bytes.chunks(FILE_LEN).enumerate() {
-        let mut file = chunk.to_vec();
-        file.resize(FILE_LEN, 0);
-        let name = format!("{:020}", number * FILE_LEN);
-        std::fs::write(queue_dir.join(name), file).expect("file");
-    }
+    files::write_files(&dir.path().join("Topic/0"), FILE_LEN, bytes);
     let home = QueueHome::of_batches(RealFs::shared(), dir.path(), FILE_LEN as u64);
     let tail = QueueTail {
         max_offset: offset,

@@ -7,6 +7,9 @@ use callboard::store::commit_log::{CommitLogConfig, CommitLogWriter, RecoverFrom
 use callboard::store::fs::recording::RecordingFs;
 use libfuzzer_sys::fuzz_target;
 
+#[path = "../src/files.rs"]
+mod files;
+
 const SEGMENT_LEN: usize = 4096;
 
 fuzz_target!(|input: (bool, &[u8])| {
@@ -16,13 +19,7 @@ fuzz_target!(|input: (bool, &[u8])| {
     }
     let dir = tempfile::tempdir().expect("folder");
     let log = dir.path().join("commitlog");
-    std::fs::create_dir(&log).expect("folder");
-    for (number, chunk) in bytes.chunks(SEGMENT_LEN).enumerate() {
-        let mut segment = chunk.to_vec();
-        segment.resize(SEGMENT_LEN, 0);
-        let name = format!("{:020}", number * SEGMENT_LEN);
-        std::fs::write(log.join(name), segment).expect("segment");
-    }
+    files::write_files(&log, SEGMENT_LEN, bytes);
     let mut config = CommitLogConfig::new(log);
     config.segment_len = SEGMENT_LEN as u64;
     let from = RecoverFrom {

@@ -40,7 +40,11 @@ fn read(files: &mut CompactionFiles) {
 
 fuzz_target!(|input: (Vec<(Vec<u8>, Vec<u8>, bool)>, bool)| {
     let (pairs, check_all) = input;
-    if pairs.len() > 4 || pairs.iter().any(|(log, cq, _)| log.len() > LOG_LEN || cq.len() > CQ_LEN) {
+    if pairs.len() > 4
+        || pairs
+            .iter()
+            .any(|(log, cq, _)| log.len() > LOG_LEN || cq.len() > CQ_LEN)
+    {
         return;
     }
     for (_, cq, _) in &pairs {
@@ -58,7 +62,11 @@ fuzz_target!(|input: (Vec<(Vec<u8>, Vec<u8>, bool)>, bool)| {
         std::fs::create_dir_all(dir).expect("folder");
     }
     for (at, (log, cq, replaced)) in pairs.into_iter().enumerate() {
-        let name = format!("{:020}{}", at * LOG_LEN, if replaced { ".delete" } else { "" });
+        let name = format!(
+            "{:020}{}",
+            at * LOG_LEN,
+            if replaced { ".delete" } else { "" }
+        );
         for (dir, mut bytes, len) in [(&logs, log, LOG_LEN), (&cqs, cq, CQ_LEN)] {
             bytes.resize(len, 0);
             std::fs::write(dir.join(&name), bytes).expect("file");

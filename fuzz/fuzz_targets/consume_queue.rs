@@ -7,21 +7,11 @@ use callboard::store::consume_queue::{
 };
 use callboard::store::fs::RealFs;
 use libfuzzer_sys::fuzz_target;
-use std::path::Path;
+
+#[path = "../src/files.rs"]
+mod files;
 
 const FILE_LEN: usize = 10 * ENTRY_LEN;
-
-/// Writes `bytes` as the files of a queue below `root`.
-fn write_files(root: &Path, bytes: &[u8]) {
-    let queue_dir = root.join("Topic/0");
-    std::fs::create_dir_all(&queue_dir).expect("folder");
-    for (number, chunk) in bytes.chunks(FILE_LEN).enumerate() {
-        let mut file = chunk.to_vec();
-        file.resize(FILE_LEN, 0);
-        let name = format!("{:020}", number * FILE_LEN);
-        std::fs::write(queue_dir.join(name), file).expect("file");
-    }
-}
 
 fuzz_target!(|input: (&[u8], i64, &[u8])| {
     let (bytes, log_end, extensions) = input;
@@ -30,8 +20,8 @@ fuzz_target!(|input: (&[u8], i64, &[u8])| {
     }
     let dir = tempfile::tempdir().expect("folder");
     let (root, beside) = (dir.path().join("queues"), dir.path().join("extensions"));
-    write_files(&root, bytes);
-    write_files(&beside, extensions);
+    files::write_files(&root.join("Topic/0"), FILE_LEN, bytes);
+    files::write_files(&beside.join("Topic/0"), FILE_LEN, extensions);
     let extensions = ExtensionsHome::new(beside, FILE_LEN as u64);
     let fs = RealFs::shared();
     let home = QueueHome::with_extensions(fs, root, FILE_LEN as u64, Some(extensions));

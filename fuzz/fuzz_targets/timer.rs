@@ -9,6 +9,9 @@ use callboard::store::timer::wheel::{SLOT_LEN, Slot, WHEEL_FILE_LEN};
 use callboard::store::timer::{Progress, Timed, TimerConfig, TimerStore};
 use libfuzzer_sys::fuzz_target;
 
+#[path = "../src/files.rs"]
+mod files;
+
 const FILE_LEN: usize = 300;
 const NOW: i64 = 1_795_389_443_000;
 
@@ -24,16 +27,9 @@ fuzz_target!(|input: (&[u8], &[u8], Vec<[u8; SLOT_LEN]>)| {
     }
     let dir = tempfile::tempdir().expect("folder");
     let root = dir.path();
-    for name in ["config", "timerlog"] {
-        std::fs::create_dir_all(root.join(name)).expect("folder");
-    }
+    std::fs::create_dir_all(root.join("config")).expect("folder");
     std::fs::write(root.join("config/timercheck"), check).expect("file");
-    for (number, chunk) in log.chunks(FILE_LEN).enumerate() {
-        let mut file = chunk.to_vec();
-        file.resize(FILE_LEN, 0);
-        let name = format!("timerlog/{:020}", number * FILE_LEN);
-        std::fs::write(root.join(name), file).expect("file");
-    }
+    files::write_files(&root.join("timerlog"), FILE_LEN, log);
     let wheel = std::fs::File::create(root.join("timerwheel")).expect("file");
     wheel.set_len(WHEEL_FILE_LEN).expect("length");
     for slot in &slots {

@@ -278,10 +278,7 @@ fn group_filter(
         let filters = ctx.filters.of_group(&header.consumer_group);
         return Ok(EntryFilter::SqlOfOrigin(filters.into()));
     }
-    let filter = known.filter.clone();
-    Ok(filter.map_or(EntryFilter::All, |filter| {
-        EntryFilter::Sql(filter, known.bits.clone())
-    }))
+    Ok(known.on_entries().unwrap_or_default())
 }
 
 fn check_enabled(ctx: &BrokerContext, data: &SubscriptionData) -> Result<(), Refused> {

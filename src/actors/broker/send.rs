@@ -13,7 +13,7 @@ use super::{
     inner::{InnerMessage, batch_request, inner_batch_request, message_illegal},
     processor::send_back::DLQ_QUEUES,
     refusal::{OVERLOAD, Refusal, SEE_FAQ},
-    tables::{attributes, topics::CreateForSend},
+    tables::topics::CreateForSend,
     timed::recall_handle,
 };
 use crate::{
@@ -418,7 +418,7 @@ impl Sender<'_> {
         let is_half = wishes.half_message && !is_retried;
         let is_inner = is_inner_batch(&header, topic, &wishes, is_batch);
         let is_batch = is_batch || is_inner;
-        let compacted = attributes::is_compaction(&topic.attributes);
+        let compacted = topic.is_compaction();
         if compacted {
             self.check_keys(&wishes, is_batch)?;
         }

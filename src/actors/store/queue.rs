@@ -187,11 +187,7 @@ impl Queue {
         }
         let mut entries = std::mem::take(&mut self.entries);
         entries.clear();
-        entries.extend(items.iter().map(|item| Entry {
-            physical_offset: item.record.physical_offset,
-            size: item.record.size,
-            tags_code: item.record.tags_code,
-        }));
+        entries.extend(items.iter().map(|item| item.record.entry()));
         let extensions = self.extensions_of(items);
         let Some(files) = self.files.as_mut() else {
             return;

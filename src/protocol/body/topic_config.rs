@@ -34,6 +34,17 @@ body! {
     }
 }
 
+/// Name and value of the attribute of a topic with queues of batches.
+pub const BATCH_CQ: (&str, &str) = ("queue.type", "BatchCQ");
+
+/// Name and value of the attribute of a topic of which the last message of each key is kept.
+pub const COMPACTION: (&str, &str) = ("cleanup.policy", "COMPACTION");
+
+/// Whether attributes have one with this name and value.
+pub fn has(attributes: &BTreeMap<String, String>, (name, value): (&str, &str)) -> bool {
+    attributes.get(name).is_some_and(|given| given == value)
+}
+
 impl TopicConfig {
     /// A topic with this many queues to read from and to write to.
     pub fn new(topic: &str, queue_nums: i32, perm: i32) -> Self {
@@ -48,9 +59,12 @@ impl TopicConfig {
 
     /// Whether its queues are queues of batches (`QueueTypeUtils.isBatchCq`).
     pub fn is_batch_cq(&self) -> bool {
-        self.attributes
-            .get("queue.type")
-            .is_some_and(|kind| kind == "BatchCQ")
+        has(&self.attributes, BATCH_CQ)
+    }
+
+    /// Whether the last message of each key is kept (`CleanupPolicyUtils.isCompaction`).
+    pub fn is_compaction(&self) -> bool {
+        has(&self.attributes, COMPACTION)
     }
 
     /// The topic as RocketMQ's remarks name it (`TopicConfig.toString`).

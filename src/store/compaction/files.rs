@@ -50,6 +50,22 @@ pub(super) struct Pair {
     pub(super) closed: bool,
 }
 
+impl Pair {
+    /// Without records, and without any to come until it is said that it is not closed.
+    pub(super) fn empty(start: i64, log_len: u64, cq_len: u64) -> Self {
+        Self {
+            start,
+            log_len,
+            cq_len,
+            entries: 0,
+            used: 0,
+            first: 0,
+            last: 0,
+            closed: true,
+        }
+    }
+}
+
 struct OpenPair {
     start: i64,
     log: FileRef,

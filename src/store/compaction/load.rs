@@ -25,16 +25,7 @@ impl CompactionFiles {
             .len()
             .map_err(|e| StoreError::io("read", &log_path, e))?;
         let cq_len = cq.len().map_err(|e| StoreError::io("read", &cq_path, e))?;
-        let mut pair = Pair {
-            start,
-            log_len,
-            cq_len,
-            entries: 0,
-            used: 0,
-            first: 0,
-            last: 0,
-            closed: true,
-        };
+        let mut pair = Pair::empty(start, log_len, cq_len);
         let (mut low, mut high) = (0, cq_len / ENTRY_LEN as u64);
         while low < high {
             let middle = low + (high - low) / 2;

@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use self::entry::ENTRY_LEN;
-use super::{error::StoreError, fs::Fs};
+use super::{consume_queue::is_plain_name, error::StoreError, fs::Fs};
 use crate::protocol::message::record::BLANK_LEN;
 
 pub mod entry;
@@ -146,7 +146,7 @@ impl CompactionHome {
     /// # Errors
     /// From the file system.
     pub fn remove_topic(&self, topic: &str) -> Result<(), StoreError> {
-        if topic.is_empty() || topic == "." || topic == ".." || topic.contains(['/', '\0']) {
+        if !is_plain_name(topic) {
             return Ok(());
         }
         for kind in ["compactionLog", "compactionCq"] {

@@ -111,14 +111,8 @@ impl CompactionFiles {
             (self.fs().sync_dir(dir)).map_err(|e| StoreError::io("sync", dir, e))?;
         }
         self.pairs.push(Pair {
-            start,
-            log_len,
-            cq_len,
-            entries: 0,
-            used: 0,
-            first: 0,
-            last: 0,
             closed: false,
+            ..Pair::empty(start, log_len, cq_len)
         });
         Ok(())
     }

@@ -33,9 +33,6 @@ use super::{
 };
 use crate::{protocol::Str, store::error::StoreError};
 
-/// RocketMQ's default of `mappedFileSizeConsumeQueueExt`, in bytes.
-pub const EXTENSIONS_FILE_SIZE: u64 = 48 * 1024 * 1024;
-
 /// The largest address (`ConsumeQueueExt.MAX_ADDR`): all tags codes are larger.
 const ADDRESS_MAX: i64 = i32::MIN as i64 - 1;
 
@@ -225,8 +222,8 @@ impl Extensions {
         }
         self.go_on_at(end);
         // What a killed process wrote may still be only in the machine's memory.
-        self.synced = self.files.first.max(end.saturating_sub(1));
-        self.synced = self.files.start_of(self.synced);
+        let last = self.files.first.max(end.saturating_sub(1));
+        self.synced = self.files.start_of(last);
         self.is_loaded = true;
         Ok(())
     }

@@ -38,7 +38,7 @@ pub use self::{
     batch_unit::{BATCH_UNIT_LEN, BatchUnit},
     either::{QueueFileSizes, QueueHomes, TopicQueue},
     entry::{ENTRY_LEN, Entry},
-    extension::{EXTENSIONS_FILE_SIZE, Extension, ExtensionsHome, is_address},
+    extension::{Extension, ExtensionsHome, is_address},
     reader::Boundary,
     recovery::{list_queues, list_queues_of},
     unit::Unit,
@@ -68,9 +68,6 @@ mod writer;
 
 /// RocketMQ's default of `mappedFileSizeConsumeQueue`: 300,000 entries.
 pub const DEFAULT_FILE_SIZE: u64 = 300_000 * ENTRY_LEN as u64;
-
-/// RocketMQ's default of `mapperFileSizeBatchConsumeQueue`: 300,000 units.
-pub const DEFAULT_BATCH_FILE_SIZE: u64 = 300_000 * BATCH_UNIT_LEN as u64;
 
 /// Unwritten bytes from which [`ConsumeQueue::needs_flush`] asks for a write.
 pub const FLUSH_RUN_LEN: usize = 4096;
@@ -275,7 +272,7 @@ pub struct ConsumeQueue<U: Unit = Entry> {
 }
 
 /// Whether a topic's name can be that of a directory.
-fn is_plain_name(topic: &str) -> bool {
+pub(super) fn is_plain_name(topic: &str) -> bool {
     !topic.is_empty() && topic != "." && topic != ".." && !topic.contains(['/', '\0'])
 }
 

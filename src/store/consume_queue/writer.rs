@@ -6,7 +6,7 @@ use super::{
     CACHED_TAIL_UNITS, ConsumeQueue, ConsumeQueueError, ENTRY_LEN, Entry, Extension, FLUSH_RUN_LEN,
     PAGE_LEN, files::UnsyncedNames, unit::Unit,
 };
-use crate::store::{error::StoreError, fs::FileRef};
+use crate::store::error::StoreError;
 
 /// Largest position that still leaves room for a whole file behind it.
 const POSITION_MAX: u64 = i64::MAX as u64 / 2;
@@ -203,16 +203,14 @@ impl<U: Unit> ConsumeQueue<U> {
                 // So only the last file can have holes after a power loss.
                 self.sync_written()?;
             }
-            let file = self.files.for_writing(start)?;
             let tail_start = self.tail_start();
             if self.written < tail_start {
-                self.write_blanks(&file, start, tail_start)?;
+                self.write_blanks(tail_start)?;
             }
             let upto = self.end.min(start + self.files.file_size());
             let run =
                 &self.tail[(self.written - tail_start) as usize..(upto - tail_start) as usize];
-            file.write_at(run, self.written - start)
-                .map_err(|e| StoreError::io("write", &self.files.path(start), e))?;
+            self.files.write(self.written, run)?;
             self.written = upto;
         }
         let cached = CACHED_TAIL_UNITS * U::LEN;
@@ -223,7 +221,7 @@ impl<U: Unit> ConsumeQueue<U> {
         Ok(())
     }
 
-    fn write_blanks(&mut self, file: &FileRef, start: u64, upto: u64) -> Result<(), StoreError> {
+    fn write_blanks(&mut self, upto: u64) -> Result<(), StoreError> {
         log::info!(
             "{} starts inside a file, entries={}",
             self.name(),
@@ -231,8 +229,7 @@ impl<U: Unit> ConsumeQueue<U> {
         );
         while self.written < upto {
             let len = (upto - self.written).min(BLANKS.len() as u64);
-            file.write_at(&BLANKS[..len as usize], self.written - start)
-                .map_err(|e| StoreError::io("write", &self.files.path(start), e))?;
+            self.files.write(self.written, &BLANKS[..len as usize])?;
             self.written += len;
         }
         Ok(())

@@ -25,7 +25,6 @@ import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
-import org.apache.rocketmq.remoting.protocol.subscription.SubscriptionGroupConfig;
 import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
 
 /**
@@ -62,25 +61,9 @@ public class Batches {
     }
   }
 
-  static DefaultMQAdminExt admin() throws Exception {
-    DefaultMQAdminExt admin = new DefaultMQAdminExt(10_000);
-    admin.setNamesrvAddr(Verbs.NS);
-    admin.start();
-    return admin;
-  }
-
   static void setup(String topic, String group, int queues, String broker) throws Exception {
-    DefaultMQAdminExt admin = admin();
-    TopicConfig config = new TopicConfig(topic);
-    config.setReadQueueNums(queues);
-    config.setWriteQueueNums(queues);
-    config.getAttributes().put("+queue.type", "BatchCQ");
-    admin.createAndUpdateTopicConfig(broker, config);
-    SubscriptionGroupConfig groupConfig = new SubscriptionGroupConfig();
-    groupConfig.setGroupName(group);
-    admin.createAndUpdateSubscriptionGroupConfig(broker, groupConfig);
-    Verbs.check(Keyed.queues(Keyed.producer("setup"), topic).size() == queues, "the route has another number of queues");
-    TopicConfig made = admin.examineTopicConfig(broker, topic);
+    Keyed.setup(topic, group, queues, broker, Map.of("+queue.type", "BatchCQ"));
+    TopicConfig made = Verbs.admin().examineTopicConfig(broker, topic);
     Verbs.check("BatchCQ".equals(made.getAttributes().get("queue.type")), "attributes " + made.getAttributes());
   }
 
@@ -284,7 +267,7 @@ public class Batches {
 
   /** Offsets count messages, not records. */
   static void progress(String topic, String group) throws Exception {
-    DefaultMQAdminExt admin = admin();
+    DefaultMQAdminExt admin = Verbs.admin();
     long[] sums = new long[3];
     admin.examineTopicStats(topic).getOffsetTable().forEach((q, offset) -> {
       sums[0] += offset.getMaxOffset() - offset.getMinOffset();

@@ -20,7 +20,6 @@ import org.apache.rocketmq.client.exception.MQBrokerException;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.client.producer.SendStatus;
-import org.apache.rocketmq.common.TopicConfig;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
@@ -29,7 +28,6 @@ import org.apache.rocketmq.remoting.RemotingClient;
 import org.apache.rocketmq.remoting.protocol.RemotingCommand;
 import org.apache.rocketmq.remoting.protocol.RequestCode;
 import org.apache.rocketmq.remoting.protocol.header.SendMessageRequestHeader;
-import org.apache.rocketmq.remoting.protocol.subscription.SubscriptionGroupConfig;
 import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
 
 /**
@@ -64,26 +62,8 @@ public class Compacted {
     }
   }
 
-  static DefaultMQAdminExt admin() throws Exception {
-    DefaultMQAdminExt admin = new DefaultMQAdminExt(10_000);
-    admin.setNamesrvAddr(Verbs.NS);
-    admin.start();
-    return admin;
-  }
-
   static void setup(String topic, String group, int queues, String broker) throws Exception {
-    DefaultMQAdminExt admin = admin();
-    TopicConfig config = new TopicConfig(topic);
-    config.setReadQueueNums(queues);
-    config.setWriteQueueNums(queues);
-    Map<String, String> attributes = new HashMap<>();
-    attributes.put("+cleanup.policy", "COMPACTION");
-    config.setAttributes(attributes);
-    admin.createAndUpdateTopicConfig(broker, config);
-    SubscriptionGroupConfig groupConfig = new SubscriptionGroupConfig();
-    groupConfig.setGroupName(group);
-    admin.createAndUpdateSubscriptionGroupConfig(broker, groupConfig);
-    Verbs.check(Keyed.queues(Keyed.producer("setup"), topic).size() == queues, "the route has another number of queues");
+    Keyed.setup(topic, group, queues, broker, Map.of("+cleanup.policy", "COMPACTION"));
   }
 
   static String key(int n, int keys) { return "key-" + n % keys; }
@@ -291,7 +271,7 @@ public class Compacted {
   }
 
   static void expire(String broker) throws Exception {
-    DefaultMQAdminExt admin = admin();
+    DefaultMQAdminExt admin = Verbs.admin();
     Verbs.check(admin.deleteExpiredCommitLogByAddr(broker), "the broker refuses to delete");
     System.out.println("old files may go");
   }

@@ -58,7 +58,7 @@ public class Keyed {
 
   static void verb(String[] a) throws Exception {
     switch (a[0]) {
-      case "setup": setup(a[1], a[2], Integer.parseInt(a[3]), a[4]); break;
+      case "setup": setup(a[1], a[2], Integer.parseInt(a[3]), a[4], Map.of()); break;
       case "send": send(a[1], Integer.parseInt(a[2]), Integer.parseInt(a[3]), a[4]); break;
       case "verify": verify(a[1], a[2]); break;
       case "consume": consume(a[1], a[2], Integer.parseInt(a[3]), a[4]); break;
@@ -114,13 +114,12 @@ public class Keyed {
     });
   }
 
-  static void setup(String topic, String group, int queues, String broker) throws Exception {
-    DefaultMQAdminExt admin = new DefaultMQAdminExt(10_000);
-    admin.setNamesrvAddr(Verbs.NS);
-    admin.start();
+  static void setup(String topic, String group, int queues, String broker, Map<String, String> attributes) throws Exception {
+    DefaultMQAdminExt admin = Verbs.admin();
     TopicConfig config = new TopicConfig(topic);
     config.setReadQueueNums(queues);
     config.setWriteQueueNums(queues);
+    config.getAttributes().putAll(attributes);
     admin.createAndUpdateTopicConfig(broker, config);
     SubscriptionGroupConfig groupConfig = new SubscriptionGroupConfig();
     groupConfig.setGroupName(group);

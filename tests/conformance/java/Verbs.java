@@ -1,3 +1,5 @@
+import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
+
 /** What the programs of this folder share: a verb each, a first difference that ends them with 1. */
 final class Verbs {
   static final String NS = System.getenv("NAMESRV_ADDR");
@@ -16,6 +18,13 @@ final class Verbs {
     }
     System.out.flush();
     Runtime.getRuntime().halt(code);
+  }
+
+  static DefaultMQAdminExt admin() throws Exception {
+    DefaultMQAdminExt admin = new DefaultMQAdminExt(10_000);
+    admin.setNamesrvAddr(NS);
+    admin.start();
+    return admin;
   }
 
   static void check(boolean good, String what) { if (!good) throw new AssertionError(what); }

@@ -319,8 +319,7 @@ fn known_filter(ctx: &BrokerContext, group: &str, data: &SubscriptionData) -> Op
     if data.is_tag_type() {
         return pull::filter_of(ctx, data);
     }
-    let known = ctx.filters.get(&data.topic, group)?;
-    Some(EntryFilter::Sql(known.filter.clone()?, known.bits.clone()))
+    ctx.filters.get(&data.topic, group)?.on_entries()
 }
 
 /// An extension as text (`CqExtUnit`).

@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::protocol::body::topic_config::{BATCH_CQ, COMPACTION, has};
+
 /// Attributes by name.
 pub type Attributes = BTreeMap<String, String>;
 
@@ -71,32 +73,20 @@ pub struct Attribute {
     values: Values,
 }
 
-/// Name of the attribute that says what becomes of old messages.
-const CLEANUP_POLICY: &str = "cleanup.policy";
-
-/// Its value where the last message of each key is kept.
-const COMPACTION: &str = "COMPACTION";
-
-/// Whether the last message of each key of a topic is kept (`CleanupPolicyUtils.isCompaction`).
-pub fn is_compaction(attributes: &Attributes) -> bool {
-    let policy = attributes.get(CLEANUP_POLICY);
-    policy.is_some_and(|policy| policy == COMPACTION)
-}
-
 /// Name of the attribute that says which kind of messages a topic takes.
 pub const MESSAGE_TYPE: &str = "message.type";
 
 /// What topics may have.
 pub const OF_TOPICS: &[Attribute] = &[
     Attribute {
-        name: "queue.type",
+        name: BATCH_CQ.0,
         changeable: false,
-        values: Values::OneOf(&["BatchCQ", "SimpleCQ"]),
+        values: Values::OneOf(&[BATCH_CQ.1, "SimpleCQ"]),
     },
     Attribute {
-        name: CLEANUP_POLICY,
+        name: COMPACTION.0,
         changeable: false,
-        values: Values::OneOf(&["DELETE", COMPACTION]),
+        values: Values::OneOf(&["DELETE", COMPACTION.1]),
     },
     Attribute {
         name: MESSAGE_TYPE,
@@ -119,10 +109,7 @@ pub const OF_TOPICS: &[Attribute] = &[
 
 /// What a topic with these attributes would need and is not built. A directory of RocketMQ's may hold one.
 pub fn not_built(attributes: &Attributes) -> Option<&'static str> {
-    let is_batch_cq = attributes
-        .get("queue.type")
-        .is_some_and(|kind| kind == "BatchCQ");
-    (is_batch_cq && is_compaction(attributes))
+    (has(attributes, BATCH_CQ) && has(attributes, COMPACTION))
         .then_some("queue.type=BatchCQ with cleanup.policy=COMPACTION")
 }
 
@@ -260,7 +247,8 @@ mod tests {
         let made = alter(OF_TOPICS, None, &of(&[("+queue.type", "BatchCQ")]));
         assert_eq!(made, Ok(of(&[("queue.type", "BatchCQ")])));
         let compacted = alter(OF_TOPICS, None, &of(&[("+cleanup.policy", "COMPACTION")])).unwrap();
-        assert!(is_compaction(&compacted) && !is_compaction(&of(&[("cleanup.policy", "DELETE")])));
+        assert!(has(&compacted, COMPACTION));
+        assert!(!has(&of(&[("cleanup.policy", "DELETE")]), COMPACTION));
         let both = of(&[
             ("+queue.type", "BatchCQ"),
             ("+cleanup.policy", "COMPACTION"),

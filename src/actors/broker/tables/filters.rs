@@ -39,6 +39,7 @@ use crate::{
     },
     store::{
         error::StoreError,
+        get_message::EntryFilter,
         now_ms,
         tables::{ConfigFile, Tables},
     },
@@ -72,6 +73,12 @@ impl GroupFilter {
             data,
             filter,
         })
+    }
+
+    /// The filter on queue entries; `None` for an expression that is none.
+    pub fn on_entries(&self) -> Option<EntryFilter> {
+        let filter = self.filter.clone()?;
+        Some(EntryFilter::Sql(filter, self.bits.clone()))
     }
 }
 

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     actors::{
-        broker::tables::{attributes, topics::Topics},
+        broker::tables::topics::Topics,
         kernel::{ActorCell, ActorRef, Shutdown, Tree, lock, spawn},
     },
     hash::HashMap,
@@ -197,7 +197,7 @@ impl CompactionService {
         if is_new {
             let topics = self.parts.topics.all();
             let topics = topics.iter();
-            let topics = topics.filter(|topic| attributes::is_compaction(&topic.attributes));
+            let topics = topics.filter(|topic| topic.is_compaction());
             let with_queues = topics.map(|topic| {
                 let queues = topic.write_queue_nums.max(topic.read_queue_nums);
                 (Str::from(topic.topic_name.clone()), queues)

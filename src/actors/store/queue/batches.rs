@@ -7,12 +7,9 @@ use super::{
     Queue,
     serving::{Found, is_hole},
 };
-use crate::{
-    actors::store::cold_reader::is_far,
-    store::{
-        consume_queue::{BATCH_UNIT_LEN, TopicQueue},
-        get_message::{self, GetRequest},
-    },
+use crate::store::{
+    consume_queue::{BATCH_UNIT_LEN, TopicQueue},
+    get_message::{self, GetRequest},
 };
 
 impl Queue {
@@ -39,19 +36,6 @@ impl Queue {
                 Vec::new()
             }
         };
-        let log = parts.log();
-        let first = units.first().map(|first| first.entry.physical_offset);
-        if request.filter.reads_records()
-            && !is_warm
-            && first.is_some_and(|first| is_far(log, first))
-        {
-            let entries = units.iter().map(|unit| unit.entry);
-            let ranges = get_message::property_ranges(log, entries);
-            if !log.all_resident(&ranges) {
-                return Some(Found::Cold(ranges));
-            }
-        }
-        let found = get_message::collect(request, &limits, log, units, min, max);
-        Some(Found::Answer(found))
+        Some(self.collect(request, is_warm, units.iter().copied(), (min, max)))
     }
 }

@@ -218,24 +218,33 @@ impl Queue {
             self.build_anew(&hole);
             return None;
         }
-        let log = parts.log();
+        let units = Extended::all(entries, extensions);
+        Some(self.collect(request, is_warm, units, (min, max)))
+    }
+
+    /// What the log has of these units, or which pieces of it the filter needs first.
+    pub(super) fn collect(
+        &self,
+        request: &GetRequest,
+        is_warm: bool,
+        units: impl Iterator<Item = impl CqUnit> + Clone,
+        (min, max): (i64, i64),
+    ) -> Found {
+        let (log, limits) = (self.parts.log(), self.parts.limits.load());
+        let mut first = units.clone().map(|unit| unit.entry().physical_offset);
         if request.filter.reads_records()
             && !is_warm
-            && entries
-                .first()
-                .is_some_and(|first| is_far(log, first.physical_offset))
+            && first.next().is_some_and(|first| is_far(log, first))
         {
-            let units = Extended::all(entries, extensions);
-            let wanted = units.filter(|unit| request.filter.matches_unit(unit));
-            let wanted = wanted.map(|unit| unit.entry());
-            let ranges = get_message::property_ranges(log, wanted);
+            let wanted = units.clone();
+            let wanted = wanted.filter(|unit| request.filter.matches_unit(unit));
+            let ranges = get_message::property_ranges(log, wanted.map(|unit| unit.entry()));
             if !log.all_resident(&ranges) {
-                return Some(Found::Cold(ranges));
+                return Found::Cold(ranges);
             }
         }
-        let units = Extended::all(entries, extensions);
         let found = get_message::collect(request, &limits, log, units, min, max);
-        Some(Found::Answer(found))
+        Found::Answer(found)
     }
 
     /// Serves the pulls that the new entries are for. The others need not look at these again.
