@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 
 use callboard::actors::kernel::{Crash, Tree};
 use callboard::actors::namesrv::liveness::Scan;
-use callboard::actors::namesrv::snapshot::Snapshot;
 use callboard::actors::namesrv::{Namesrv, NamesrvThreads};
 use callboard::client::{RemotingClient, RemotingConfig};
 use callboard::config::{BrokerConfig, Config, Env, NamesrvConfig};
@@ -26,6 +25,7 @@ use callboard::protocol::fastjson::{from_slice, to_vec};
 use callboard::protocol::header::namesrv as header;
 use callboard::protocol::language::version;
 use callboard::protocol::{RemotingCommand, RequestCode, ResponseCode};
+use callboard::routes::snapshot::Snapshot;
 use serde_json::Value;
 
 /// A bound on hanging, not on speed.

@@ -3,7 +3,7 @@
 #![no_main]
 
 use callboard::{
-    actors::delivery::revive::ledger::{Ledger, ReviveRecord},
+    store::revive_ledger::{Ledger, ReviveRecord},
     protocol::{
         body::pop::{AckMsg, BatchAckMessageRequestBody, PopCheckPoint},
         fastjson,

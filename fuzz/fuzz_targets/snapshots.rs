@@ -1,7 +1,7 @@
 //! Files of our own and the checkpoint page: whatever is in them, they are taken or ignored.
 #![no_main]
 
-use callboard::actors::namesrv::snapshot::Snapshot;
+use callboard::routes::snapshot::Snapshot;
 use callboard::store::checkpoint::Checkpoint;
 use callboard::store::tails::Tails;
 use libfuzzer_sys::fuzz_target;

@@ -16,6 +16,7 @@ pub mod lock;
 pub mod mapped;
 pub mod open;
 pub mod queue_table;
+pub mod revive_ledger;
 pub mod tables;
 pub mod tails;
 pub mod timer;

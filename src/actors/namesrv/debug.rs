@@ -7,7 +7,6 @@ use std::sync::Arc;
 use actix::ArbiterHandle;
 use prometheus_client::registry::Registry;
 
-use super::model::{PERM_READ, PERM_WRITE};
 use super::shared::Shared;
 use super::{Namesrv, ROOT};
 use crate::actors::kernel::{ActorRef, Tree};
@@ -15,6 +14,7 @@ use crate::console::{
     ActorCollector, Console, ConsoleConfig, ConsoleData, Fact, NetCollector, Overview,
     PermitCollector, ProcessCollector, TopicRow,
 };
+use crate::routes::model::{PERM_READ, PERM_WRITE};
 
 /// Most topics that the page lists.
 const TOPICS_SHOWN_MAX: usize = 1000;

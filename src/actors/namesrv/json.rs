@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use super::model::{BrokerGroup, Queues};
-use super::tables::{Route, RouteTables};
 use crate::protocol::Str;
 use crate::protocol::body::list::TopicList;
 use crate::protocol::body::route::{
@@ -11,6 +9,8 @@ use crate::protocol::body::route::{
     TopicRouteData,
 };
 use crate::protocol::fastjson::{JsonError, Style, to_vec, to_vec_styled};
+use crate::routes::model::{BrokerGroup, Queues};
+use crate::routes::tables::{Route, RouteTables};
 
 /// A route, with the order configuration of its topic. Clients from 4.9.4 on, and those that ask
 /// for it, get standard JSON.

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, Supervised};
 
-use super::registry;
 use super::route_table::{Expired, RouteTable};
 use super::shared::Shared;
 use crate::actors::kernel::{ActorCell, ActorRef, Shutdown};
+use crate::routes::registry;
 
 /// Looks at once; the answer is how many brokers were missed.
 #[derive(Message)]

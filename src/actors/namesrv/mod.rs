@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! namesrv
-//! ├─ route_table   changes routes; owner of every table in [`tables`]
+//! ├─ route_table   changes routes; owner of every table in [`crate::routes::tables`]
 //! ├─ liveness      looks for brokers that fell silent
 //! ├─ kv_config     changes keys, values and configuration; owner of both files
 //! ├─ snapshot      writes the routes down, so that a restart answers at once
@@ -37,7 +37,6 @@ use self::notifier::Notifier;
 use self::route_table::RouteTable;
 use self::service::Doors;
 use self::shared::{Clock, Shared};
-use self::snapshot::Snapshot;
 use self::snapshot_writer::SnapshotWriter;
 use crate::actors::kernel::{
     ActorRef, PermitClass, PermitLimit, Permits, Shutdown, Tree, now_ms, spawn,
@@ -45,6 +44,7 @@ use crate::actors::kernel::{
 use crate::actors::net::{Net, NetConfig};
 use crate::config::{Live, NamesrvConfig, OwnSection};
 use crate::protocol::body::files::KvConfigTable;
+use crate::routes::{registry, snapshot::Snapshot};
 use crate::store::error::StoreError;
 use crate::store::fs::RealFs;
 use crate::store::tables::{ConfigFile, load_kv_config};
@@ -53,18 +53,12 @@ mod debug;
 pub mod json;
 pub mod kv_config;
 pub mod liveness;
-pub mod model;
 pub mod notifier;
 pub mod registration;
-pub mod registry;
-#[cfg(test)]
-mod registry_tests;
 pub mod route_table;
 pub mod service;
 pub mod shared;
-pub mod snapshot;
 pub mod snapshot_writer;
-pub mod tables;
 
 /// Path of a NameServer in its tree.
 pub const ROOT: &str = "namesrv";

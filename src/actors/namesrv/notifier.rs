@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use actix::{Actor, ActorContext, Context, Handler, Message, Supervised};
 
-use super::model::MinIdChange;
 use crate::actors::kernel::{ActorCell, Shutdown};
 use crate::client::{RemotingClient, RemotingConfig};
 use crate::protocol::header::namesrv::NotifyMinBrokerIdChangeRequestHeader;
 use crate::protocol::{RemotingCommand, RequestCode};
+use crate::routes::model::MinIdChange;
 
 /// Longest that one notice may take, connecting included.
 const NOTICE_TIMEOUT: Duration = Duration::from_millis(300);

@@ -2,7 +2,6 @@
 
 use thiserror::Error;
 
-use super::model::{Queues, RegisteredTopic, Registration};
 use crate::protocol::body::data_version::DataVersion;
 use crate::protocol::body::register_broker::{RegisterBodyError, RegisterBrokerBody, body_crc32};
 use crate::protocol::body::route::TopicRouteData;
@@ -11,6 +10,7 @@ use crate::protocol::fastjson::{JsonError, from_slice};
 use crate::protocol::header::namesrv::RegisterBrokerRequestHeader;
 use crate::protocol::language::version;
 use crate::protocol::{HeaderError, RemotingCommand, Str, detached};
+use crate::routes::model::{Queues, RegisteredTopic, Registration};
 
 /// `extFields` key of a broker's or client's zone.
 pub const ZONE_NAME: &str = "__ZONE_NAME";

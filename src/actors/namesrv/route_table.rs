@@ -9,9 +9,7 @@ use std::sync::Arc;
 
 use actix::{Actor, ActorContext, Context, Handler, Message, Supervised};
 
-use super::model::{BrokerAddr, MinIdChange, Queues, Registered, Registration, Unregistration};
 use super::notifier::{Notifier, NotifyMinId};
-use super::registry;
 use super::shared::{ORDER_TOPIC_CONFIG, Shared, free_unregistration_places};
 use crate::actors::kernel::{ActorCell, ActorRef, Shutdown, after_drain};
 use crate::actors::net::Responder;
@@ -20,6 +18,10 @@ use crate::protocol::header::namesrv::{
     WipeWritePermOfBrokerResponseHeader,
 };
 use crate::protocol::{ResponseCode, Str};
+use crate::routes::model::{
+    BrokerAddr, Live, MinIdChange, Queues, Registered, Registration, Unregistration,
+};
+use crate::routes::registry;
 
 /// Departures that are taken out even though more messages wait.
 const DEPARTURES_PER_ROUND_MAX: usize = 1024;
@@ -144,7 +146,7 @@ impl RouteTable {
                 self.leave(one);
             }
             // It is in no group: only its sign of life is left.
-            None => drop(self.shared.tables.live.remove(identity)),
+            None => registry::forget_live(&self.shared.tables, identity),
         }
     }
 
@@ -252,8 +254,7 @@ impl Handler<Expired> for RouteTable {
         // It may have come back since liveness looked.
         let live = self.shared.tables.live(&message.identity);
         let now_ms = self.shared.now_ms();
-        let closed =
-            |live: &super::model::Live| live.channel.as_ref().is_some_and(|c| c.is_closed());
+        let closed = |live: &Live| live.channel.as_ref().is_some_and(|c| c.is_closed());
         if live.is_some_and(|live| live.expired(now_ms) || closed(&live)) {
             self.leave_by_identity(&message.identity);
         }

@@ -12,13 +12,11 @@ use bytes::Bytes;
 
 use super::json;
 use super::kv_config::{Delete, KvConfig, Put, UpdateConfig};
-use super::model::{BrokerAddr, Unregistration};
 use super::registration::{self, RegistrationError, ZONE_MODE, ZONE_NAME};
 use super::route_table::{
     ChannelClosed, DeleteTopic, Register, RegisterTopic, RouteTable, SetWritePermission, Unregister,
 };
 use super::shared::{ORDER_TOPIC_CONFIG, Shared, take_unregistration_place};
-use super::tables::UnitTopics;
 use crate::actors::kernel::{ActorRef, Permit, PermitClass, Permits};
 use crate::actors::net::{ConnectionHandle, Responder, Service, ServiceFactory};
 use crate::protocol::fastjson::{JsonError, to_vec};
@@ -28,6 +26,8 @@ use crate::protocol::message::names;
 use crate::protocol::{
     CommandHeader, HeaderError, RemotingCommand, RequestCode, ResponseCode, Str, detached,
 };
+use crate::routes::model::{BrokerAddr, Unregistration};
+use crate::routes::tables::UnitTopics;
 
 /// Where RocketMQ sends people who meet an error.
 const FAQ: &str = "\nSee https://rocketmq.apache.org/docs/bestPractice/06FAQ for further details.";

@@ -8,11 +8,11 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::model::{Channel, Registration, Unregistration};
-use super::tables::RouteTables;
 use crate::actors::net::ConnectionHandle;
 use crate::config::{Live as LiveConfig, NamesrvConfig};
 use crate::protocol::fastjson::to_vec;
+use crate::routes::model::{Channel, Registration, Unregistration};
+use crate::routes::tables::RouteTables;
 
 /// Namespace of the order configurations of topics.
 pub const ORDER_TOPIC_CONFIG: &str = "ORDER_TOPIC_CONFIG";

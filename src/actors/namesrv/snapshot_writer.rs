@@ -10,8 +10,8 @@ use std::time::Duration;
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Supervised};
 
 use super::shared::Shared;
-use super::snapshot::Snapshot;
 use crate::actors::kernel::{ActorCell, Shutdown};
+use crate::routes::snapshot::Snapshot;
 
 /// Age of the signs of life in the file after which it is written though nothing else changed.
 const REFRESH_MS: u64 = 20_000;

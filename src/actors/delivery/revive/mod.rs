@@ -18,8 +18,8 @@ use actix::{
 };
 use bytes::BytesMut;
 
-use self::ledger::{Ledger, Point, ReviveRecord};
 use super::{append::append_all, pop::PopParts};
+use crate::store::revive_ledger::{Ledger, Point, ReviveRecord};
 use crate::{
     actors::{
         broker::{inner::InnerMessage, refusal::Refusal},
@@ -35,8 +35,6 @@ use crate::{
         now_ms,
     },
 };
-
-pub mod ledger;
 
 /// The group whose offsets say how far the revive queues are settled (`PopAckConstants`).
 pub const REVIVE_GROUP: &str = "CID_RMQ_SYS_REVIVE_GROUP";

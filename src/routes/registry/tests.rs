@@ -1,9 +1,9 @@
 //! Tests of the rules, one per rule.
 
-use super::model::*;
-use super::registry::*;
-use super::tables::{RouteTables, UnitTopics};
 use crate::protocol::Str;
+use crate::routes::model::*;
+use crate::routes::registry::*;
+use crate::routes::tables::{RouteTables, UnitTopics};
 
 const NOW: u64 = 1_000_000;
 

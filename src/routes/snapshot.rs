@@ -278,8 +278,8 @@ fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::actors::namesrv::model::{RegisteredTopic, Registration};
-    use crate::actors::namesrv::registry;
+    use crate::routes::model::{RegisteredTopic, Registration};
+    use crate::routes::registry;
 
     fn master(counter: i64, perm: i32, names: &[&'static str]) -> Registration {
         let queues = Queues {

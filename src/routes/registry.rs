@@ -15,6 +15,11 @@ use super::model::{
 use super::tables::{BROKERS_MAX, RouteTables, TOPICS_MAX};
 use crate::protocol::Str;
 
+/// Forgets the sign of life of a broker that is in no group.
+pub fn forget_live(tables: &RouteTables, identity: &BrokerAddr) {
+    tables.live.remove(identity);
+}
+
 /// Takes a registration in.
 pub fn register(
     tables: &RouteTables,
@@ -577,3 +582,6 @@ pub fn reconcile(tables: &RouteTables) {
     });
     tables.changed();
 }
+
+#[cfg(test)]
+mod tests;
