@@ -104,10 +104,19 @@ impl FarReader {
             Asker::Read(_, read) => drop(read.reply.send(result)),
         }
         drop(turn);
-        if let Some(behind) = behind
-            && let Some(range) = self.parts.cold_blocks.ahead_of(behind)
+        if let Some(behind) = behind {
+            self.read_ahead(behind);
+        }
+    }
+
+    /// Has the block behind what was answered read, unless it is in memory: then who goes through the log
+    /// needs the disk no more.
+    fn read_ahead(&mut self, behind: i64) {
+        let parts = Arc::clone(&self.parts);
+        if let Some(range) = parts.cold_blocks.ahead_of(behind)
+            && !self.seen.is_in_memory(parts.log(), range.offset)
         {
-            self.parts.cold_reader.tell(ReadAhead(range));
+            parts.cold_reader.tell(ReadAhead(range));
         }
     }
 
