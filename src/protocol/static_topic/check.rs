@@ -145,7 +145,7 @@ fn collect(
 
 /// Checks the stretches of one logic queue: generations and offsets rise
 /// (`checkLogicQueueMappingItemOffset`).
-fn stretches(items: &[LogicQueueMappingItem]) -> Result<(), StaticTopicError> {
+pub(super) fn stretches(items: &[LogicQueueMappingItem]) -> Result<(), StaticTopicError> {
     let mut later: Option<&LogicQueueMappingItem> = None;
     for item in items.iter().rev() {
         if item.start_offset < 0 || item.r#gen < 0 || item.queue_id < 0 {

@@ -10,6 +10,9 @@
 //! | --- | --- |
 //! | [`item`] | offsets of one stretch |
 //! | [`check`] | what has to hold among the brokers' mappings |
+//! | [`accept`] | whether a broker takes a mapping in place of the one it has |
+//! | [`read`] | at the leader: from logic offsets to physical ones and back |
+//! | [`clean`] | what brokers forget of their mappings |
 //! | [`plan`] | creation and remapping: from the mappings that are there to those that shall be |
 //! | [`route`] | which broker a client asks for which queue |
 //! | [`report`] | what tools show of a static topic, from the numbers of physical queues |
@@ -22,9 +25,12 @@ pub use crate::protocol::body::topic_queue_mapping::{LogicQueueMappingItem, SCOP
 
 use crate::protocol::body::topic_config::TopicConfigAndQueueMapping;
 
+pub mod accept;
 pub mod check;
+pub mod clean;
 pub mod item;
 pub mod plan;
+pub mod read;
 pub mod report;
 pub mod route;
 
