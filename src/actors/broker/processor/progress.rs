@@ -89,11 +89,27 @@ pub async fn consume_stats(
     };
     let mut stats = ConsumeStats::default();
     for topic in &topics {
-        let one = group_progress(ctx, group, topic).await;
+        let mut one = group_progress(ctx, group, topic).await;
+        if ctx.topics.mapping(topic).is_some() {
+            tell_unknown(ctx, group, &mut one);
+        }
         stats.consume_tps += one.consume_tps;
         stats.offset_table.extend(one.offset_table);
     }
     json(request, &stats)
+}
+
+/// Who puts logic queues together from their stretches has to know where the group never was.
+fn tell_unknown(ctx: &BrokerContext, group: &str, stats: &mut ConsumeStats) {
+    for (queue, offset) in &mut stats.offset_table {
+        if ctx
+            .offsets
+            .query(group, &queue.topic, queue.queue_id)
+            .is_none()
+        {
+            offset.consumer_offset = -1;
+        }
+    }
 }
 
 /// The topics that a group committed offsets for.
