@@ -5,7 +5,7 @@ use super::requests::{
     Ext, GET_TOPIC_CONFIG, PULL_MESSAGE, SEND_MESSAGE_V2, create_group, must, pull_ext, send_ext,
     topic_ext, wait_dispatched,
 };
-use super::server::{Broker, Folder, Namesrv};
+use super::server::{Broker, Folder, Namesrv, is_java};
 use super::{PATIENCE, record};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
@@ -192,6 +192,10 @@ pub fn read(client: &Client, topic: &str, queue: i32, from: i64, batch: i32) -> 
             PULL_NOT_FOUND => {
                 let end = next(&answer);
                 return Read { messages, end };
+            }
+            // RocketMQ looks for other brokers every five seconds.
+            _ if is_java() && answer.remark.contains("cannot find addr for broker") => {
+                std::thread::sleep(Duration::from_millis(100));
             }
             code => panic!("pull {topic}/{queue} at {offset}: {code} {}", answer.remark),
         }
