@@ -11,7 +11,7 @@ use crate::{
         ResponseCode, Str,
         body::topic_queue_mapping::TopicQueueMappingDetail,
         header::pull::PullMessageResponseHeader,
-        static_topic::read::{PullOffsets, to_logic},
+        static_topic::read::{PullOffsets, to_logic, translated},
     },
     store::{
         get_message::{GetRequest, GetResult, GetStatus},
@@ -58,8 +58,12 @@ pub enum LogicPull {
 
 impl LogicPull {
     /// The answer to a pull of a physical offset as it is told, and what is to be added to the offsets of its
-    /// messages.
-    pub fn answered(&self, requested: i64, physical: PullOffsets) -> (PullOffsets, Option<i64>) {
+    /// messages. `None` as offset: the reader goes where the answer says, whatever it asked for.
+    pub fn answered(
+        &self,
+        requested: Option<i64>,
+        physical: PullOffsets,
+    ) -> (PullOffsets, Option<i64>) {
         let Self::Logic {
             mapping,
             queue,
@@ -73,7 +77,10 @@ impl LogicPull {
         let Some(read) = read else {
             return (physical, None);
         };
-        let (told, delta) = to_logic(items, read, requested, physical);
+        let (told, delta) = match requested {
+            Some(requested) => to_logic(items, read, requested, physical),
+            None => translated(items, read, physical),
+        };
         (told, Some(delta))
     }
 
@@ -126,7 +133,7 @@ impl Pull {
     /// Answers with what was found.
     pub fn answer(self, result: GetResult, stats: &Stats) {
         let physical = self.offsets_of(&result);
-        let (told, delta) = self.told(physical);
+        let (told, delta) = self.told(&result, physical);
         let header = PullMessageResponseHeader {
             suggest_which_broker_id: self.suggest(&result),
             next_begin_offset: told.next_begin,
@@ -154,7 +161,7 @@ impl Pull {
     pub fn may_wait(&self, result: &GetResult) -> bool {
         let physical = self.offsets_of(result);
         let is_at_end = physical.code == ResponseCode::PullNotFound;
-        is_at_end && self.told(physical).0.code == ResponseCode::PullNotFound
+        is_at_end && self.told(result, physical).0.code == ResponseCode::PullNotFound
     }
 
     /// Code and offsets of an outcome, of the physical queue.
@@ -174,10 +181,12 @@ impl Pull {
         }
     }
 
-    fn told(&self, physical: PullOffsets) -> (PullOffsets, Option<i64>) {
+    fn told(&self, result: &GetResult, physical: PullOffsets) -> (PullOffsets, Option<i64>) {
+        let is_reset = result.status == GetStatus::OffsetReset;
+        let requested = (!is_reset).then_some(self.request.offset);
         match &self.logic {
             None => (physical, None),
-            Some(logic) => logic.answered(self.request.offset, physical),
+            Some(logic) => logic.answered(requested, physical),
         }
     }
 

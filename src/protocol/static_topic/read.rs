@@ -48,6 +48,12 @@ impl TopicQueueMappingDetail {
         (last.bname == self.bname).then_some(last)
     }
 
+    /// Whether messages are let into a physical queue of this broker, as the last stretch of a logic queue.
+    pub fn takes_into(&self, queue_id: i32) -> bool {
+        let mut queues = self.hosted_queues.keys();
+        queues.any(|&queue| self.led(queue).is_some_and(|led| led.queue_id == queue_id))
+    }
+
     /// One behind the last logic offset that the mapping alone tells of (`computeMaxOffsetFromMapping`).
     pub fn max_offset_known(&self, queue: i32) -> i64 {
         let last = self.stretches(queue).last();
@@ -105,6 +111,15 @@ pub fn to_logic(
         ResponseCode::Success => (current, answer),
         _ => moved_on(items, current, requested, answer),
     };
+    translated(items, stretch, answer)
+}
+
+/// The answer for a logic queue out of one of a stretch of it, as it is: the reader goes where it says.
+pub fn translated(
+    items: &[LogicQueueMappingItem],
+    stretch: &LogicQueueMappingItem,
+    answer: PullOffsets,
+) -> (PullOffsets, i64) {
     let next_begin = match stretch.has_end() {
         true => answer.next_begin.min(stretch.end_offset),
         false => answer.next_begin,
@@ -299,6 +314,13 @@ mod tests {
     }
 
     #[test]
+    fn a_reader_that_is_sent_somewhere_goes_there() {
+        let items = three();
+        let sent = translated(&items, &items[0], answer(PullOffsetMoved, 3, 0, 9)).0;
+        assert_eq!((sent.code, sent.next_begin), (PullOffsetMoved, 3));
+    }
+
+    #[test]
     fn only_led_queues_are_told() {
         let mapping = TopicQueueMappingDetail {
             topic: "T".into(),
@@ -317,6 +339,10 @@ mod tests {
         assert_eq!(info.curr_id_map, [(0, 5)].into());
         assert_eq!((info.epoch, info.total_queues, &*info.bname), (7, 3, "a"));
         assert!(mapping.led(1).is_none() && mapping.led(9).is_none());
+        assert_eq!(
+            [0, 1, 5].map(|id| mapping.takes_into(id)),
+            [false, false, true]
+        );
         assert_eq!(mapping.max_offset_known(0), 30_000);
         assert_eq!(mapping.max_offset_known(9), -1);
     }

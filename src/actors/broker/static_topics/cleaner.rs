@@ -110,8 +110,10 @@ impl Cleaner {
         }
     }
 
+    /// A slave has what its master has.
     fn round(&mut self, ctx: &mut Context<Self>) {
-        if self.busy || self.parts.topics.mappings().is_empty() {
+        let is_master = self.parts.config.load().is_master();
+        if self.busy || !is_master || self.parts.topics.mappings().is_empty() {
             return;
         }
         self.busy = true;

@@ -11,7 +11,7 @@ use crate::{
     },
     protocol::{
         RemotingCommand, RequestCode, ResponseCode,
-        body::topic_queue_mapping::TopicQueueMappingDetail,
+        body::{route::MASTER_ID, topic_queue_mapping::TopicQueueMappingDetail},
         header::pull::{PullMessageRequestHeader, PullMessageResponseHeader},
         message::sys_flag::pull::{COMMIT_OFFSET, SUSPEND},
         static_topic::read::PullOffsets,
@@ -145,10 +145,12 @@ async fn ask(
         min: answered.min_offset,
         max: answered.max_offset,
     };
-    let (offsets, delta) = logic.answered(header.queue_offset, physical);
+    let (offsets, delta) = logic.answered(Some(header.queue_offset), physical);
     answered.next_begin_offset = offsets.next_begin;
     answered.min_offset = offsets.min;
     answered.max_offset = offsets.max;
     answered.offset_delta = delta;
+    // A slave of that broker is none of this one's.
+    answered.suggest_which_broker_id = MASTER_ID;
     Ok((offsets.code, answered, answer))
 }

@@ -15,7 +15,7 @@ use crate::{
         context::BrokerContext,
         processor::{
             answer, decode, read_json,
-            topic::{NOT_SET, check_config, config_of},
+            topic::{NOT_SET, QUEUES_MAX, check_config, config_of},
         },
         refusal::Refusal,
         tables::{mappings::Mapping, topics::TopicError},
@@ -52,7 +52,7 @@ pub async fn update(
     };
     check_config(ctx, &config)?;
     let mapping: TopicQueueMappingDetail = read_json(request)?;
-    check_owner(ctx, &config.topic_name, &mapping)?;
+    check_mapping(ctx, &config.topic_name, &mapping)?;
     let _alone = ctx.topics.alone().await;
     let before = ctx.topics.mapping(&config.topic_name);
     let after = mapping.clone();
@@ -63,8 +63,9 @@ pub async fn update(
     Ok(answer(request).with_remark(NOT_SET))
 }
 
-/// RocketMQ has this as an assertion, which no broker checks.
-fn check_owner(
+/// Whether it is a mapping of this broker and topic, of so many queues as a topic may have. RocketMQ leaves
+/// that to assertions, which no broker checks.
+fn check_mapping(
     ctx: &BrokerContext,
     topic: &str,
     mapping: &TopicQueueMappingDetail,
@@ -76,6 +77,13 @@ fn check_owner(
     }
     if mapping.topic != topic {
         let remark = format!("The mapping is of topic {}, not of {topic}", mapping.topic);
+        return Err(Refusal::new(ResponseCode::SystemError, remark));
+    }
+    let queues = 0..=QUEUES_MAX;
+    let hosted = &mapping.hosted_queues;
+    if !queues.contains(&mapping.total_queues) || hosted.keys().any(|queue| !queues.contains(queue))
+    {
+        let remark = format!("a topic has from 0 to {QUEUES_MAX} logic queues");
         return Err(Refusal::new(ResponseCode::SystemError, remark));
     }
     Ok(())
