@@ -4,14 +4,14 @@
 mod common;
 
 use common::console::crash;
-use common::pair::Pair;
+use common::pair::{Pair, ha_status};
 use common::remoting::{Client, Frame};
 use common::requests::{
     DELETE_EXPIRED_COMMITLOG, DELETE_TOPIC_IN_BROKER, Ext, GET_MAX_OFFSET, GET_MIN_OFFSET,
-    PULL_MESSAGE, QUERY_CONSUMER_OFFSET, UPDATE_CONSUMER_OFFSET, commit, commit_ext, committed,
-    create_group, must, now_ms, offset_of, wait_dispatched,
+    PULL_MESSAGE, QUERY_CONSUMER_OFFSET, SEND_MESSAGE_V2, UPDATE_CONSUMER_OFFSET, commit,
+    commit_ext, committed, create_group, must, now_ms, offset_of, send_ext, wait_dispatched,
 };
-use common::server::is_java;
+use common::server::{Broker, Folder, is_java};
 use common::static_topic::{
     Mapping, Masters, NOT_LEADER_FOR_QUEUE, Stretch, logic_pull_ext, mapping_at, name, read, route,
     send, send_mapping, sent,
@@ -24,9 +24,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 const TOPIC: &str = "StaticTopic";
 const SEARCH_OFFSET_BY_TIMESTAMP: i32 = 29;
 const GET_EARLIEST_MSG_STORETIME: i32 = 32;
+const GET_TOPIC_STATS_INFO: i32 = 202;
 const GET_CONSUME_STATS: i32 = 208;
 const GET_ALL_TOPIC_CONFIG: i32 = 21;
 const SYSTEM_ERROR: i32 = 1;
+const FLUSH_SLAVE_TIMEOUT: i32 = 12;
 const QUERY_NOT_FOUND: i32 = 22;
 /// The epoch of the first mapping.
 const EPOCH: i64 = 1_000_000;
@@ -452,6 +454,60 @@ fn nothing_that_was_acknowledged_is_left_behind_by_a_move() {
         assert_eq!(own, acked.iter().collect::<Vec<_>>());
     }
     println!("{} messages over {} stretches", got.len(), stretches.len());
+}
+
+#[test]
+fn a_reader_waits_for_what_is_stored_and_not_visible_yet() {
+    if is_java() {
+        println!("NOT RUN: its readers go on, and never see it");
+        return;
+    }
+    // What no slave has is stored, and neither acknowledged nor visible.
+    let keys = [
+        ("brokerRole", "SYNC_MASTER"),
+        ("inSyncReplicas", "2"),
+        ("slaveTimeout", "2000"),
+    ];
+    let mut pair = Pair::start(&keys);
+    let folder = Folder::new();
+    let namesrv = pair.namesrv.address();
+    let other = Broker::start_in(&folder.0, namesrv, &[("brokerName", "broker-b")]);
+    let a = Client::connect(pair.master.address()).expect("connect");
+    let b = Client::connect(other.address()).expect("connect");
+    for client in [&a, &b] {
+        create_group(client, "test_group");
+    }
+    mapping(A, EPOCH, &[(0, &[(A, 0, 0, 0)])]).put(&a, 1);
+    let first = numbered("first", 0..5);
+    send_all(&a, 0, &first);
+    pair.slave().pause();
+    let stored = |client: &Client| ha_status(client)["masterCommitLogMaxOffset"].as_i64();
+    let before = stored(&a);
+    let (late, answers) = std::sync::mpsc::channel();
+    let ext = send_ext(TOPIC, 0, "");
+    a.start(SEND_MESSAGE_V2, &ext, b"late", &late)
+        .expect("sent");
+    eventually("it is stored", || (stored(&a) > before).then_some(()));
+    let undecided: &[Stretch] = &[(A, 0, 0, 0), (B, 1, 0, -1)];
+    mapping(B, EPOCH + 1, &[(0, undecided)]).put(&b, 1);
+    mapping(A, EPOCH + 1, &[(0, undecided)]).put(&a, 1);
+    // A let go when it had answered all it had let in.
+    let answered = answers.try_recv().expect("answered before").answer;
+    assert_eq!(answered.expect("a frame").code, FLUSH_SLAVE_TIMEOUT);
+    let ext: Ext = vec![("topic", TOPIC.into())];
+    let stats = must(Ok(ask(&a, GET_TOPIC_STATS_INFO, &ext)), "202");
+    let text = String::from_utf8(stats.body).expect("text");
+    assert!(text.contains("\"maxOffset\":6"), "{text}");
+    let placed: &[Stretch] = &[(A, 0, 0, 0), (B, 1, 0, 10_000)];
+    mapping(B, EPOCH + 1, &[(0, placed)]).put(&b, 1);
+    assert_eq!(sent(&b, TOPIC, 0, "next"), 10_000);
+    let found = read(&b, TOPIC, 0, 0, 10);
+    assert_eq!((found.bodies(), found.end), (refs(&first), 5));
+    pair.slave().resume();
+    eventually("all of it is read", || {
+        let found = read(&b, TOPIC, 0, 5, 10);
+        (found.bodies() == ["late", "next"]).then_some(())
+    });
 }
 
 #[test]
