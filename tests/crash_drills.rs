@@ -41,6 +41,7 @@ const BROKER_KINDS: &[&str] = &[
     "retention",
     "compaction",
     "transactions",
+    "static_topics",
     "listener",
     "connection",
 ];

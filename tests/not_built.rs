@@ -12,7 +12,7 @@ use common::requests::{
     send_ext, topic_ext,
 };
 use common::server::{Cluster, is_java};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::path::Path;
 
 const SYSTEM_ERROR: i32 = 1;
@@ -46,7 +46,7 @@ fn topics_of_kinds_that_are_not_built_are_refused() {
     let refused = ask(&client, UPDATE_AND_CREATE_TOPIC, &ext);
     let words = format!("{kind} is not supported by this broker");
     assert_eq!((refused.code, refused.remark), (SYSTEM_ERROR, words));
-    for topic in ["Both", "Static", "Plain"] {
+    for topic in ["Both", "Plain"] {
         create_topic(&client, topic, 1);
     }
     drop(client);
@@ -55,29 +55,23 @@ fn topics_of_kinds_that_are_not_built_are_refused() {
     edit(&config.join("topics.json"), |table| {
         table["topicConfigTable"]["Both"]["attributes"] = both.into_iter().collect();
     });
-    edit(&config.join("topicQueueMapping.json"), |table| {
-        let mapping = json!({"topic": "Static", "bname": "broker-a", "totalQueues": 1});
-        table["topicQueueMappingInfoMap"] = json!({ "Static": mapping });
-    });
     cluster.broker.restart();
     let client = Client::connect(cluster.broker.address()).expect("connect");
-    let not_served = [("Both", kind), ("Static", "a static topic")];
-    for (topic, what) in not_served {
-        let words = format!("topic[{topic}] is not served: {what} is not supported by this broker");
-        let who = Who {
-            topic,
-            group: "test_group",
-        };
-        let requests = [
-            (SEND_MESSAGE_V2, send_ext(topic, 0, "")),
-            (PULL_MESSAGE, pull_ext(topic, 0, 0, 0)),
-            (POP_MESSAGE, pop_ext(who, 1, 10_000, 0, &[])),
-        ];
-        for (code, ext) in requests {
-            let refused = ask(&client, code, &ext);
-            let wanted = (REQUEST_CODE_NOT_SUPPORTED, words.clone());
-            assert_eq!((refused.code, refused.remark), wanted, "{code} {topic}");
-        }
+    let topic = "Both";
+    let words = format!("topic[{topic}] is not served: {kind} is not supported by this broker");
+    let who = Who {
+        topic,
+        group: "test_group",
+    };
+    let requests = [
+        (SEND_MESSAGE_V2, send_ext(topic, 0, "")),
+        (PULL_MESSAGE, pull_ext(topic, 0, 0, 0)),
+        (POP_MESSAGE, pop_ext(who, 1, 10_000, 0, &[])),
+    ];
+    for (code, ext) in requests {
+        let refused = ask(&client, code, &ext);
+        let wanted = (REQUEST_CODE_NOT_SUPPORTED, words.clone());
+        assert_eq!((refused.code, refused.remark), wanted, "{code} {topic}");
     }
     let ext = send_ext("Plain", 0, "");
     must(

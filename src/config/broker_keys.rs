@@ -189,6 +189,8 @@ section! {
         enable_broadcast_offset_store: bool = "enableBroadcastOffsetStore", Is("true"), Kept;
         /// Topics for messages of all kinds may be created.
         enable_mixed_message_type: bool = "enableMixedMessageType", Is("false"), Start;
+        /// Milliseconds that another broker may take to answer for an older part of a static topic's queue.
+        forward_timeout_ms: i64 = "forwardTimeout", Is("3000"), Hot;
         /// Timed messages can be called back (code 370).
         recall_message_enable: bool = "recallMessageEnable", Is("false"), Hot;
         /// Milliseconds after which a silent client is forgotten.

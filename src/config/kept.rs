@@ -162,7 +162,6 @@ pub static BROKER: &[Key] = &[
     kept("fetchNamesrvAddrInterval", LONG, Is("10000")),
     kept("flushConsumerOffsetHistoryInterval", INT, Is("60000")),
     kept("flushLeastPagesWhenWarmMapedFile", INT, Is("4096")),
-    kept("forwardTimeout", LONG, Is("3000")),
     kept("globalColdReadThreshold", LONG, Is("104857600")),
     kept("haMaxTimeSlaveNotCatchup", LONG, Is("15000")),
     kept(

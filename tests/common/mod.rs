@@ -26,6 +26,7 @@ pub mod remoting;
 pub mod requests;
 pub mod rng;
 pub mod server;
+pub mod static_topic;
 
 use std::process::Command;
 use std::time::{Duration, Instant};

@@ -13,6 +13,7 @@ use super::{
     inner::InnerMessage,
     refusal::Refusal,
     registrar::Registrars,
+    static_topics::StaticTopics,
     stats::Stats,
     tables::{
         filters::Filters, offsets::Offsets, subscriptions::SubscriptionGroups, topics::Topics,
@@ -242,6 +243,8 @@ pub struct BrokerContext {
     pub pops: Pops,
     /// Compaction topics.
     pub compaction: CompactionHandle,
+    /// Static topics.
+    pub static_topics: StaticTopics,
     /// Statistics.
     pub stats: Stats,
 }

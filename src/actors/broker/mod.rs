@@ -13,6 +13,7 @@ pub mod send;
 pub mod service;
 pub mod settings;
 pub mod start;
+pub mod static_topics;
 pub mod stats;
 pub mod tables;
 pub mod take_back;

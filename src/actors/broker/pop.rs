@@ -8,6 +8,7 @@ use super::{
     context::BrokerContext,
     pull::filter_of,
     refusal::{OVERLOAD, Refusal, SEE_FAQ},
+    tables::attributes,
 };
 use crate::{
     actors::{
@@ -229,7 +230,7 @@ fn check_queue(
         let remark = format!("topic[{topic}] not exist, apply first please! {SEE_FAQ}");
         return Err(Refusal::new(ResponseCode::TopicNotExist, remark));
     };
-    if let Some(what) = ctx.topics.not_built(&config) {
+    if let Some(what) = attributes::not_built(&config.attributes) {
         return Err(Refusal::not_built(topic, what));
     }
     if config.is_batch_cq() {

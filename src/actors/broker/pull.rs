@@ -12,6 +12,8 @@ use super::{
     context::BrokerContext,
     pop::illegal_queue,
     refusal::{OVERLOAD, Refusal, SEE_FAQ},
+    static_topics::{self, pull::Place},
+    tables::attributes,
 };
 use crate::{
     actors::{
@@ -19,7 +21,7 @@ use crate::{
         kernel::PermitClass,
         net::{ConnectionHandle, Responder},
         store::{
-            pull::{OnSlave, Pull, Suggestion},
+            pull::{LogicPull, OnSlave, Pull, Suggestion},
             queue::Serve,
         },
     },
@@ -28,6 +30,7 @@ use crate::{
         body::{
             heartbeat::{EXPRESSION_TAG, SubscriptionData},
             subscription_group::SubscriptionGroupConfig,
+            topic_config::TopicConfig,
         },
         header::pull::PullMessageRequestHeader,
         message::{
@@ -105,13 +108,30 @@ pub fn pull(ctx: &Arc<BrokerContext>, request: RemotingCommand, conn: &Arc<Conne
 }
 
 fn check_and_serve(
-    ctx: &BrokerContext,
+    ctx: &Arc<BrokerContext>,
     request: &RemotingCommand,
-    header: PullMessageRequestHeader,
+    mut header: PullMessageRequestHeader,
     responder: Responder,
 ) {
-    match check(ctx, request, &header, &responder) {
-        Ok(checked) => serve(ctx, header, checked, responder),
+    let served = check_names(ctx, request, &header).and_then(|(group, topic)| {
+        let logic = match logic_of(ctx, request, &mut header)? {
+            Some(Place::There(logic, broker)) => return Ok(Checked::There(logic, broker)),
+            Some(Place::Here(logic)) => Some(Box::new(logic)),
+            None => None,
+        };
+        let filter = check_queue(ctx, &header, &group, &topic, &responder)?;
+        Ok(Checked::Here(Read {
+            group,
+            filter,
+            topic_sys_flag: topic.topic_sys_flag,
+            logic,
+        }))
+    });
+    match served {
+        Ok(Checked::Here(read)) => serve(ctx, header, read, responder),
+        Ok(Checked::There(logic, broker)) => {
+            static_topics::pull::forward(ctx, header, logic, broker, responder);
+        }
         Err(Refused { refusal, forbidden }) => {
             let who = forbidden.map(|who| (who as i32).to_string());
             let field = who.as_deref().map(|who| [("forbiddenType", who)]);
@@ -122,18 +142,44 @@ fn check_and_serve(
 }
 
 /// What the checks found out.
-struct Checked {
+enum Checked {
+    /// It is read here.
+    Here(Read),
+    /// An older stretch of a static topic's queue, which another broker keeps.
+    There(LogicPull, String),
+}
+
+/// What a pull that is served here needs beside its header.
+struct Read {
     group: Arc<SubscriptionGroupConfig>,
     filter: EntryFilter,
     topic_sys_flag: i32,
+    logic: Option<Box<LogicPull>>,
 }
 
-fn check(
+/// Makes a pull of a static topic one of a physical queue; `None` for other topics.
+fn logic_of(
+    ctx: &BrokerContext,
+    request: &RemotingCommand,
+    header: &mut PullMessageRequestHeader,
+) -> Result<Option<Place>, Refusal> {
+    if ctx.topics.mappings().is_empty() {
+        return Ok(None);
+    }
+    match static_topics::mapping_of(ctx, &header.topic, request) {
+        Some(mapping) => static_topics::pull::place(mapping, header).map(Some),
+        None => {
+            let is_static = ctx.topics.mapping(&header.topic).is_some();
+            Ok(is_static.then_some(Place::Here(LogicPull::Physical)))
+        }
+    }
+}
+
+fn check_names(
     ctx: &BrokerContext,
     request: &RemotingCommand,
     header: &PullMessageRequestHeader,
-    responder: &Responder,
-) -> Result<Checked, Refused> {
+) -> Result<(Arc<SubscriptionGroupConfig>, Arc<TopicConfig>), Refused> {
     let config = ctx.config.load();
     let ip = &config.broker.broker_ip1;
     let (group_name, topic_name) = (&header.consumer_group, &header.topic);
@@ -160,33 +206,38 @@ fn check(
         let remark = format!("topic[{topic_name}] not exist, apply first please! {SEE_FAQ}");
         return refuse(ResponseCode::TopicNotExist, remark);
     };
-    if let Some(what) = ctx.topics.not_built(&topic) {
+    if let Some(what) = attributes::not_built(&topic.attributes) {
         return Err(Refusal::not_built(topic_name, what).into());
     }
     if !perm::is_readable(topic.perm) {
         let remark = format!("the topic[{topic_name}] pulling message is forbidden");
         return forbid(Forbidden::Topic, remark);
     }
+    Ok((group, topic))
+}
+
+/// The filter of a pull of a queue that exists.
+fn check_queue(
+    ctx: &BrokerContext,
+    header: &PullMessageRequestHeader,
+    group: &SubscriptionGroupConfig,
+    topic: &TopicConfig,
+    responder: &Responder,
+) -> Result<EntryFilter, Refused> {
     if header.queue_id < 0 || header.queue_id >= topic.read_queue_nums {
         let (queues, peer) = (topic.read_queue_nums, responder.conn().peer);
-        let remark = illegal_queue(header.queue_id, topic_name, queues, peer);
+        let remark = illegal_queue(header.queue_id, &header.topic, queues, peer);
         return refuse(ResponseCode::InvalidParameter, remark);
     }
-    let filter = if header.sys_flag & SUBSCRIPTION != 0 {
-        own_filter(ctx, header)?
+    if header.sys_flag & SUBSCRIPTION != 0 {
+        return own_filter(ctx, header);
+    }
+    let data = subscription(ctx, header, group)?;
+    if data.sub_version < header.sub_version {
+        unheard_filter(header, &data)
     } else {
-        let data = subscription(ctx, header, &group)?;
-        if data.sub_version < header.sub_version {
-            unheard_filter(header, &data)?
-        } else {
-            group_filter(ctx, header, &data)?
-        }
-    };
-    Ok(Checked {
-        group,
-        filter,
-        topic_sys_flag: topic.topic_sys_flag,
-    })
+        group_filter(ctx, header, &data)
+    }
 }
 
 /// The subscription that the group's heartbeats told.
@@ -321,15 +372,20 @@ fn tag_filter(data: &SubscriptionData) -> EntryFilter {
 fn serve(
     ctx: &BrokerContext,
     header: PullMessageRequestHeader,
-    checked: Checked,
+    checked: Read,
     responder: Responder,
 ) {
     let config = ctx.config.load();
     let suspend = header.sys_flag & SUSPEND != 0;
     if suspend && header.sys_flag & COMMIT_OFFSET != 0 {
         let (group, topic) = (&header.consumer_group, &header.topic);
-        ctx.offsets
-            .commit(group, topic, header.queue_id, header.commit_offset);
+        match &checked.logic {
+            None => {
+                let offset = header.commit_offset;
+                ctx.offsets.commit(group, topic, header.queue_id, offset);
+            }
+            Some(logic) => static_topics::pull::commit(ctx, &header, logic),
+        }
     }
     let hold = if config.broker.long_polling_enable {
         Duration::from_millis(header.suspend_timeout_millis.max(0) as u64).min(HOLD_MAX)
@@ -359,6 +415,7 @@ fn serve(
         topic_sys_flag: checked.topic_sys_flag,
         group_sys_flag: checked.group.group_sys_flag,
         is_warm: false,
+        logic: checked.logic,
         offsets: Arc::clone(ctx.offsets.table()),
         responder,
         group: header.consumer_group.clone(),

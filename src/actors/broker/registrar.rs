@@ -31,6 +31,7 @@ use crate::{
 };
 
 mod announcement;
+mod masters;
 mod routes;
 mod session;
 
@@ -70,6 +71,7 @@ struct Shared {
     client: RemotingClient,
     announcements: Announcements,
     routes: routes::Routes,
+    masters: masters::Masters,
     sessions: Mutex<BTreeMap<String, Session>>,
     /// Told when a registration of one of them ended.
     ended: Notify,
@@ -106,6 +108,7 @@ impl Registrars {
             client: RemotingClient::new(RemotingConfig::default()),
             announcements: Announcements::new(crate::store::now_ms()),
             routes: routes::Routes::new(),
+            masters: masters::Masters::default(),
             sessions: Mutex::default(),
             ended: Notify::new(),
             master: ArcSwapOption::empty(),

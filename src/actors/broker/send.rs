@@ -13,7 +13,8 @@ use super::{
     inner::{InnerMessage, batch_request, inner_batch_request, message_illegal},
     processor::send_back::DLQ_QUEUES,
     refusal::{OVERLOAD, Refusal, SEE_FAQ},
-    tables::topics::CreateForSend,
+    static_topics::send::{self as logic, SentTo},
+    tables::{attributes, topics::CreateForSend},
     timed::recall_handle,
 };
 use crate::{
@@ -176,6 +177,7 @@ impl SendBatch {
                 .half_of
                 .map(|topic| (topic, Arc::clone(&ctx.transactions.counts))),
             recall_handle: prepared.recall_handle,
+            logic: prepared.logic,
         });
     }
 
@@ -332,6 +334,8 @@ struct Prepared {
     half_of: Option<Str>,
     /// One record with several messages.
     is_inner: bool,
+    /// The logic queue of a static topic that it goes to.
+    logic: Option<SentTo>,
 }
 
 /// What the properties of a sent message decide, and whether they have to be edited.
@@ -399,11 +403,12 @@ impl Sender<'_> {
     /// Checks a send whose topic exists and encodes its record or records.
     fn prepare(
         &self,
-        header: SendMessageRequestHeader,
+        mut header: SendMessageRequestHeader,
         topic: &TopicConfig,
         text: &mut Vec<u8>,
         buf: &mut BytesMut,
     ) -> Result<Prepared, Refusal> {
+        let sent_to = logic::route(self.ctx, self.request, &mut header)?;
         check_topic(self.ctx, &header, topic, self.peer)?;
         let queue_id = queue_of(&header, topic);
         let given = header
@@ -490,7 +495,11 @@ impl Sender<'_> {
             return Err(topic_not_exist(&header.topic));
         }
         let wait_store_ok = wishes.wait_store_ok;
+        let queue_id = sent_to.as_ref().map_or(queue_id, |sent_to| sent_to.queue);
+        // What waits in a topic of the system's is told the place there: a half message's is asked for.
+        let is_there = slot.key.topic == header.topic;
         Ok(Prepared {
+            logic: sent_to.filter(|_| is_there),
             request,
             queue_id,
             unique_key,
@@ -652,7 +661,7 @@ pub fn check_topic(
         let remark = format!("broker unable to service, until {opens_at}");
         return Err(Refusal::new(ResponseCode::SystemError, remark));
     }
-    if let Some(what) = ctx.topics.not_built(topic) {
+    if let Some(what) = attributes::not_built(&topic.attributes) {
         return Err(Refusal::not_built(name, what));
     }
     if !perm::is_writable(config.broker.broker_permission) && topic.order {

@@ -18,6 +18,7 @@ use super::{
     root::Root,
     service::BrokerService,
     settings,
+    static_topics::{Forwarder, StaticTopics, cleaner::CleanerParts},
     stats::Stats,
     tables::{
         filters::Filters, offsets::Offsets, subscriptions::SubscriptionGroups, topics::Topics,
@@ -210,6 +211,7 @@ impl Broker {
         deliveries.extend(timer.map(|timer| timer.actor.narrow::<Shutdown>()));
         deliveries.extend(self.revives.iter().map(ActorRef::narrow));
         deliveries.extend(self.ctx.pops.steps());
+        deliveries.push(self.ctx.static_topics.actor.narrow::<Shutdown>());
         let mut clean = shutdown_in_order(&deliveries, deadline).await.is_empty();
         self.net.close_all();
         if let Some(compaction) = self.ctx.compaction.actor().map(ActorRef::narrow) {
@@ -450,6 +452,14 @@ impl Builder<'_> {
                     under_way: Arc::default(),
                 }
             })?;
+        let forwarder = Forwarder::new(registrars.clone(), Arc::clone(config));
+        let cleaner = CleanerParts {
+            config: Arc::clone(config),
+            topics: topics.clone(),
+            store: store.clone(),
+            forwarder: Arc::new(forwarder),
+        };
+        let static_topics = StaticTopics::start(tree, "broker", &misc, cleaner);
         let ctx = BrokerContext {
             config: Arc::clone(config),
             identity,
@@ -473,6 +483,7 @@ impl Builder<'_> {
             timed,
             pops,
             compaction,
+            static_topics,
             stats,
         };
         Ok((Arc::new(ctx), actors))

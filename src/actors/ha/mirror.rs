@@ -35,7 +35,7 @@ use crate::{
             mirror::{self, COMMITS_PER_REQUEST_MAX, MirrorAnswer, MirrorRequest, MirroredOffset},
             offset::{ConsumerOffsetTable, DelayOffsetTable},
             subscription_group::SubscriptionGroupWrapper,
-            topic_config::TopicConfigSerializeWrapper,
+            topic_config::TopicConfigAndMappingSerializeWrapper,
         },
         fastjson,
         header::offset::UpdateConsumerOffsetRequestHeader,
@@ -318,12 +318,12 @@ async fn take(source: &MirrorSource, answer: &MirrorAnswer) -> Result<(), String
 
 async fn take_topics(
     source: &MirrorSource,
-    table: TopicConfigSerializeWrapper,
+    tables: TopicConfigAndMappingSerializeWrapper,
 ) -> Result<(), String> {
     let gone = source
         .topics
-        .names_but(|name| table.topic_config_table.contains_key(name));
-    let taken = source.topics.mirror(table).await;
+        .names_but(|name| tables.topic_config_table.contains_key(name));
+    let taken = source.topics.mirror(tables).await;
     taken.map_err(|error| error.to_string())?;
     for topic in gone {
         source.offsets.table().remove_topic(&topic);
@@ -347,9 +347,13 @@ async fn take_groups(source: &MirrorSource, table: SubscriptionGroupWrapper) -> 
 /// Copies the tables of a Java master (`SlaveSynchronize.syncAll`), in its order.
 async fn copy(parts: &MirrorParts, master: &str) -> Result<(), String> {
     let source = &parts.source;
-    let topics: TopicConfigSerializeWrapper =
+    let topics: TopicConfigAndMappingSerializeWrapper =
         table(parts, master, RequestCode::GetAllTopicConfig).await?;
-    if topics.data_version != source.topics.version() {
+    let known = source.topics.mappings().version();
+    let is_mapped_anew = topics
+        .mapping_data_version
+        .is_some_and(|version| version != known);
+    if topics.data_version != source.topics.version() || is_mapped_anew {
         take_topics(source, topics).await?;
     }
     let mut offsets: ConsumerOffsetTable =

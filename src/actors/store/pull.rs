@@ -7,7 +7,12 @@ use crate::{
         broker::{stats::Stats, tables::offset_table::OffsetTable},
         net::Responder,
     },
-    protocol::{ResponseCode, Str, header::pull::PullMessageResponseHeader},
+    protocol::{
+        ResponseCode, Str,
+        body::topic_queue_mapping::TopicQueueMappingDetail,
+        header::pull::PullMessageResponseHeader,
+        static_topic::read::{PullOffsets, to_logic, translated},
+    },
     store::{
         get_message::{GetRequest, GetResult, GetStatus},
         queue_table::QueueSlot,
@@ -35,6 +40,66 @@ pub struct OnSlave {
     pub corrects_offsets: bool,
 }
 
+/// How the answer to a pull of a static topic is told.
+#[derive(Debug, Clone)]
+pub enum LogicPull {
+    /// As it is: another broker asked, which leads the queue that this is an older stretch of.
+    Physical,
+    /// As one of a logic queue.
+    Logic {
+        /// The topic's mapping.
+        mapping: Arc<TopicQueueMappingDetail>,
+        /// The logic queue.
+        queue: i32,
+        /// Generation of the stretch that is read.
+        generation: i32,
+    },
+}
+
+impl LogicPull {
+    /// The answer to a pull of a physical offset as it is told, and what is to be added to the offsets of its
+    /// messages. `None` as offset: the reader goes where the answer says, whatever it asked for.
+    pub fn answered(
+        &self,
+        requested: Option<i64>,
+        physical: PullOffsets,
+    ) -> (PullOffsets, Option<i64>) {
+        let Self::Logic {
+            mapping,
+            queue,
+            generation,
+        } = self
+        else {
+            return (physical, None);
+        };
+        let items = mapping.stretches(*queue);
+        let read = items.iter().find(|item| item.r#gen == *generation);
+        let Some(read) = read else {
+            return (physical, None);
+        };
+        let (told, delta) = match requested {
+            Some(requested) => to_logic(items, read, requested, physical),
+            None => translated(items, read, physical),
+        };
+        (told, Some(delta))
+    }
+
+    /// Whether no more messages are let into the stretch: who has read all of it goes on elsewhere.
+    fn is_old(&self) -> bool {
+        match self {
+            Self::Physical => true,
+            Self::Logic {
+                mapping,
+                queue,
+                generation,
+            } => {
+                let last = mapping.stretches(*queue).last();
+                last.is_none_or(|last| last.r#gen != *generation)
+            }
+        }
+    }
+}
+
 /// A pull request that passed all checks.
 #[derive(Debug)]
 pub struct Pull {
@@ -56,6 +121,8 @@ pub struct Pull {
     pub group_sys_flag: i32,
     /// Whether the cold reader has brought what its filter looks at.
     pub is_warm: bool,
+    /// Set for static topics.
+    pub logic: Option<Box<LogicPull>>,
     /// Where it is kept how far the group has pulled.
     pub offsets: Arc<OffsetTable>,
     /// Who asked.
@@ -65,13 +132,14 @@ pub struct Pull {
 impl Pull {
     /// Answers with what was found.
     pub fn answer(self, result: GetResult, stats: &Stats) {
-        let code = self.response_code(&result);
+        let physical = self.offsets_of(&result);
+        let (told, delta) = self.told(&result, physical);
         let header = PullMessageResponseHeader {
             suggest_which_broker_id: self.suggest(&result),
-            next_begin_offset: self.next_begin_offset(&result),
-            min_offset: result.min_offset,
-            max_offset: result.max_offset,
-            offset_delta: None,
+            next_begin_offset: told.next_begin,
+            min_offset: told.min,
+            max_offset: told.max,
+            offset_delta: delta,
             topic_sys_flag: Some(self.topic_sys_flag),
             group_sys_flag: Some(self.group_sys_flag),
             forbidden_type: None,
@@ -79,23 +147,47 @@ impl Pull {
         if result.status == GetStatus::Found {
             let key = &self.slot.key;
             stats.pulled(&self.group, key, result.messages, result.bytes);
-            self.offsets.set_pulled(
-                &key.topic,
-                &self.group,
-                key.queue_id,
-                header.next_begin_offset,
-            );
+            self.offsets
+                .set_pulled(&key.topic, &self.group, key.queue_id, physical.next_begin);
         } else {
             stats.missed();
         }
         let remark = Some(result.status.name());
         self.responder
-            .answer(code, remark, Some(&header), &[], result.parts);
+            .answer(told.code, remark, Some(&header), &[], result.parts);
     }
 
     /// Whether an outcome may wait for the next message.
     pub fn may_wait(&self, result: &GetResult) -> bool {
-        self.response_code(result) == ResponseCode::PullNotFound
+        let physical = self.offsets_of(result);
+        let is_at_end = physical.code == ResponseCode::PullNotFound;
+        is_at_end && self.told(result, physical).0.code == ResponseCode::PullNotFound
+    }
+
+    /// Code and offsets of an outcome, of the physical queue.
+    fn offsets_of(&self, result: &GetResult) -> PullOffsets {
+        let code = self.response_code(result);
+        let mut max = result.max_offset;
+        if code != ResponseCode::Success && self.logic.as_ref().is_some_and(|logic| logic.is_old())
+        {
+            // Nobody is to go on behind messages that are not visible yet.
+            max = max.max(self.slot.next_offset());
+        }
+        PullOffsets {
+            code,
+            next_begin: self.next_begin_offset(result),
+            min: result.min_offset,
+            max,
+        }
+    }
+
+    fn told(&self, result: &GetResult, physical: PullOffsets) -> (PullOffsets, Option<i64>) {
+        let is_reset = result.status == GetStatus::OffsetReset;
+        let requested = (!is_reset).then_some(self.request.offset);
+        match &self.logic {
+            None => (physical, None),
+            Some(logic) => logic.answered(requested, physical),
+        }
     }
 
     fn response_code(&self, result: &GetResult) -> ResponseCode {

@@ -220,7 +220,7 @@ impl Retention {
 }
 
 /// Whether it is one of these hours now, by the local clock.
-fn is_hour(hours: &[u8]) -> bool {
+pub fn is_hour(hours: &[u8]) -> bool {
     let hour = jiff::Zoned::now().hour();
     u8::try_from(hour).is_ok_and(|hour| hours.contains(&hour))
 }

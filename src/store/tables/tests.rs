@@ -64,6 +64,24 @@ fn a_saved_table_is_loaded_and_the_one_before_is_kept() {
     assert_eq!(bench.read("consumerOffset.json"), text);
 }
 
+/// Written by RocketMQ 5.4.0's broker-b in `tests/static_topics.rs` with `CALLBOARD_TEST_BROKER=java`: it
+/// has taken a queue of broker-a over.
+const MAPPINGS: &str = include_str!("topicQueueMapping.golden.json");
+
+#[test]
+fn mappings_of_static_topics_are_written_as_rocketmq_writes_them() {
+    let bench = Bench::new();
+    fs::create_dir_all(bench.path("")).unwrap();
+    fs::write(bench.path("topicQueueMapping.json"), MAPPINGS).unwrap();
+    let (file, table) = bench.tables.topic_queue_mapping().unwrap();
+    let table = table.unwrap();
+    let mapping = &table.topic_queue_mapping_info_map["StaticTopic"];
+    assert_eq!((mapping.total_queues, mapping.hosted_queues.len()), (3, 2));
+    assert_eq!(mapping.led(0).unwrap().logic_offset, 20_000);
+    let text = file.encode(&table).unwrap();
+    assert_eq!(String::from_utf8(text).unwrap(), MAPPINGS);
+}
+
 #[test]
 fn a_broken_file_is_replaced_by_its_backup_and_never_becomes_one() {
     let bench = Bench::new();

@@ -7,7 +7,10 @@ use bytes::Bytes;
 use super::{answer, decode, json, query, topic};
 use crate::{
     actors::{
-        broker::{context::BrokerContext, refusal::Refusal, stats::Totals},
+        broker::{
+            context::BrokerContext, refusal::Refusal, static_topics::cleaner::CleanNow,
+            stats::Totals,
+        },
         store::retention::{CleanQueues, DeleteNow},
     },
     config::ConfigError,
@@ -102,6 +105,7 @@ pub fn delete_expired(
     request: &RemotingCommand,
 ) -> Result<RemotingCommand, Refusal> {
     ctx.store.retention.tell(DeleteNow);
+    ctx.static_topics.actor.tell(CleanNow);
     Ok(answer(request))
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{context::BrokerContext, refusal::Refusal};
+use super::{context::BrokerContext, refusal::Refusal, static_topics::update};
 use crate::{
     actors::net::ConnectionHandle,
     protocol::{CommandHeader, RemotingCommand, RequestCode, ResponseCode, fastjson},
@@ -58,6 +58,7 @@ fn is_for_masters(code: RequestCode) -> bool {
         code,
         RequestCode::UpdateAndCreateTopic
             | RequestCode::UpdateAndCreateTopicList
+            | RequestCode::UpdateAndCreateStaticTopic
             | RequestCode::DeleteTopicInBroker
             | RequestCode::UpdateAndCreateSubscriptiongroup
             | RequestCode::UpdateAndCreateSubscriptiongroupList
@@ -121,6 +122,7 @@ async fn groups(
     Some(match code {
         RequestCode::UpdateAndCreateTopic => topic::update(ctx, request).await,
         RequestCode::UpdateAndCreateTopicList => topic::update_list(ctx, request).await,
+        RequestCode::UpdateAndCreateStaticTopic => update::update(ctx, request).await,
         RequestCode::DeleteTopicInBroker => topic::delete(ctx, request).await,
         RequestCode::GetAllTopicConfig => topic::list(ctx, request).await,
         RequestCode::GetTopicConfig => topic::get(ctx, request).await,
@@ -154,7 +156,7 @@ async fn groups(
         RequestCode::LockBatchMq => client::lock(ctx, request).await,
         RequestCode::UnlockBatchMq => client::unlock(ctx, request).await,
         RequestCode::QueryConsumerOffset => offset::query_offset(ctx, request).await,
-        RequestCode::UpdateConsumerOffset => offset::update_offset(ctx, request),
+        RequestCode::UpdateConsumerOffset => offset::update_offset(ctx, request).await,
         RequestCode::GetAllConsumerOffset => offset::all_offsets(ctx, request).await,
         RequestCode::InvokeBrokerToResetOffset => offset::reset_offset(ctx, request).await,
         RequestCode::InvokeBrokerToGetConsumerStatus => offset::consumer_status(ctx, request).await,

@@ -8,7 +8,11 @@ use futures_util::future::join_all;
 use super::{answer, decode, json, query};
 use crate::{
     actors::{
-        broker::{context::BrokerContext, refusal::Refusal},
+        broker::{
+            context::BrokerContext,
+            refusal::Refusal,
+            static_topics::{Led, mapping_of, offsets},
+        },
         groups::Member,
     },
     protocol::{
@@ -50,7 +54,17 @@ pub async fn query_offset(
     ctx: &BrokerContext,
     request: &RemotingCommand,
 ) -> Result<RemotingCommand, Refusal> {
-    let header: QueryConsumerOffsetRequestHeader = decode(request)?;
+    let mut header: QueryConsumerOffsetRequestHeader = decode(request)?;
+    if let Some(mapping) = mapping_of(ctx, &header.topic, request) {
+        let led = Led::of(mapping, header.queue_id)?;
+        match led.only_stretch() {
+            Some(only) => header.queue_id = only.queue_id,
+            None => {
+                let offset = offsets::committed(ctx, &led, &header).await?;
+                return Ok(answer(request).with_header(&OffsetResponseHeader { offset }));
+            }
+        }
+    }
     let (group, topic) = (&header.consumer_group, &header.topic);
     let offset = match ctx.offsets.query(group, topic, header.queue_id) {
         Some(offset) if offset >= 0 => offset,
@@ -69,11 +83,17 @@ pub async fn query_offset(
 
 /// UPDATE_CONSUMER_OFFSET (15). Any offset is taken, also a smaller one; none while a reset waits
 /// for the group's next pull.
-pub fn update_offset(
+pub async fn update_offset(
     ctx: &BrokerContext,
     request: &RemotingCommand,
 ) -> Result<RemotingCommand, Refusal> {
-    let header: UpdateConsumerOffsetRequestHeader = decode(request)?;
+    let mut header: UpdateConsumerOffsetRequestHeader = decode(request)?;
+    if let Some(mapping) = mapping_of(ctx, &header.topic, request) {
+        let led = Led::of(mapping, header.queue_id)?;
+        if offsets::commit(ctx, &led, &mut header).await? {
+            return Ok(answer(request));
+        }
+    }
     let (group, topic) = (&header.consumer_group, &header.topic);
     if !ctx.subscriptions.contains(group) {
         let code = ResponseCode::SubscriptionGroupNotExist;

@@ -36,6 +36,9 @@ use crate::{
 const QUEUE_ENTRIES_MAX: i32 = 4096;
 
 /// GET_TOPIC_STATS_INFO (202): offsets and last store times of a topic's queues.
+///
+/// Tools ask for the end of an old stretch of a static topic, to place the next one behind it: there all
+/// that is stored counts, visible or not.
 pub async fn topic_stats(
     ctx: &BrokerContext,
     request: &RemotingCommand,
@@ -45,9 +48,15 @@ pub async fn topic_stats(
     let Some(config) = ctx.topics.get(topic) else {
         return Err(no_topic(topic));
     };
+    let mapping = ctx.topics.mappings().detail(topic);
     let mut table = TopicStatsTable::default();
     for queue_id in 0..config.write_queue_nums.max(config.read_queue_nums) {
         let (min, max) = query::queue_range(ctx, topic, queue_id).await;
+        let is_old = mapping
+            .as_ref()
+            .is_some_and(|mapping| !mapping.takes_into(queue_id));
+        let slot = ctx.store.table.get(topic, queue_id).filter(|_| is_old);
+        let stored = slot.map_or(max, |slot| slot.next_offset());
         let last = match max > min {
             true => query::store_time(ctx, topic, queue_id, max - 1).await,
             false => None,
@@ -55,7 +64,7 @@ pub async fn topic_stats(
         let queue = MessageQueue::new(topic, &ctx.identity.broker_name, queue_id);
         let offset = TopicOffset {
             last_update_timestamp: last.unwrap_or(0),
-            max_offset: max.max(0),
+            max_offset: max.max(stored).max(0),
             min_offset: min.max(0),
         };
         table.offset_table.insert(queue, offset);
@@ -89,11 +98,27 @@ pub async fn consume_stats(
     };
     let mut stats = ConsumeStats::default();
     for topic in &topics {
-        let one = group_progress(ctx, group, topic).await;
+        let mut one = group_progress(ctx, group, topic).await;
+        if ctx.topics.mapping(topic).is_some() {
+            tell_unknown(ctx, group, &mut one);
+        }
         stats.consume_tps += one.consume_tps;
         stats.offset_table.extend(one.offset_table);
     }
     json(request, &stats)
+}
+
+/// Who puts logic queues together from their stretches has to know where the group never was.
+fn tell_unknown(ctx: &BrokerContext, group: &str, stats: &mut ConsumeStats) {
+    for (queue, offset) in &mut stats.offset_table {
+        if ctx
+            .offsets
+            .query(group, &queue.topic, queue.queue_id)
+            .is_none()
+        {
+            offset.consumer_offset = -1;
+        }
+    }
 }
 
 /// The topics that a group committed offsets for.

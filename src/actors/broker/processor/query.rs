@@ -7,7 +7,11 @@ use bytes::{Bytes, BytesMut};
 use super::{answer, decode};
 use crate::{
     actors::{
-        broker::{context::BrokerContext, refusal::Refusal},
+        broker::{
+            context::BrokerContext,
+            refusal::Refusal,
+            static_topics::{mapping_of, queues},
+        },
         store::index::FindKey,
     },
     protocol::{
@@ -168,6 +172,13 @@ pub async fn offset_by_time(
     looked.await.ok().and_then(Result::ok).unwrap_or(0)
 }
 
+/// Store time (ms) of the first message of a queue; -1 for one without messages.
+pub async fn earliest(ctx: &BrokerContext, topic: &str, queue_id: i32) -> i64 {
+    let (min, _) = queue_range(ctx, topic, queue_id).await;
+    let found = store_time(ctx, topic, queue_id, min).await;
+    found.unwrap_or(-1)
+}
+
 /// SEARCH_OFFSET_BY_TIMESTAMP (29).
 pub async fn search_offset(
     ctx: &BrokerContext,
@@ -183,14 +194,11 @@ pub async fn search_offset(
     } else {
         Boundary::Lower
     };
-    let offset = offset_by_time(
-        ctx,
-        &header.topic,
-        header.queue_id,
-        header.timestamp,
-        boundary,
-    )
-    .await;
+    let (topic, queue_id) = (&header.topic, header.queue_id);
+    let offset = match mapping_of(ctx, topic, request) {
+        Some(mapping) => queues::search_offset(ctx, mapping, &header, boundary).await?,
+        None => offset_by_time(ctx, topic, queue_id, header.timestamp, boundary).await,
+    };
     Ok(answer(request).with_header(&OffsetResponseHeader { offset }))
 }
 
@@ -200,7 +208,10 @@ pub async fn max_offset(
     request: &RemotingCommand,
 ) -> Result<RemotingCommand, Refusal> {
     let header: GetMaxOffsetRequestHeader = decode(request)?;
-    let (_, offset) = queue_range(ctx, &header.topic, header.queue_id).await;
+    let offset = match mapping_of(ctx, &header.topic, request) {
+        Some(mapping) => queues::max_offset(ctx, mapping, &header).await?,
+        None => queue_range(ctx, &header.topic, header.queue_id).await.1,
+    };
     Ok(answer(request).with_header(&OffsetResponseHeader { offset }))
 }
 
@@ -210,7 +221,10 @@ pub async fn min_offset(
     request: &RemotingCommand,
 ) -> Result<RemotingCommand, Refusal> {
     let header: GetMinOffsetRequestHeader = decode(request)?;
-    let (offset, _) = queue_range(ctx, &header.topic, header.queue_id).await;
+    let offset = match mapping_of(ctx, &header.topic, request) {
+        Some(mapping) => queues::min_offset(ctx, mapping, &header).await?,
+        None => queue_range(ctx, &header.topic, header.queue_id).await.0,
+    };
     Ok(answer(request).with_header(&OffsetResponseHeader { offset }))
 }
 
@@ -220,9 +234,9 @@ pub async fn earliest_store_time(
     request: &RemotingCommand,
 ) -> Result<RemotingCommand, Refusal> {
     let header: GetEarliestMsgStoretimeRequestHeader = decode(request)?;
-    let (min, _) = queue_range(ctx, &header.topic, header.queue_id).await;
-    let timestamp = store_time(ctx, &header.topic, header.queue_id, min)
-        .await
-        .unwrap_or(-1);
+    let timestamp = match mapping_of(ctx, &header.topic, request) {
+        Some(mapping) => queues::earliest_store_time(ctx, mapping, &header).await?,
+        None => earliest(ctx, &header.topic, header.queue_id).await,
+    };
     Ok(answer(request).with_header(&GetEarliestMsgStoretimeResponseHeader { timestamp }))
 }

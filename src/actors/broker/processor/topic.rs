@@ -1,6 +1,6 @@
 //! Topics: make, change, delete, list (`AdminBrokerProcessor`).
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use tokio::sync::oneshot;
 
@@ -10,6 +10,7 @@ use crate::{
         broker::{
             context::BrokerContext,
             refusal::Refusal,
+            static_topics,
             tables::{attributes, topics::TopicError},
         },
         kernel::lock,
@@ -39,7 +40,7 @@ use crate::{
 /// Queues that one topic may have.
 pub const QUEUES_MAX: i32 = 1 << 20;
 /// The remark that RocketMQ leaves on some answers that say nothing else.
-const NOT_SET: &str = "not set any response code";
+pub const NOT_SET: &str = "not set any response code";
 
 impl From<TopicError> for Refusal {
     fn from(error: TopicError) -> Self {
@@ -69,7 +70,11 @@ fn check_not_system(ctx: &BrokerContext, topic: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn check_config(ctx: &BrokerContext, config: &TopicConfig) -> Result<(), Refusal> {
+/// Whether a client may make or change a topic to this.
+///
+/// # Errors
+/// RocketMQ's refusals.
+pub fn check_config(ctx: &BrokerContext, config: &TopicConfig) -> Result<(), Refusal> {
     check_name(ctx, &config.topic_name)?;
     let message_type = config
         .attributes
@@ -88,12 +93,14 @@ fn check_config(ctx: &BrokerContext, config: &TopicConfig) -> Result<(), Refusal
     Ok(())
 }
 
-/// UPDATE_AND_CREATE_TOPIC (17).
-pub async fn update(
+/// The topic that a request describes; its attributes are changes with signs.
+///
+/// # Errors
+/// RocketMQ's refusals of what cannot be a topic.
+pub fn config_of(
     ctx: &BrokerContext,
-    request: &RemotingCommand,
-) -> Result<RemotingCommand, Refusal> {
-    let header: CreateTopicRequestHeader = decode(request)?;
+    header: CreateTopicRequestHeader,
+) -> Result<TopicConfig, Refusal> {
     check_name(ctx, &header.topic)?;
     let filter_type = match &*header.topic_filter_type {
         "" => TopicConfig::default().topic_filter_type,
@@ -105,7 +112,7 @@ pub async fn update(
     };
     let attributes = attributes::parse(header.attributes.as_deref().unwrap_or_default())
         .map_err(TopicError::from)?;
-    let config = TopicConfig {
+    Ok(TopicConfig {
         attributes,
         order: header.order,
         perm: header.perm,
@@ -114,7 +121,16 @@ pub async fn update(
         topic_name: header.topic.to_string(),
         topic_sys_flag: header.topic_sys_flag.unwrap_or(0),
         write_queue_nums: header.write_queue_nums,
-    };
+    })
+}
+
+/// UPDATE_AND_CREATE_TOPIC (17).
+pub async fn update(
+    ctx: &BrokerContext,
+    request: &RemotingCommand,
+) -> Result<RemotingCommand, Refusal> {
+    let header: CreateTopicRequestHeader = decode(request)?;
+    let config = config_of(ctx, header)?;
     check_config(ctx, &config)?;
     change(ctx, vec![config]).await?;
     Ok(answer(request).with_remark(NOT_SET))
@@ -187,7 +203,7 @@ pub async fn delete_one(ctx: &BrokerContext, topic: String) -> Result<(), Refusa
         let remark = format!("topic[{topic}] is not deleted completely, try again: {what}");
         Refusal::new(ResponseCode::SystemError, remark)
     };
-    let _alone = ctx.topics.begin_deletion().await;
+    let _alone = ctx.topics.alone().await;
     let name = topic.clone();
     remembered(ctx, move |deleted| deleted.begin(&name))
         .await
@@ -273,10 +289,14 @@ pub async fn list(
         header.max_topic_num,
         table.data_version,
     );
+    let topics: BTreeMap<_, _> = portion.cut(table.topic_config_table);
+    let mut mappings = table.topic_queue_mapping_detail_map;
+    mappings.retain(|topic, _| topics.contains_key(topic));
     let body = TopicConfigAndMappingSerializeWrapper {
         data_version: table.data_version,
-        mapping_data_version: Some(DataVersion::at(ctx.started_at_ms)),
-        topic_config_table: portion.cut(table.topic_config_table),
+        mapping_data_version: table.mapping_data_version,
+        topic_config_table: topics,
+        topic_queue_mapping_detail_map: mappings,
         ..Default::default()
     };
     let header = GetAllTopicConfigResponseHeader {
@@ -285,7 +305,7 @@ pub async fn list(
     Ok(json(request, &body)?.with_header(&header))
 }
 
-/// GET_TOPIC_CONFIG (351).
+/// GET_TOPIC_CONFIG (351); with `lo=true` also the mapping of a static topic.
 pub async fn get(
     ctx: &BrokerContext,
     request: &RemotingCommand,
@@ -295,10 +315,15 @@ pub async fn get(
         let remark = format!("No topic in this broker. topic: {}", header.topic);
         return Err(Refusal::new(ResponseCode::TopicNotExist, remark));
     };
-    json(
-        request,
-        &TopicConfigAndQueueMapping::from((*config).clone()),
-    )
+    let mapping = match static_topics::wants_mapping(request) {
+        true => ctx.topics.mappings().detail(&header.topic),
+        false => None,
+    };
+    let body = TopicConfigAndQueueMapping {
+        mapping_detail: mapping.map(|mapping| (*mapping).clone()),
+        ..(*config).clone().into()
+    };
+    json(request, &body)
 }
 
 /// GET_SYSTEM_TOPIC_LIST_FROM_BROKER (305).

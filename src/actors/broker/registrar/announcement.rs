@@ -1,6 +1,10 @@
-//! What a NameServer is told about the broker's topics (code 103).
+//! What a NameServer is told about the broker's topics, and which logic queues of static ones it leads
+//! (code 103).
 
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 
 use bytes::Bytes;
 
@@ -13,6 +17,7 @@ use crate::{
             DataVersion,
             register_broker::{RegisterBrokerBody, body_crc32},
             topic_config::{TopicConfig, TopicConfigAndMappingSerializeWrapper},
+            topic_queue_mapping::TopicQueueMappingInfo,
         },
         fastjson,
         header::namesrv::RegisterBrokerRequestHeader,
@@ -78,8 +83,11 @@ impl Announcements {
         let mut bodies = Vec::new();
         loop {
             let rest = configs.split_off(configs.len().min(chunk_len));
-            bodies.push(self.encode(config, configs, version));
-            if rest.is_empty() {
+            // With the last of them, as RocketMQ.
+            let is_last = rest.is_empty();
+            let infos = topics.mappings().infos_of(|_| is_last);
+            bodies.push(self.encode(config, configs, infos, version));
+            if is_last {
                 break;
             }
             configs = rest;
@@ -101,16 +109,21 @@ impl Announcements {
     pub fn some(
         &self,
         config: &BrokerConfig,
-        topics: impl IntoIterator<Item = TopicConfig>,
+        topics: &Topics,
+        changed: BTreeMap<String, TopicConfig>,
         version: DataVersion,
     ) -> Body {
-        self.encode(config, topics, version)
+        let infos = topics
+            .mappings()
+            .infos_of(|topic| changed.contains_key(topic));
+        self.encode(config, changed.into_values(), infos, version)
     }
 
     fn encode(
         &self,
         config: &BrokerConfig,
         topics: impl IntoIterator<Item = TopicConfig>,
+        infos: BTreeMap<String, TopicQueueMappingInfo>,
         version: DataVersion,
     ) -> Body {
         let permission = config.broker.broker_permission;
@@ -126,6 +139,7 @@ impl Announcements {
                 data_version: version,
                 mapping_data_version: Some(self.mapping_version),
                 topic_config_table: shown.collect(),
+                topic_queue_mapping_info_map: infos,
                 ..Default::default()
             },
             ..Default::default()

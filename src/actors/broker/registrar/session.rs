@@ -110,10 +110,8 @@ impl Registrar {
         let bodies = if was_all {
             self.shared.announcements.all(&config, &self.shared.topics)
         } else {
-            let body = self
-                .shared
-                .announcements
-                .some(&config, some.into_values(), self.version);
+            let announcements = &self.shared.announcements;
+            let body = announcements.some(&config, &self.shared.topics, some, self.version);
             [body].into()
         };
         self.busy = true;

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use crate::{
     actors::{
-        broker::{context::SendMarks, refusal::SEE_FAQ},
+        broker::{context::SendMarks, refusal::SEE_FAQ, static_topics::send::SentTo},
         delivery::transactions::TransactionCounts,
         net::Responder,
         store::append::{AppendReply, AppendRequest, Appended, PutStatus},
@@ -24,6 +24,8 @@ pub(super) struct SendItem {
     /// Topic of a half message, and who counts it.
     pub(super) half_of: Option<(Str, Arc<TransactionCounts>)>,
     pub(super) recall_handle: Option<Str>,
+    /// Logic queue of a static topic; kept until the answer, see [`SentTo`].
+    pub(super) logic: Option<SentTo>,
 }
 
 /// Answers the sends of one batch. Responders that are dropped answer by themselves.
@@ -53,10 +55,12 @@ impl AppendReply for SendReplies {
             if let Some((topic, counts)) = &item.half_of {
                 counts.add(topic, 1);
             }
+            let physical = request.queue_offset;
+            let logic = item.logic.as_ref();
             let header = SendMessageResponseHeader {
                 msg_id: ids.get(at),
                 queue_id: item.queue_id,
-                queue_offset: request.queue_offset,
+                queue_offset: logic.map_or(physical, |logic| logic.logic_offset(physical)),
                 // Tells the client that its batch is one message.
                 batch_uniq_id: item.unique_key.clone().filter(|_| item.is_inner_batch),
                 transaction_id: item.unique_key,

@@ -1,5 +1,5 @@
 //! The topics of a broker (`TopicConfigManager`): a published table, and the actor that alone changes
-//! it and keeps topics.json.
+//! it and keeps topics.json. The mappings of static topics ([`super::mappings`]) are its business as well.
 //!
 //! A change is in the table at once and answered once it is on disk: one write serves all changes
 //! of one drain of the mailbox. The table outlives a crash of its actor; a restart writes it down
@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 
 use super::{
     attributes::{self, AttributeError},
+    mappings::{Mapping, Mappings},
     system_topics,
     table_version::TableVersion,
 };
@@ -30,12 +31,16 @@ use crate::{
         ResponseCode, Str,
         body::{
             DataVersion,
-            topic_config::{TopicConfig, TopicConfigSerializeWrapper},
+            topic_config::{
+                TopicConfig, TopicConfigAndMappingSerializeWrapper, TopicConfigSerializeWrapper,
+            },
+            topic_queue_mapping::TopicQueueMappingDetail,
         },
         message::{
             names::{self, NameError},
             perm, sys_flag,
         },
+        static_topic::accept::MappingRefused,
     },
     store::{
         error::StoreError,
@@ -69,6 +74,9 @@ pub enum TopicError {
     /// Its attributes cannot be changed so.
     #[error(transparent)]
     Attribute(#[from] AttributeError),
+    /// Its mapping cannot be taken.
+    #[error(transparent)]
+    Mapping(#[from] MappingRefused),
     /// The table is full.
     #[error("the broker has {TOPICS_MAX} topics and takes no more")]
     Full,
@@ -115,8 +123,7 @@ struct Shared {
     /// `enableLmq`.
     lmqs: bool,
     topics: DashMap<Str, Arc<TopicConfig>>,
-    /// Topics with logic queues, of which a Java broker wrote the mapping.
-    static_topics: BTreeSet<String>,
+    mappings: Mappings,
     system: BTreeSet<String>,
     version: TableVersion,
     dirty: AtomicBool,
@@ -126,8 +133,8 @@ struct Shared {
     file: Mutex<ConfigFile<TopicConfigSerializeWrapper>>,
     /// Topics that nobody may make until their deletion has ended.
     being_deleted: Mutex<BTreeSet<String>>,
-    /// Deletions come one after the other.
-    deletions: tokio::sync::Mutex<()>,
+    /// Deletions and changes of static topics come one after the other.
+    alone: tokio::sync::Mutex<()>,
 }
 
 /// The topics of a broker. Cloning it is two reference counts.
@@ -197,9 +204,14 @@ impl Topics {
         self.shared.is_lmq(topic) || self.shared.topics.contains_key(topic)
     }
 
-    /// What serving the topic would need and is not built; `None` where nothing is missing.
-    pub fn not_built(&self, topic: &TopicConfig) -> Option<&'static str> {
-        self.shared.not_built(topic)
+    /// The mapping of a topic, if it is a static one.
+    pub fn mapping(&self, topic: &str) -> Option<Arc<Mapping>> {
+        self.shared.mappings.get(topic)
+    }
+
+    /// The mappings of static topics.
+    pub fn mappings(&self) -> &Mappings {
+        &self.shared.mappings
     }
 
     /// Whether the topic exists and its messages are ordered.
@@ -234,9 +246,16 @@ impl Topics {
             .collect()
     }
 
-    /// All topics by name with the table's version.
-    pub fn snapshot(&self) -> TopicConfigSerializeWrapper {
-        self.shared.snapshot()
+    /// All topics by name, with the mappings of static ones and the versions of both.
+    pub fn snapshot(&self) -> TopicConfigAndMappingSerializeWrapper {
+        let table = self.shared.snapshot();
+        let mappings = &self.shared.mappings;
+        TopicConfigAndMappingSerializeWrapper {
+            mapping_data_version: Some(mappings.version()),
+            topic_queue_mapping_detail_map: mappings
+                .details_of(|topic| table.topic_config_table.contains_key(topic)),
+            ..table.into()
+        }
     }
 
     /// Names of the topics that are not among others.
@@ -357,12 +376,47 @@ impl Topics {
         self.change(Change::Update(configs)).await.map(drop)
     }
 
-    /// Replaces the whole table by a master's, version included.
+    /// Makes or changes a static topic with its mapping; with `force` whatever mapping is known. With an
+    /// error nothing was changed. (RocketMQ changes the topic before it looks at the mapping.)
+    ///
+    /// # Errors
+    /// [`TopicError::Mapping`] and those of [`Topics::update`].
+    pub async fn update_static(
+        &self,
+        config: TopicConfig,
+        mapping: TopicQueueMappingDetail,
+        force: bool,
+    ) -> Result<(), TopicError> {
+        let change = Change::UpdateStatic {
+            config,
+            mapping,
+            force,
+        };
+        self.change(change).await.map(drop)
+    }
+
+    /// Changes what is in the mapping of a topic, unless it was changed since it was looked at.
+    ///
+    /// # Errors
+    /// [`TopicError::Mapping`], [`TopicError::Actor`].
+    pub async fn replace_mapping(
+        &self,
+        before: Arc<TopicQueueMappingDetail>,
+        after: TopicQueueMappingDetail,
+    ) -> Result<(), TopicError> {
+        let change = Change::ReplaceMapping { before, after };
+        self.change(change).await.map(drop)
+    }
+
+    /// Replaces both tables by a master's, versions included.
     ///
     /// # Errors
     /// [`TopicError::Actor`].
-    pub async fn mirror(&self, table: TopicConfigSerializeWrapper) -> Result<(), TopicError> {
-        self.change(Change::Mirror(table)).await.map(drop)
+    pub async fn mirror(
+        &self,
+        tables: TopicConfigAndMappingSerializeWrapper,
+    ) -> Result<(), TopicError> {
+        self.change(Change::Mirror(tables)).await.map(drop)
     }
 
     /// Counts a change of what registrations say of the topics although the topics did not change:
@@ -374,9 +428,10 @@ impl Topics {
         self.change(Change::AdvanceVersion).await.map(drop)
     }
 
-    /// Waits until no other deletion is under way; holds others off while the guard lives.
-    pub async fn begin_deletion(&self) -> tokio::sync::MutexGuard<'_, ()> {
-        self.shared.deletions.lock().await
+    /// Waits until no deletion, nor change of a static topic, is under way; holds others off while the
+    /// guard lives.
+    pub async fn alone(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.shared.alone.lock().await
     }
 
     /// Nothing is left of a deleted topic: it may be made again.
@@ -455,14 +510,11 @@ impl Shared {
                 topics.insert(Str::from(name), Arc::new(topic));
             }
         }
-        let (_, mapping) = tables.topic_queue_mapping()?;
-        let mapping = mapping.unwrap_or_default().topic_queue_mapping_info_map;
-        let static_topics: BTreeSet<String> = mapping.into_keys().collect();
         let shared = Self {
             config,
             lmqs,
             topics,
-            static_topics,
+            mappings: Mappings::load(tables)?,
             system,
             version: TableVersion::new(version),
             dirty: AtomicBool::new(false),
@@ -470,10 +522,13 @@ impl Shared {
             before_put: OnceLock::new(),
             file: Mutex::new(file),
             being_deleted: Mutex::default(),
-            deletions: tokio::sync::Mutex::default(),
+            alone: tokio::sync::Mutex::default(),
         };
+        shared
+            .mappings
+            .keep(|topic| shared.topics.contains_key(topic));
         for topic in shared.topics.iter() {
-            if let Some(what) = shared.not_built(&topic) {
+            if let Some(what) = attributes::not_built(&topic.attributes) {
                 log::error!(
                     "topic={} is not served: {what} is not supported",
                     topic.key()
@@ -481,13 +536,6 @@ impl Shared {
             }
         }
         Ok(shared)
-    }
-
-    fn not_built(&self, topic: &TopicConfig) -> Option<&'static str> {
-        match self.static_topics.contains(&topic.topic_name) {
-            true => Some("a static topic"),
-            false => attributes::not_built(&topic.attributes),
-        }
     }
 
     fn snapshot(&self) -> TopicConfigSerializeWrapper {

@@ -11,7 +11,14 @@ use super::topics::{CreateForSend, TopicError, Topics};
 use crate::{
     actors::kernel::{ActorError, Tree, lock},
     config::{BrokerConfig, Live, test_env},
-    protocol::{ResponseCode, body::topic_config::TopicConfig, fastjson},
+    protocol::{
+        ResponseCode,
+        body::{
+            topic_config::{TopicConfig, TopicConfigSerializeWrapper},
+            topic_queue_mapping::{LogicQueueMappingItem, TopicQueueMappingDetail},
+        },
+        fastjson,
+    },
     store::{fs::RealFs, tables::Tables},
 };
 
@@ -210,9 +217,119 @@ fn a_file_of_the_reference_is_read_and_wins_over_the_defaults() {
         assert_eq!(topics.version().counter, 13);
         assert_eq!(topics.get("TBW102").unwrap().write_queue_nums, 3);
         assert!(topics.contains("BenchmarkTest") && topics.is_system("broker-a"));
-        let mut one = topics.snapshot();
+        let all = topics.snapshot();
+        let mut one = TopicConfigSerializeWrapper {
+            data_version: all.data_version,
+            topic_config_table: all.topic_config_table,
+        };
         one.topic_config_table.retain(|name, _| name == "TBW102");
         let written = fastjson::to_vec_pretty(&one).unwrap();
         assert_eq!(String::from_utf8(written).unwrap(), text);
+    });
+}
+
+fn mapping(topic: &str, epoch: i64, queues: &[i32]) -> TopicQueueMappingDetail {
+    let stretch = |queue: &i32| {
+        let item = LogicQueueMappingItem {
+            bname: "broker-a".into(),
+            queue_id: *queue,
+            ..LogicQueueMappingItem::default()
+        };
+        (*queue, vec![item])
+    };
+    TopicQueueMappingDetail {
+        topic: topic.into(),
+        bname: "broker-a".into(),
+        epoch,
+        total_queues: 2,
+        hosted_queues: queues.iter().map(stretch).collect(),
+        ..TopicQueueMappingDetail::default()
+    }
+}
+
+#[test]
+fn a_mapping_comes_and_goes_with_its_topic() {
+    System::new().block_on(async {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("config/topicQueueMapping.json");
+        let topics = start(&Tree::new("t"), dir.path(), &[]);
+        assert!(topics.mapping("S").is_none() && topics.mappings().is_empty());
+        let config = TopicConfig::new("S", 2, 6);
+        for epoch in [1, 2] {
+            let put = topics.update_static(config.clone(), mapping("S", epoch, &[0, 1]), false);
+            put.await.unwrap();
+        }
+        let kept = topics.mapping("S").unwrap();
+        assert_eq!(
+            (kept.detail().epoch, topics.mappings().version().counter),
+            (2, 2)
+        );
+        // What is refused changes neither the topic nor the mapping.
+        let wider = TopicConfig::new("S", 9, 6);
+        let older = topics.update_static(wider, mapping("S", 1, &[0, 1]), false);
+        let error = older.await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "Can't accept data with small epoch 1 < 2"
+        );
+        assert_eq!(error.code(), ResponseCode::SystemError);
+        let mut odd = TopicConfig::new("N", 1, 6);
+        odd.attributes.insert("no sign".into(), "x".into());
+        let new = topics.update_static(odd, mapping("N", 1, &[0]), false);
+        assert!(matches!(new.await, Err(TopicError::Attribute(_))));
+        assert!(topics.mapping("N").is_none() && !topics.contains("N"));
+        assert_eq!(topics.get("S").unwrap().write_queue_nums, 2);
+        assert!(Arc::ptr_eq(
+            topics.mapping("S").unwrap().detail(),
+            kept.detail()
+        ));
+        // Nobody else has it any more once it was replaced.
+        assert!(!kept.is_left());
+        let put = topics.update_static(config, mapping("S", 3, &[0, 1]), false);
+        put.await.unwrap();
+        assert!(kept.is_left());
+        // Another process on the same folder, and one that finds a mapping without its topic.
+        let again = start(&Tree::new("u"), dir.path(), &[]);
+        assert_eq!(again.snapshot(), topics.snapshot());
+        std::fs::remove_file(dir.path().join("config/topics.json")).unwrap();
+        let _ = std::fs::remove_file(dir.path().join("config/topics.json.bak"));
+        assert!(
+            start(&Tree::new("v"), dir.path(), &[])
+                .mappings()
+                .is_empty()
+        );
+        assert!(topics.delete("S").await.unwrap());
+        assert!(topics.mapping("S").is_none());
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(!text.contains("\"S\""), "{text}");
+    });
+}
+
+#[test]
+fn mappings_follow_a_master_and_only_the_known_one_is_replaced() {
+    System::new().block_on(async {
+        let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let master = start(&Tree::new("m"), one.path(), &[]);
+        let slave = start(&Tree::new("s"), other.path(), &[]);
+        let config = TopicConfig::new("S", 2, 6);
+        let put = master.update_static(config, mapping("S", 1, &[0, 1]), false);
+        put.await.unwrap();
+        slave.mirror(master.snapshot()).await.unwrap();
+        assert_eq!(slave.snapshot(), master.snapshot());
+        let known = master.mappings().detail("S").unwrap();
+        let left = mapping("S", 1, &[1]);
+        let replaced = master.replace_mapping(known.clone(), left.clone());
+        replaced.await.unwrap();
+        assert_eq!(*master.mappings().detail("S").unwrap(), left);
+        // It was looked at before the last change.
+        let late = master.replace_mapping(known, mapping("S", 1, &[]));
+        late.await.unwrap();
+        assert_eq!(*master.mappings().detail("S").unwrap(), left);
+        assert_ne!(slave.version(), master.version());
+        slave.mirror(master.snapshot()).await.unwrap();
+        assert_eq!(slave.snapshot(), master.snapshot());
+        master.delete("S").await.unwrap();
+        slave.mirror(master.snapshot()).await.unwrap();
+        assert!(slave.mappings().is_empty());
     });
 }

@@ -19,8 +19,12 @@ use crate::{
     crashable,
     protocol::{
         Str,
-        body::topic_config::{TopicConfig, TopicConfigSerializeWrapper},
+        body::{
+            topic_config::{TopicConfig, TopicConfigAndMappingSerializeWrapper},
+            topic_queue_mapping::TopicQueueMappingDetail,
+        },
         message::perm,
+        static_topic::accept::accept,
     },
 };
 
@@ -40,7 +44,16 @@ pub(super) enum Change {
     CreateRetry(TopicConfig),
     CreateIfAbsent(TopicConfig),
     Update(Vec<TopicConfig>),
-    Mirror(TopicConfigSerializeWrapper),
+    UpdateStatic {
+        config: TopicConfig,
+        mapping: TopicQueueMappingDetail,
+        force: bool,
+    },
+    ReplaceMapping {
+        before: Arc<TopicQueueMappingDetail>,
+        after: TopicQueueMappingDetail,
+    },
+    Mirror(TopicConfigAndMappingSerializeWrapper),
     Delete(String),
     MarkOrdered(Vec<String>),
     AdvanceVersion,
@@ -64,6 +77,8 @@ pub struct TopicsActor {
     waiting: Vec<(oneshot::Sender<Changed>, Changed)>,
     changed: BTreeMap<String, Arc<TopicConfig>>,
     deleted: BTreeSet<String>,
+    /// Topics may have gone whose mappings are still there.
+    sweeps: bool,
 }
 
 impl TopicsActor {
@@ -72,7 +87,8 @@ impl TopicsActor {
         cell.set_detail(move || {
             let version = shown.version.get();
             serde_json::json!({
-                "topics": shown.topics.len(), "version": version.counter,
+                "topics": shown.topics.len(), "mappings": shown.mappings.len(),
+                "version": version.counter,
                 "unwritten": shown.dirty.load(Relaxed),
             })
         });
@@ -82,6 +98,7 @@ impl TopicsActor {
             waiting: Vec::new(),
             changed: BTreeMap::new(),
             deleted: BTreeSet::new(),
+            sweeps: true,
         }
     }
 
@@ -135,7 +152,13 @@ impl TopicsActor {
                 .into_iter()
                 .map(|config| self.update(config))
                 .collect(),
-            Change::Mirror(table) => self.mirror(table),
+            Change::UpdateStatic {
+                config,
+                mapping,
+                force,
+            } => self.update_static(config, mapping, force),
+            Change::ReplaceMapping { before, after } => self.replace_mapping(&before, after),
+            Change::Mirror(tables) => self.mirror(tables),
             Change::Delete(topic) => Ok(self.delete(&topic).into_iter().collect()),
             Change::MarkOrdered(topics) => self.mark_ordered(&topics),
             Change::AdvanceVersion => {
@@ -177,8 +200,53 @@ impl TopicsActor {
         self.put(config)
     }
 
+    /// The mapping first: a send that finds the topic is to find what its queues are, too.
+    fn update_static(
+        &mut self,
+        config: TopicConfig,
+        mapping: TopicQueueMappingDetail,
+        force: bool,
+    ) -> Changed {
+        let shared = self.shared.clone();
+        let topic = config.topic_name.clone();
+        let before = shared.mappings.get(&topic);
+        let known = before.as_ref().map(|before| &**before.detail());
+        let taken = accept(known, mapping, force)?;
+        log::info!(
+            "{} maps topic={topic} epoch={} queues={} total={} force={force}",
+            self.cell.path(),
+            taken.epoch,
+            taken.hosted_queues.len(),
+            taken.total_queues
+        );
+        shared.mappings.put(&topic, taken);
+        match self.update(config) {
+            Ok(config) => Ok(vec![config]),
+            Err(error) => {
+                shared.mappings.restore(&topic, before);
+                Err(error)
+            }
+        }
+    }
+
+    fn replace_mapping(
+        &mut self,
+        before: &Arc<TopicQueueMappingDetail>,
+        after: TopicQueueMappingDetail,
+    ) -> Changed {
+        let shared = &self.shared;
+        let known = shared.mappings.detail(&before.topic);
+        if known.is_some_and(|known| Arc::ptr_eq(&known, before)) {
+            shared.mappings.put(&before.topic, after);
+            // So that slaves hear of it.
+            shared.count_change();
+        }
+        Ok(Vec::new())
+    }
+
     fn delete(&mut self, topic: &str) -> Option<Arc<TopicConfig>> {
         lock(&self.shared.being_deleted).insert(topic.to_owned());
+        self.sweeps = true;
         let (_, old) = self.shared.topics.remove(topic)?;
         log::info!("{} deletes topic={topic}", self.cell.path());
         self.shared.count_change();
@@ -187,16 +255,20 @@ impl TopicsActor {
         Some(old)
     }
 
-    fn mirror(&mut self, table: TopicConfigSerializeWrapper) -> Changed {
+    fn mirror(&mut self, tables: TopicConfigAndMappingSerializeWrapper) -> Changed {
         let shared = &self.shared;
+        shared.mappings.mirror(
+            tables.topic_queue_mapping_detail_map,
+            tables.mapping_data_version,
+        );
         shared
             .topics
-            .retain(|name, _| table.topic_config_table.contains_key(&**name));
-        for (name, config) in table.topic_config_table {
+            .retain(|name, _| tables.topic_config_table.contains_key(&**name));
+        for (name, config) in tables.topic_config_table {
             shared.tell_before_put(&config);
             shared.topics.insert(name.into(), Arc::new(config));
         }
-        shared.version.set(table.data_version);
+        shared.version.set(tables.data_version);
         shared.dirty.store(true, Relaxed);
         Ok(Vec::new())
     }
@@ -226,10 +298,13 @@ impl TopicsActor {
 
     /// After each drain: writes the table, tells the listeners, answers once they are done.
     fn commit(&mut self) {
+        // Mappings before their topics: see `super::super::mappings`.
+        self.shared.mappings.save(&self.cell);
         if self.shared.dirty.load(Relaxed) {
             self.save();
             self.shared.version.tell();
         }
+        self.sweep();
         let mut spreads = Vec::new();
         if !self.changed.is_empty() || !self.deleted.is_empty() {
             let changed = TopicsChanged {
@@ -261,6 +336,18 @@ impl TopicsActor {
         }
     }
 
+    /// Forgets the mappings of topics that are gone, once they are gone on disk as well.
+    fn sweep(&mut self) {
+        let shared = &self.shared;
+        if !self.sweeps || shared.dirty.load(Relaxed) {
+            return;
+        }
+        self.sweeps = false;
+        let is_there = |topic: &str| shared.topics.contains_key(topic);
+        shared.mappings.keep(is_there);
+        shared.mappings.save(&self.cell);
+    }
+
     fn save(&mut self) {
         self.cell.fail_point("before_save");
         self.shared.dirty.store(false, Relaxed);
@@ -290,6 +377,7 @@ impl Supervised for TopicsActor {
     fn restarting(&mut self, _: &mut Self::Context) {
         *self = Self::recover(self.cell.clone(), self.shared.clone());
         self.shared.dirty.store(true, Relaxed);
+        self.shared.mappings.save_again();
     }
 }
 
