@@ -17,6 +17,7 @@ pub mod java;
 pub mod json_header;
 pub mod language;
 pub mod message;
+pub mod static_topic;
 pub mod trace;
 
 /// A UTF-8 string that shares the memory of the frame it came from.

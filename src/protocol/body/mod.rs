@@ -103,6 +103,7 @@ pub mod stats;
 pub mod subscription_group;
 pub mod topic_config;
 pub mod topic_queue_mapping;
+pub mod topic_remapping;
 
 pub use data_version::DataVersion;
 pub use message_queue::MessageQueue;
