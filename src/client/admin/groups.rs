@@ -159,14 +159,12 @@ impl AdminClient {
 
     /// First offset of a queue.
     pub async fn min_offset(&self, queue: &MessageQueue) -> Result<i64, ClientError> {
-        let addr = self.inner().queue_addr(queue).await?;
-        self.inner().api.min_offset(&addr, queue).await
+        self.inner().min_offset(queue).await
     }
 
     /// One behind the last offset of a queue.
     pub async fn max_offset(&self, queue: &MessageQueue) -> Result<i64, ClientError> {
-        let addr = self.inner().queue_addr(queue).await?;
-        self.inner().api.max_offset(&addr, queue).await
+        self.inner().max_offset(queue).await
     }
 
     /// Offset of the first message stored at a time (ms) or later.
@@ -175,11 +173,7 @@ impl AdminClient {
         queue: &MessageQueue,
         timestamp_ms: i64,
     ) -> Result<i64, ClientError> {
-        let addr = self.inner().queue_addr(queue).await?;
-        self.inner()
-            .api
-            .search_offset(&addr, queue, timestamp_ms)
-            .await
+        self.inner().search_offset(queue, timestamp_ms).await
     }
 
     /// As [`AdminClient::search_offset`], asking this address.
