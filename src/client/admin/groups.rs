@@ -157,6 +157,21 @@ impl AdminClient {
             .await
     }
 
+    /// As [`AdminClient::update_offset`], at the broker that leads the queue.
+    pub async fn commit_offset(
+        &self,
+        group: &str,
+        queue: &MessageQueue,
+        offset: i64,
+    ) -> Result<(), ClientError> {
+        let api = &self.inner().api;
+        self.inner()
+            .ask_queue(queue, |addr| async move {
+                api.update_offset(&addr, group, queue, offset, false).await
+            })
+            .await
+    }
+
     /// First offset of a queue.
     pub async fn min_offset(&self, queue: &MessageQueue) -> Result<i64, ClientError> {
         self.inner().min_offset(queue).await
