@@ -118,6 +118,15 @@ async fn send(producer: &Producer, queue: &MessageQueue, body: &str) -> i64 {
     sent.queue_offset
 }
 
+/// A Java broker hears of another's address some seconds after both have started; until then it can't ask
+/// for what lies there.
+async fn wait_forwarded(consumer: &PullConsumer, queue: &MessageQueue) {
+    until("the leader reaches the former one", async || {
+        consumer.committed(queue).await.is_ok() && consumer.min_offset(queue).await.is_ok()
+    })
+    .await;
+}
+
 /// All messages of a queue from an offset on.
 async fn pull_from(consumer: &PullConsumer, queue: &MessageQueue, from: i64) -> Vec<MessageExt> {
     let (mut offset, mut all) = (from, Vec::new());
@@ -199,6 +208,7 @@ async fn queues_move(two: &Two) {
     ));
     // The client has the old route: it learns of the new leaders by asking the old ones.
     for queue in &queues {
+        wait_forwarded(&consumer, queue).await;
         assert_eq!(consumer.committed(queue).await.unwrap(), Some(10));
         let moved = queue.queue_id >= 2;
         let base = if moved { BLOCK_SIZE } else { 25 };
@@ -543,6 +553,7 @@ async fn a_broker_is_away(two: &mut Two) {
         producer.send_to(message, &queues[3]).await.is_ok()
     })
     .await;
+    wait_forwarded(&reader, &queues[3]).await;
     let mut found = Vec::new();
     for queue in &queues {
         found.extend(bodies(&pull_from(&reader, queue, 0).await));
