@@ -1,12 +1,11 @@
 //! One client instance: the connections, routes and heartbeats that its producers and consumers
 //! share (RocketMQ's MQClientInstance).
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dashmap::DashMap;
 use futures_util::future::{BoxFuture, join_all};
@@ -27,11 +26,8 @@ use crate::protocol::body::MessageQueue;
 use crate::protocol::body::heartbeat::{ConsumerData, HeartbeatData, ProducerData};
 use crate::protocol::body::route::TopicRouteData;
 use crate::protocol::body::running_info::{ConsumeMessageDirectlyResult, ConsumerRunningInfo};
-use crate::protocol::static_topic::is_mock_broker;
 use crate::protocol::{RemotingCommand, RequestCode, ResponseCode, Str, fastjson};
 
-/// Pause before a queue that nobody leads is asked for again.
-const PAUSE_NO_LEADER: Duration = Duration::from_millis(100);
 /// Heartbeats and route requests start this soon after the client.
 const FIRST_TICK: Duration = Duration::from_millis(1_000);
 
@@ -76,9 +72,9 @@ pub(crate) struct Inner {
     pub(crate) config: ClientConfig,
     pub(crate) api: Api,
     namesrv: AtomicUsize,
-    routes: DashMap<Str, Arc<TopicRoute>>,
-    brokers: DashMap<String, BTreeMap<i64, String>>,
-    fetching: tokio::sync::Mutex<()>,
+    pub(crate) routes: DashMap<Str, Arc<TopicRoute>>,
+    pub(crate) brokers: DashMap<String, BTreeMap<i64, String>>,
+    pub(crate) fetching: tokio::sync::Mutex<()>,
     producers: Mutex<HashMap<String, Weak<dyn ProducerHandle>>>,
     consumers: Mutex<HashMap<String, Weak<dyn ConsumerHandle>>>,
     pub(crate) replies: DashMap<String, tokio::sync::oneshot::Sender<MessageExt>>,
@@ -364,141 +360,6 @@ impl Inner {
             .get(&broker_id)
             .or_else(|| addrs.get(&(broker_id + 1)));
         wanted.or_else(|| addrs.values().next()).cloned()
-    }
-
-    /// Name of the broker that is asked for a queue, see [`TopicRoute::broker_of`]; of a queue of a static
-    /// topic, only once its route is known.
-    pub(crate) fn broker_of<'a>(&self, queue: &'a MessageQueue) -> Option<Cow<'a, str>> {
-        if !is_mock_broker(&queue.broker_name) {
-            return Some(Cow::Borrowed(&queue.broker_name));
-        }
-        let route = self.routes.get(queue.topic.as_str())?;
-        Some(Cow::Owned(route.broker_of(queue)?.to_owned()))
-    }
-
-    /// As [`Inner::read_addr`], for the broker of a queue.
-    pub(crate) fn queue_read_addr(&self, queue: &MessageQueue, broker_id: i64) -> Option<String> {
-        self.read_addr(&*self.broker_of(queue)?, broker_id)
-    }
-
-    /// As [`Inner::queue_read_addr`] for the master, asking for the topic's route when the broker is
-    /// not known.
-    pub(crate) async fn queue_addr(&self, queue: &MessageQueue) -> Result<String, ClientError> {
-        self.addr_by_route(queue, || self.queue_read_addr(queue, MASTER_ID))
-            .await
-    }
-
-    /// The address of the master of a queue's broker, asking for the topic's route when it is not known.
-    pub(crate) async fn queue_master_addr(
-        &self,
-        queue: &MessageQueue,
-    ) -> Result<String, ClientError> {
-        self.addr_by_route(queue, || self.master_addr(&*self.broker_of(queue)?))
-            .await
-    }
-
-    async fn addr_by_route(
-        &self,
-        queue: &MessageQueue,
-        find: impl Fn() -> Option<String>,
-    ) -> Result<String, ClientError> {
-        if let Some(addr) = find() {
-            return Ok(addr);
-        }
-        self.fetch_route(&queue.topic.as_str().into(), None).await?;
-        find().ok_or_else(|| ClientError::UnknownBroker(queue.broker_name.to_string()))
-    }
-
-    /// After a broker said that it does not lead a queue: gets a route that is younger than `since`, and
-    /// waits a little when it still names the same broker. Java's clients keep the old route until they
-    /// refresh it, up to 30 s later.
-    pub(crate) async fn leader_moved(&self, queue: &MessageQueue, since: Instant) {
-        let before = self.broker_of(queue).map(Cow::into_owned);
-        match self
-            .younger_route(&queue.topic.as_str().into(), since)
-            .await
-        {
-            Ok(true) => self.heartbeat_all().await,
-            Ok(false) => {}
-            Err(error) => log::warn!("client: no new route queue={queue:?} error={error}"),
-        }
-        let after = self.broker_of(queue).map(Cow::into_owned);
-        if after.is_none() || after == before {
-            tokio::time::sleep(PAUSE_NO_LEADER).await;
-        }
-    }
-
-    /// Asks for a route unless the known one is younger: of many queues that moved together the first
-    /// does. Tells whether it names a broker that was not known, for that one refuses whoever it has not
-    /// heard of.
-    async fn younger_route(&self, topic: &Str, since: Instant) -> Result<bool, ClientError> {
-        let _one_at_a_time = self.fetching.lock().await;
-        if self
-            .routes
-            .get(topic)
-            .is_some_and(|route| route.made > since)
-        {
-            return Ok(false);
-        }
-        let known: BTreeSet<String> = self.brokers.iter().map(|b| b.key().clone()).collect();
-        let route = self.fetch_route(topic, None).await?;
-        let mut brokers = route.broker_addrs();
-        Ok(brokers.any(|(name, _)| !known.contains(name)))
-    }
-
-    /// Asks the broker of a queue; of a logic queue that moved meanwhile, the one that leads it now.
-    pub(crate) async fn ask_queue<T, F>(
-        &self,
-        queue: &MessageQueue,
-        ask: impl Fn(String) -> F,
-    ) -> Result<T, ClientError>
-    where
-        F: Future<Output = Result<T, ClientError>>,
-    {
-        let begin = Instant::now();
-        loop {
-            let since = Instant::now();
-            let addr = self.queue_addr(queue).await?;
-            match ask(addr).await {
-                Err(error)
-                    if error.is(ResponseCode::NotLeaderForQueue)
-                        && begin.elapsed() < self.api.timeout =>
-                {
-                    self.leader_moved(queue, since).await;
-                }
-                result => return result,
-            }
-        }
-    }
-
-    pub(crate) async fn min_offset(&self, queue: &MessageQueue) -> Result<i64, ClientError> {
-        let api = &self.api;
-        self.ask_queue(
-            queue,
-            |addr| async move { api.min_offset(&addr, queue).await },
-        )
-        .await
-    }
-
-    pub(crate) async fn max_offset(&self, queue: &MessageQueue) -> Result<i64, ClientError> {
-        let api = &self.api;
-        self.ask_queue(
-            queue,
-            |addr| async move { api.max_offset(&addr, queue).await },
-        )
-        .await
-    }
-
-    pub(crate) async fn search_offset(
-        &self,
-        queue: &MessageQueue,
-        timestamp_ms: i64,
-    ) -> Result<i64, ClientError> {
-        let api = &self.api;
-        self.ask_queue(queue, |addr| async move {
-            api.search_offset(&addr, queue, timestamp_ms).await
-        })
-        .await
     }
 
     pub(crate) fn register_producer(&self, group: &str, producer: Weak<dyn ProducerHandle>) {
