@@ -29,7 +29,7 @@ impl Inner {
 
     /// As [`Inner::read_addr`], for the broker of a queue.
     pub(crate) fn queue_read_addr(&self, queue: &MessageQueue, broker_id: i64) -> Option<String> {
-        self.read_addr(&*self.broker_of(queue)?, broker_id)
+        self.read_addr(&self.broker_of(queue)?, broker_id)
     }
 
     /// As [`Inner::queue_read_addr`] for the master, asking for the topic's route when the broker is
@@ -44,7 +44,7 @@ impl Inner {
         &self,
         queue: &MessageQueue,
     ) -> Result<String, ClientError> {
-        self.addr_by_route(queue, || self.master_addr(&*self.broker_of(queue)?))
+        self.addr_by_route(queue, || self.master_addr(&self.broker_of(queue)?))
             .await
     }
 
