@@ -17,8 +17,9 @@ use crate::protocol::{ResponseCode, Str};
 const PAUSE_NO_LEADER: Duration = Duration::from_millis(100);
 
 impl Inner {
-    /// Name of the broker that is asked for a queue, see [`TopicRoute::broker_of`]; of a queue of a static
-    /// topic, only once its route is known.
+    /// Name of the broker that is asked for a queue, as its
+    /// [route](super::route::TopicRoute::broker_of) tells; of a queue of a static topic, only once that is
+    /// known.
     pub(crate) fn broker_of<'a>(&self, queue: &'a MessageQueue) -> Option<Cow<'a, str>> {
         if !is_mock_broker(&queue.broker_name) {
             return Some(Cow::Borrowed(&queue.broker_name));
