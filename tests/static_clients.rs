@@ -17,7 +17,7 @@ use callboard::client::{
     TransactionOutcome, TransactionProducer,
 };
 use callboard::protocol::message::names;
-use callboard::protocol::static_topic::plan::BLOCK_SIZE;
+use callboard::protocol::static_topic::plan::{self, BLOCK_SIZE};
 use callboard::protocol::static_topic::{check, is_mock_broker};
 use common::ours::wait_route;
 use common::server::{Broker, Folder, Namesrv};
@@ -168,6 +168,8 @@ fn clients_and_tools_know_static_topics() {
         all_sends(&two).await;
         println!("static: files of mappings");
         files(&two).await;
+        println!("static: a move that was interrupted");
+        an_interrupted_move(&two).await;
         println!("static: a broker is away");
         a_broker_is_away(&mut two).await;
     });
@@ -522,6 +524,51 @@ async fn files(two: &Two) {
         "not match",
     );
     two.admin(&format!("updateStaticTopic -t {topic} -b broker-a -qn 4"));
+    client.shut_down().await;
+}
+
+/// A remapping whose tool was killed is ended with the file that it wrote, wherever it stood; what was
+/// sent meanwhile is stored, though nobody can say at which offset.
+async fn an_interrupted_move(two: &Two) {
+    let topic = "StaticInterrupted";
+    let client = two.client();
+    two.make(&client, topic, 1).await;
+    let (admin, producer) = (
+        AdminClient::new(&client),
+        Producer::new(&client, "cut_p").unwrap(),
+    );
+    let queue = producer.queues(topic).await.unwrap().remove(0);
+    for number in 0..3 {
+        assert_eq!(send(&producer, &queue, &number.to_string()).await, number);
+    }
+    let brokers = admin.topic_config_everywhere(topic).await.unwrap();
+    let targets = BTreeSet::from(["broker-b".to_owned()]);
+    let plan = plan::remap(topic, brokers, &targets, 0).unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), serde_json::to_vec(&plan).unwrap()).unwrap();
+    for broker in ["broker-b", "broker-a"] {
+        let addr = admin.broker_addr(broker).await.unwrap();
+        let part = &plan.broker_config_map[broker];
+        admin.put_static_topic(&addr, part, false).await.unwrap();
+    }
+    assert_eq!(send(&producer, &queue, "3").await, -1);
+    let line = format!(
+        "remappingStaticTopic -t {topic} -mf {}",
+        file.path().display()
+    );
+    two.admin(&line);
+    assert_eq!(send(&producer, &queue, "4").await, BLOCK_SIZE + 1);
+    two.admin(&format!("{line} -fr true"));
+    let reader = PullConsumer::new(&client, "cut_c").unwrap();
+    let end = BLOCK_SIZE + 2;
+    until("dispatched", async || {
+        reader.max_offset(&queue).await.unwrap() == end
+    })
+    .await;
+    let all = pull_from(&reader, &queue, 0).await;
+    assert_eq!(bodies(&all), numbers(0..5));
+    let offsets: Vec<i64> = all.iter().map(|message| message.queue_offset).collect();
+    assert_eq!(offsets, [0, 1, 2, BLOCK_SIZE, BLOCK_SIZE + 1]);
     client.shut_down().await;
 }
 
