@@ -118,11 +118,13 @@ async fn send(producer: &Producer, queue: &MessageQueue, body: &str) -> i64 {
     sent.queue_offset
 }
 
-/// A Java broker hears of another's address some seconds after both have started; until then it can't ask
-/// for what lies there.
+/// A Java broker hears of the brokers' addresses some seconds after they have started; until then it can't
+/// ask for what lies elsewhere, nor itself for the time of the first message.
 async fn wait_forwarded(consumer: &PullConsumer, queue: &MessageQueue) {
     until("the leader reaches the former one", async || {
-        consumer.committed(queue).await.is_ok() && consumer.min_offset(queue).await.is_ok()
+        consumer.committed(queue).await.is_ok()
+            && consumer.min_offset(queue).await.is_ok()
+            && consumer.earliest_store_time(queue).await.is_ok()
     })
     .await;
 }
