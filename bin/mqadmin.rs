@@ -6,11 +6,10 @@ use callboard::{
     admin::{self, Cli},
     program,
 };
-use clap::Parser;
 
 fn main() -> ExitCode {
     program::end_with_reader();
-    let cli = Cli::parse();
+    let cli = Cli::of_program();
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("error")).init();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -1,6 +1,6 @@
 //! Consumer groups: updateSubGroup, deleteSubGroup, consumerProgress.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Args;
 use serde_json::json;
@@ -16,6 +16,7 @@ use crate::protocol::body::stats::{ConsumeStats, OffsetWrapper};
 use crate::protocol::body::subscription_group::SubscriptionGroupConfig;
 use crate::protocol::language::version;
 use crate::protocol::message::names;
+use crate::protocol::static_topic::report;
 use crate::protocol::{ResponseCode, fastjson};
 
 #[derive(Debug, Args)]
@@ -287,7 +288,8 @@ impl ConsumerProgress {
     }
 }
 
-/// A group's offsets from all brokers that have its retry topic (or the topic `found_by`).
+/// A group's offsets from all brokers that have its retry topic (or the topic `found_by`); those of static
+/// topics by logic queue.
 pub(super) async fn group_stats(
     ctx: &Context,
     group: &str,
@@ -301,11 +303,35 @@ pub(super) async fn group_stats(
         sum.offset_table.extend(stats.offset_table);
         sum.consume_tps += stats.consume_tps;
     }
+    if found_by.is_none() {
+        static_topics_by_logic_queue(ctx, &mut sum).await?;
+    }
     if sum.offset_table.is_empty() {
         let text = format!("Not found the consumer group consume stats of {group}");
         return Err(ClientError::Invalid(text));
     }
     Ok(sum)
+}
+
+async fn static_topics_by_logic_queue(
+    ctx: &Context,
+    stats: &mut ConsumeStats,
+) -> Result<(), ClientError> {
+    let queues = stats.offset_table.keys();
+    let topics: BTreeSet<String> = queues.map(|queue| queue.topic.clone()).collect();
+    for topic in topics {
+        let brokers = match ctx.admin.static_topic(&topic).await {
+            Ok(brokers) if brokers.is_empty() => continue,
+            Ok(brokers) => brokers,
+            // Deleted, and its offsets are still there.
+            Err(ClientError::NoRoute(_)) => continue,
+            Err(error) => return Err(error),
+        };
+        let by_logic_queue = report::consume_stats(&topic, &brokers, stats)?;
+        stats.offset_table.retain(|queue, _| queue.topic != topic);
+        stats.offset_table.extend(by_logic_queue.offset_table);
+    }
+    Ok(())
 }
 
 /// The group's connections, from the first broker that knows any.

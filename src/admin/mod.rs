@@ -22,12 +22,14 @@ mod namesrv;
 mod offset;
 mod output;
 mod print;
+mod static_topic;
 mod stats;
 mod store;
 mod time;
 mod topic;
 mod trace;
 
+use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
@@ -59,6 +61,23 @@ pub struct Cli {
     command: Command,
 }
 
+/// RocketMQ's options of two letters behind one dash, which clap takes for two options.
+const TWO_LETTERS: [&str; 3] = ["-qn", "-mf", "-fr"];
+
+impl Cli {
+    /// Reads the arguments of the program; ends it where they are none of the tool's.
+    pub fn of_program() -> Self {
+        Self::parse_from(std::env::args_os().map(two_dashes))
+    }
+}
+
+fn two_dashes(arg: OsString) -> OsString {
+    match arg.to_str() {
+        Some(text) if TWO_LETTERS.contains(&text) => format!("-{text}").into(),
+        _ => arg,
+    }
+}
+
 macro_rules! commands {
     ($($(#[$doc:meta])* $variant:ident($args:ty) = $name:literal,)+) => {
         #[derive(Debug, Subcommand)]
@@ -79,6 +98,10 @@ macro_rules! commands {
 commands! {
     /// Creates or changes a topic.
     UpdateTopic(topic::UpdateTopic) = "updateTopic",
+    /// Creates a static topic, or gives it more queues.
+    UpdateStaticTopic(static_topic::UpdateStaticTopic) = "updateStaticTopic",
+    /// Moves the queues of a static topic to other brokers.
+    RemappingStaticTopic(static_topic::RemappingStaticTopic) = "remappingStaticTopic",
     /// Changes the permission of a topic.
     UpdateTopicPerm(topic::UpdateTopicPerm) = "updateTopicPerm",
     /// Deletes a topic from brokers and NameServers.
@@ -242,5 +265,14 @@ mod tests {
         let line = "mqadmin consumerProgress --groupName G --namesrvAddr a:1 --json";
         Cli::try_parse_from(line.split(' ')).unwrap();
         assert!(Cli::try_parse_from(["mqadmin", "updateTopic", "-t", "T"]).is_err());
+        let parse = |line: &str| {
+            let args = line.split(' ').map(|arg| two_dashes(arg.into()));
+            Cli::try_parse_from(args.collect::<Vec<_>>())
+        };
+        parse("mqadmin updateStaticTopic -b a,b -t T -qn 10 -fr true").unwrap();
+        parse("mqadmin remappingStaticTopic -t T -mf file").unwrap();
+        assert!(parse("mqadmin updateStaticTopic -b a -t T").is_err());
+        assert!(parse("mqadmin remappingStaticTopic -t T").is_err());
+        assert!(parse("mqadmin remappingStaticTopic -t T -b a -c C").is_err());
     }
 }

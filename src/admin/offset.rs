@@ -11,6 +11,7 @@ use crate::admin::{Context, time};
 use crate::client::admin::OffsetReset;
 use crate::client::{ClientError, MessageQueue, now_ms};
 use crate::protocol::ResponseCode;
+use crate::protocol::static_topic::is_mock_broker;
 
 #[derive(Debug, Args)]
 pub(super) struct ResetOffsetByTime {
@@ -237,10 +238,13 @@ impl CloneGroupOffset {
             .iter()
             .filter(|(queue, _)| queue.topic == topic)
         {
+            let offset = offset.consumer_offset;
+            if is_mock_broker(&queue.broker_name) {
+                ctx.admin.commit_offset(to, queue, offset).await?;
+                continue;
+            }
             let addr = ctx.admin.broker_addr(&queue.broker_name).await?;
-            ctx.admin
-                .update_offset(&addr, to, queue, offset.consumer_offset)
-                .await?;
+            ctx.admin.update_offset(&addr, to, queue, offset).await?;
         }
         let text = format!(
             "clone group offset success. srcGroup[{from}], destGroup=[{to}], topic[{topic}]"

@@ -11,9 +11,11 @@ use crate::admin::{Context, time};
 use crate::client::admin::ORDER_TOPIC_CONFIG;
 use crate::client::consumer::{AllocateStrategy, Averagely};
 use crate::client::{ClientError, MessageQueue};
+use crate::protocol::body::stats::TopicStatsTable;
 use crate::protocol::body::topic_config::TopicConfig;
 use crate::protocol::fastjson;
 use crate::protocol::message::names;
+use crate::protocol::static_topic::report::add_topic_stats;
 
 /// One broker or the masters of a cluster.
 #[derive(Debug, Clone, Args)]
@@ -390,13 +392,17 @@ impl TopicStatus {
     pub(super) async fn run(self, ctx: &Context) -> Result<(), ClientError> {
         let topic = self.topic.trim();
         let found_by = self.cluster.as_deref().unwrap_or(topic).trim();
-        let mut offsets = BTreeMap::new();
-        let mut put_tps = 0.0;
+        let mut all = TopicStatsTable::default();
         for (_, addr) in ctx.admin.topic_brokers(found_by).await? {
             let stats = ctx.admin.topic_stats(&addr, topic).await?;
-            offsets.extend(stats.offset_table);
-            put_tps += stats.topic_put_tps;
+            all.offset_table.extend(stats.offset_table);
+            all.topic_put_tps += stats.topic_put_tps;
         }
+        if found_by == topic {
+            let brokers = ctx.admin.static_topic(topic).await?;
+            add_topic_stats(topic, &brokers, &mut all)?;
+        }
+        let (offsets, put_tps) = (all.offset_table, all.topic_put_tps);
         if offsets.is_empty() {
             return Err(ClientError::NoQueue(topic.to_owned()));
         }

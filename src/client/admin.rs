@@ -18,6 +18,7 @@ use crate::protocol::{RemotingCommand, RequestCode};
 mod groups;
 mod messages;
 mod servers;
+mod static_topics;
 
 /// Namespace of the NameServer's order configuration.
 pub const ORDER_TOPIC_CONFIG: &str = "ORDER_TOPIC_CONFIG";

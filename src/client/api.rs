@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::client::error::ClientError;
+use crate::client::message::MessageExt;
 use crate::client::remoting::RemotingClient;
 use crate::protocol::FieldValue::{Bool, Int, Str as Text};
 use crate::protocol::body::MessageQueue;
@@ -85,7 +86,7 @@ pub(crate) struct PullRequest<'a> {
     pub(crate) sub_version: i64,
 }
 
-/// The answer to a pull, whatever its code.
+/// The answer to a pull, whatever its code, unless the queue has moved.
 #[derive(Debug, Clone)]
 pub(crate) struct PullAnswer {
     pub(crate) code: i32,
@@ -94,7 +95,25 @@ pub(crate) struct PullAnswer {
     pub(crate) min_offset: i64,
     pub(crate) max_offset: i64,
     pub(crate) suggested_broker: i64,
+    /// Of a static topic: what is added to the messages' offsets.
+    offset_delta: Option<i64>,
     pub(crate) body: Bytes,
+}
+
+impl PullAnswer {
+    /// The messages, as messages of the queue that was asked for: those of a static topic lie in other
+    /// queues at other offsets (`PullAPIWrapper.processPullResult`).
+    pub(crate) fn messages(self, queue: &MessageQueue) -> Result<Vec<MessageExt>, ClientError> {
+        let broker = queue.broker_name.as_str().into();
+        let mut messages = MessageExt::decode_unwrapped(self.body, &broker)?;
+        if let Some(delta) = self.offset_delta {
+            for message in &mut messages {
+                message.queue_id = queue.queue_id;
+                message.queue_offset = message.queue_offset.saturating_add(delta);
+            }
+        }
+        Ok(messages)
+    }
 }
 
 /// Requests with a default timeout.
@@ -180,10 +199,15 @@ impl Api {
             ("suspendTimeoutMillis", Int(pull.suspend.as_millis() as i64)),
             ("subVersion", Int(pull.sub_version)),
             ("expressionType", Text(pull.expression_type)),
+            ("bname", Text(&pull.queue.broker_name)),
         ];
         fields.extend(pull.subscription.map(|text| ("subscription", Text(text))));
         let request = request(RequestCode::PullMessage, &fields);
         let answer = self.remoting.call(addr, request, timeout).await?;
+        if answer.code == ResponseCode::NotLeaderForQueue.code() {
+            let remark = answer.remark.as_deref();
+            return Err(ClientError::refused(addr, answer.code, remark));
+        }
         let read = |name| {
             answer
                 .ext_fields
@@ -196,6 +220,7 @@ impl Api {
             min_offset: read("minOffset").unwrap_or(0),
             max_offset: read("maxOffset").unwrap_or(0),
             suggested_broker: read("suggestWhichBrokerId").unwrap_or(0),
+            offset_delta: read("offsetDelta"),
             remark: answer.remark,
             body: answer.body,
         })
@@ -212,6 +237,7 @@ impl Api {
             ("consumerGroup", Text(group)),
             ("topic", Text(&queue.topic)),
             ("queueId", Int(queue.queue_id.into())),
+            ("bname", Text(&queue.broker_name)),
         ];
         let request = request(RequestCode::QueryConsumerOffset, &fields);
         match self.ask_number(addr, request, "offset").await {
@@ -235,6 +261,7 @@ impl Api {
             ("topic", Text(&queue.topic)),
             ("queueId", Int(queue.queue_id.into())),
             ("commitOffset", Int(offset)),
+            ("bname", Text(&queue.broker_name)),
         ];
         let request = request(RequestCode::UpdateConsumerOffset, &fields);
         if oneway {
@@ -446,6 +473,55 @@ fn queue_request(code: RequestCode, queue: &MessageQueue) -> RemotingCommand {
         &[
             ("topic", Text(&queue.topic)),
             ("queueId", Int(queue.queue_id.into())),
+            ("bname", Text(&queue.broker_name)),
         ],
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+
+    use super::*;
+    use crate::protocol::message::record::{NewRecord, encode_record, patch_record};
+
+    #[test]
+    fn messages_of_a_static_topic_get_the_place_that_was_asked_for() {
+        let host = "10.0.0.1:10911".parse().unwrap();
+        let record = NewRecord {
+            topic: "T",
+            queue_id: 3,
+            flag: 0,
+            sys_flag: 0,
+            born_timestamp: 0,
+            born_host: host,
+            store_host: host,
+            reconsume_times: 0,
+            prepared_transaction_offset: 0,
+            body: b"body",
+            properties: b"",
+        };
+        let mut body = BytesMut::new();
+        encode_record(&record, &mut body).unwrap();
+        patch_record(&mut body, 7, 0, 0);
+        let answer = |offset_delta| PullAnswer {
+            code: 0,
+            remark: None,
+            next_offset: None,
+            min_offset: 0,
+            max_offset: 0,
+            suggested_broker: 0,
+            offset_delta,
+            body: body.clone().freeze(),
+        };
+        let place = |answer: PullAnswer, queue: &MessageQueue| {
+            let messages = answer.messages(queue).unwrap();
+            let message = messages.first().unwrap();
+            (message.queue(), message.queue_offset)
+        };
+        let asked = MessageQueue::new("T", "__syslo__global__", 1);
+        assert_eq!(place(answer(Some(10_000)), &asked), (asked, 10_007));
+        let ordinary = MessageQueue::new("T", "b", 3);
+        assert_eq!(place(answer(None), &ordinary), (ordinary, 7));
+    }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::client::remoting::RemotingError;
 use crate::protocol::ResponseCode;
+use crate::protocol::static_topic::StaticTopicError;
 
 /// Failure of a producer, consumer or admin operation.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +36,9 @@ pub enum ClientError {
     /// No NameServer address was configured.
     #[error("no NameServer address: set it in the configuration or in NAMESRV_ADDR")]
     NoNameServer,
+    /// A static topic cannot be made or moved that way.
+    #[error(transparent)]
+    StaticTopic(#[from] StaticTopicError),
     /// A value that the caller gave is not acceptable.
     #[error("{0}")]
     Invalid(String),

@@ -72,9 +72,9 @@ pub(crate) struct Inner {
     pub(crate) config: ClientConfig,
     pub(crate) api: Api,
     namesrv: AtomicUsize,
-    routes: DashMap<Str, Arc<TopicRoute>>,
-    brokers: DashMap<String, BTreeMap<i64, String>>,
-    fetching: tokio::sync::Mutex<()>,
+    pub(crate) routes: DashMap<Str, Arc<TopicRoute>>,
+    pub(crate) brokers: DashMap<String, BTreeMap<i64, String>>,
+    pub(crate) fetching: tokio::sync::Mutex<()>,
     producers: Mutex<HashMap<String, Weak<dyn ProducerHandle>>>,
     consumers: Mutex<HashMap<String, Weak<dyn ConsumerHandle>>>,
     pub(crate) replies: DashMap<String, tokio::sync::oneshot::Sender<MessageExt>>,
@@ -360,17 +360,6 @@ impl Inner {
             .get(&broker_id)
             .or_else(|| addrs.get(&(broker_id + 1)));
         wanted.or_else(|| addrs.values().next()).cloned()
-    }
-
-    /// As [`Inner::read_addr`] for the master, asking for the topic's route when the broker is
-    /// not known.
-    pub(crate) async fn queue_addr(&self, queue: &MessageQueue) -> Result<String, ClientError> {
-        if let Some(addr) = self.read_addr(&queue.broker_name, MASTER_ID) {
-            return Ok(addr);
-        }
-        self.fetch_route(&queue.topic.as_str().into(), None).await?;
-        self.read_addr(&queue.broker_name, MASTER_ID)
-            .ok_or_else(|| ClientError::UnknownBroker(queue.broker_name.to_string()))
     }
 
     pub(crate) fn register_producer(&self, group: &str, producer: Weak<dyn ProducerHandle>) {

@@ -20,6 +20,7 @@ pub mod error;
 pub mod fault;
 mod from_server;
 pub mod instance;
+mod leaders;
 pub mod message;
 pub mod producer;
 pub mod recall;

@@ -180,8 +180,9 @@ impl Producer {
         let encoded = self.shared.encode(message, 0)?;
         let route = self.shared.route(&encoded.topic).await?;
         let queue = self.shared.pick(&route, None)?;
-        let addr = self.shared.broker_addr(queue).await?;
-        let request = self.shared.request(&encoded, queue);
+        let addr = self.shared.client.queue_master_addr(queue).await?;
+        let broker = self.shared.client.broker_of(queue).unwrap_or_default();
+        let request = self.shared.request(&encoded, queue, &broker);
         Ok(self
             .shared
             .client
@@ -240,32 +241,23 @@ impl Shared {
         route: &'a TopicRoute,
         failed: Option<&str>,
     ) -> Result<&'a MessageQueue, ClientError> {
-        let other = |queue: &MessageQueue| failed.is_none_or(|name| *queue.broker_name != *name);
+        let on_other = |passes: &dyn Fn(&str) -> bool| {
+            route.pick(|queue| {
+                let broker = route.broker_of(queue);
+                broker.is_some_and(|broker| failed != Some(broker) && passes(broker))
+            })
+        };
         let mut found = None;
         if self.config.avoid_slow_brokers {
             let now = Instant::now();
             let faults = &self.faults;
-            found = route
-                .pick(|queue| other(queue) && faults.is_available(&queue.broker_name, now))
-                .or_else(|| {
-                    route.pick(|queue| other(queue) && faults.is_reachable(&queue.broker_name))
-                });
+            found = on_other(&|broker| faults.is_available(broker, now))
+                .or_else(|| on_other(&|broker| faults.is_reachable(broker)));
         }
         found
-            .or_else(|| route.pick(other))
+            .or_else(|| on_other(&|_| true))
             .or_else(|| route.pick(|_| true))
             .ok_or_else(|| ClientError::NoQueue(route_topic(route)))
-    }
-
-    async fn broker_addr(&self, queue: &MessageQueue) -> Result<String, ClientError> {
-        if let Some(addr) = self.client.master_addr(&queue.broker_name) {
-            return Ok(addr);
-        }
-        self.client
-            .fetch_route(&queue.topic.as_str().into(), None)
-            .await?;
-        let addr = self.client.master_addr(&queue.broker_name);
-        addr.ok_or_else(|| ClientError::UnknownBroker(queue.broker_name.to_string()))
     }
 
     async fn send_anywhere(&self, encoded: &Encoded) -> Result<SendResult, ClientError> {
@@ -303,19 +295,43 @@ impl Shared {
                     }
                 }
             }
-            failed = Some(queue.broker_name.clone());
+            failed = route.broker_of(queue).map(str::to_owned);
         }
     }
 
+    /// Sends to one queue; to a logic queue that moved meanwhile, where it is now: its former broker has
+    /// stored nothing.
     async fn send_once(
         &self,
         encoded: &Encoded,
         queue: &MessageQueue,
         timeout: Duration,
     ) -> Result<SendResult, ClientError> {
-        let addr = self.broker_addr(queue).await?;
         let begin = Instant::now();
-        let request = self.request(encoded, queue);
+        loop {
+            let since = Instant::now();
+            let rest = timeout.saturating_sub(begin.elapsed());
+            match self.attempt(encoded, queue, rest).await {
+                Err(error)
+                    if error.is(ResponseCode::NotLeaderForQueue) && begin.elapsed() < timeout =>
+                {
+                    self.client.leader_moved(queue, since).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn attempt(
+        &self,
+        encoded: &Encoded,
+        queue: &MessageQueue,
+        timeout: Duration,
+    ) -> Result<SendResult, ClientError> {
+        let addr = self.client.queue_master_addr(queue).await?;
+        let broker = self.client.broker_of(queue).unwrap_or_default();
+        let begin = Instant::now();
+        let request = self.request(encoded, queue, &broker);
         let result = self.client.api.remoting.call(&addr, request, timeout).await;
         let result = match result {
             Ok(answer) => read_answer(&addr, &answer, encoded, queue),
@@ -327,8 +343,7 @@ impl Shared {
                 Err(ClientError::Remoting(_)) => SendOutcome::Unreachable,
                 Err(_) => SendOutcome::Refused,
             };
-            self.faults
-                .report(&queue.broker_name, outcome, Instant::now());
+            self.faults.report(&broker, outcome, Instant::now());
         }
         if let Some(tracer) = self.client.tracer() {
             for message in &encoded.traced {

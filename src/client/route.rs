@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use crate::protocol::Str;
 use crate::protocol::body::MessageQueue;
 use crate::protocol::body::route::TopicRouteData;
 use crate::protocol::message::perm;
+use crate::protocol::static_topic;
+use crate::protocol::static_topic::route::Leader;
 
 pub use crate::protocol::body::route::MASTER_ID;
 
@@ -21,6 +24,10 @@ pub struct TopicRoute {
     pub read_queues: Vec<MessageQueue>,
     /// Whether the topic does not exist yet and this is made after the default topic's route.
     pub is_default: bool,
+    /// Of a static topic: who leads its queues, by the broker name that clients see. Else empty.
+    leaders: BTreeMap<String, Vec<Leader>>,
+    /// When it was made of the NameServer's answer.
+    pub(crate) made: Instant,
     next: AtomicUsize,
 }
 
@@ -42,15 +49,19 @@ impl TopicRoute {
     }
 
     fn build(topic: &Str, data: TopicRouteData, is_default: bool) -> Self {
-        let write_queues = write_queues(topic, &data);
-        let mut read_queues: Vec<MessageQueue> = data
-            .queue_datas
-            .iter()
-            .filter(|queue_data| perm::is_readable(queue_data.perm))
-            .flat_map(|queue_data| {
-                queues(topic, &queue_data.broker_name, queue_data.read_queue_nums)
-            })
-            .collect();
+        let leaders = static_topic::route::leaders(&data);
+        let write_queues = write_queues(topic, &data, &leaders);
+        let mut read_queues: Vec<MessageQueue> = match leaders.is_empty() {
+            true => data
+                .queue_datas
+                .iter()
+                .filter(|queue_data| perm::is_readable(queue_data.perm))
+                .flat_map(|queue_data| {
+                    queues(topic, &queue_data.broker_name, queue_data.read_queue_nums)
+                })
+                .collect(),
+            false => logic_queues(topic, &leaders).collect(),
+        };
         read_queues.sort();
         // A random start, so that many producers do not begin on the same queue.
         let next = AtomicUsize::new(rand::random::<u16>().into());
@@ -59,8 +70,25 @@ impl TopicRoute {
             write_queues,
             read_queues,
             is_default,
+            leaders,
+            made: Instant::now(),
             next,
         }
+    }
+
+    /// Whether its queues are logic queues, which may move from broker to broker.
+    pub fn is_static(&self) -> bool {
+        !self.leaders.is_empty()
+    }
+
+    /// Name of the broker that is asked for a queue: its own, or that of the leader of a logic queue.
+    /// None while a logic queue has no leader.
+    pub fn broker_of<'a>(&'a self, queue: &'a MessageQueue) -> Option<&'a str> {
+        if !static_topic::is_mock_broker(&queue.broker_name) {
+            return Some(&queue.broker_name);
+        }
+        let id = usize::try_from(queue.queue_id).ok()?;
+        self.leaders.get(&queue.broker_name)?.get(id)?.as_deref()
     }
 
     /// The next queue in turn that passes, if any does.
@@ -88,9 +116,25 @@ fn queues(topic: &str, broker: &str, count: i32) -> impl Iterator<Item = Message
     (0..count).map(move |queue_id| MessageQueue::new(topic, broker, queue_id))
 }
 
-/// Queues for sending: those of the order configuration (`broker:count;...`) if there is one,
-/// else those of all brokers that are writable and have a master.
-fn write_queues(topic: &Str, data: &TopicRouteData) -> Vec<MessageQueue> {
+/// The queues of a static topic, in the order of their numbers.
+fn logic_queues(
+    topic: &str,
+    leaders: &BTreeMap<String, Vec<Leader>>,
+) -> impl Iterator<Item = MessageQueue> {
+    leaders.iter().flat_map(move |(broker, leaders)| {
+        let count = i32::try_from(leaders.len()).unwrap_or(i32::MAX);
+        queues(topic, broker, count)
+    })
+}
+
+/// Queues for sending: those of the order configuration (`broker:count;...`) if there is one, else those
+/// of a static topic, else those of all brokers that are writable and have a master
+/// (`MQClientInstance.topicRouteData2TopicPublishInfo`).
+fn write_queues(
+    topic: &Str,
+    data: &TopicRouteData,
+    leaders: &BTreeMap<String, Vec<Leader>>,
+) -> Vec<MessageQueue> {
     if let Some(order) = data
         .order_topic_conf
         .as_ref()
@@ -101,6 +145,9 @@ fn write_queues(topic: &Str, data: &TopicRouteData) -> Vec<MessageQueue> {
         return counted
             .flat_map(|(broker, count): (&str, i32)| queues(topic, broker, count))
             .collect();
+    }
+    if !leaders.is_empty() {
+        return logic_queues(topic, leaders).collect();
     }
     let has_master = |name: &String| {
         let mut brokers = data.broker_datas.iter();
@@ -123,6 +170,7 @@ fn write_queues(topic: &Str, data: &TopicRouteData) -> Vec<MessageQueue> {
 mod tests {
     use super::*;
     use crate::protocol::body::route::{BrokerData, QueueData};
+    use crate::protocol::body::topic_queue_mapping::TopicQueueMappingInfo;
 
     fn data() -> TopicRouteData {
         let queue_data = |name: &str, perm| QueueData {
@@ -176,6 +224,36 @@ mod tests {
             .map(|q| (&*q.broker_name, q.queue_id))
             .collect();
         assert_eq!(write, [("b", 0), ("a", 0), ("a", 1)]);
+    }
+
+    #[test]
+    fn a_static_topic_has_the_queues_of_its_mapping() {
+        let mut data = data();
+        let info = |bname: &str, epoch, ids: &[i32]| TopicQueueMappingInfo {
+            bname: bname.into(),
+            epoch,
+            total_queues: 3,
+            curr_id_map: ids.iter().map(|id| (*id, 0)).collect(),
+            ..TopicQueueMappingInfo::default()
+        };
+        let infos = [info("a", 1, &[0, 1]), info("b", 2, &[1])];
+        let by_broker = infos.map(|info| (info.bname.clone(), info));
+        data.topic_queue_mapping_by_broker = Some(by_broker.into());
+        let route = TopicRoute::new(&"T".into(), data);
+        assert!(route.is_static());
+        assert_eq!(route.write_queues, route.read_queues);
+        let brokers: Vec<_> = route
+            .read_queues
+            .iter()
+            .map(|q| route.broker_of(q))
+            .collect();
+        assert_eq!(brokers, [Some("a"), Some("b"), None]);
+        assert_eq!(route.read_queues[0].broker_name, "__syslo__global__");
+        assert_eq!(route.broker_of(&MessageQueue::new("T", "c", 7)), Some("c"));
+        assert_eq!(
+            route.broker_of(&MessageQueue::new("T", "__syslo__other", 0)),
+            None
+        );
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::client::message::{Message, MessageExt};
 use crate::client::producer::{Producer, ProducerConfig, SendResult, SendStatus, Shared};
 use crate::protocol::FieldValue::{Bool, Int, Str as Text};
 use crate::protocol::message::{id, properties, sys_flag};
+use crate::protocol::static_topic::is_mock_broker;
 use crate::protocol::{RemotingCommand, RequestCode};
 
 /// How a local transaction ended.
@@ -104,10 +105,14 @@ impl TransactionProducer {
         outcome: TransactionOutcome,
     ) -> Result<(), ClientError> {
         let shared = &self.producer.shared;
-        let (_, physical_offset) = id::parse_offset_id(&result.offset_id).ok_or_else(|| {
+        let (host, physical_offset) = id::parse_offset_id(&result.offset_id).ok_or_else(|| {
             ClientError::Invalid(format!("{} is not an offset id", result.offset_id))
         })?;
-        let addr = shared.client.queue_addr(&result.queue).await?;
+        // A logic queue may have moved meanwhile: the broker is the one that stored the message.
+        let addr = match is_mock_broker(&result.queue.broker_name) {
+            true => host.to_string(),
+            false => shared.client.queue_addr(&result.queue).await?,
+        };
         let end = End {
             topic: &message.topic,
             group: &shared.group,

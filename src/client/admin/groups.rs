@@ -157,16 +157,29 @@ impl AdminClient {
             .await
     }
 
+    /// As [`AdminClient::update_offset`], at the broker that leads the queue.
+    pub async fn commit_offset(
+        &self,
+        group: &str,
+        queue: &MessageQueue,
+        offset: i64,
+    ) -> Result<(), ClientError> {
+        let api = &self.inner().api;
+        self.inner()
+            .ask_queue(queue, |addr| async move {
+                api.update_offset(&addr, group, queue, offset, false).await
+            })
+            .await
+    }
+
     /// First offset of a queue.
     pub async fn min_offset(&self, queue: &MessageQueue) -> Result<i64, ClientError> {
-        let addr = self.inner().queue_addr(queue).await?;
-        self.inner().api.min_offset(&addr, queue).await
+        self.inner().min_offset(queue).await
     }
 
     /// One behind the last offset of a queue.
     pub async fn max_offset(&self, queue: &MessageQueue) -> Result<i64, ClientError> {
-        let addr = self.inner().queue_addr(queue).await?;
-        self.inner().api.max_offset(&addr, queue).await
+        self.inner().max_offset(queue).await
     }
 
     /// Offset of the first message stored at a time (ms) or later.
@@ -175,11 +188,7 @@ impl AdminClient {
         queue: &MessageQueue,
         timestamp_ms: i64,
     ) -> Result<i64, ClientError> {
-        let addr = self.inner().queue_addr(queue).await?;
-        self.inner()
-            .api
-            .search_offset(&addr, queue, timestamp_ms)
-            .await
+        self.inner().search_offset(queue, timestamp_ms).await
     }
 
     /// As [`AdminClient::search_offset`], asking this address.

@@ -10,6 +10,7 @@ use crate::client::instance::Inner;
 use crate::client::lock;
 use crate::protocol::body::MessageQueue;
 use crate::protocol::body::offset::ResetOffsetBody;
+use crate::protocol::static_topic::is_mock_broker;
 use crate::protocol::{Str, fastjson};
 
 /// Offsets of one group on one client.
@@ -116,8 +117,12 @@ impl OffsetStore {
         let Place::Broker(client) = &self.place else {
             return Ok(self.known(queue));
         };
-        let addr = client.queue_addr(queue).await?;
-        let offset = client.api.query_offset(&addr, &self.group, queue).await?;
+        let (api, group) = (&client.api, &self.group);
+        let offset = client
+            .ask_queue(queue, |addr| async move {
+                api.query_offset(&addr, group, queue).await
+            })
+            .await?;
         if let Some(offset) = offset {
             lock(&self.table).insert(
                 queue.clone(),
@@ -178,10 +183,13 @@ impl OffsetStore {
         queue: &MessageQueue,
         offset: i64,
     ) -> Result<(), ClientError> {
-        let addr = client.queue_addr(queue).await?;
+        let (api, group) = (&client.api, &self.group);
+        // A broker that does not lead a logic queue any more has to be able to say so.
+        let oneway = !is_mock_broker(&queue.broker_name);
         client
-            .api
-            .update_offset(&addr, &self.group, queue, offset, true)
+            .ask_queue(queue, |addr| async move {
+                api.update_offset(&addr, group, queue, offset, oneway).await
+            })
             .await?;
         if let Some(entry) = lock(&self.table).get_mut(queue)
             && entry.offset == offset

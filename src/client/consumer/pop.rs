@@ -127,9 +127,14 @@ impl PopConsumer {
     ) -> Result<Vec<PoppedMessage>, ClientError> {
         let route = self.client.route(&topic.into(), None).await?;
         let mut brokers: Vec<&str> = Vec::new();
-        for queue in &route.read_queues {
-            if !brokers.contains(&&*queue.broker_name) {
-                brokers.push(&queue.broker_name);
+        if route.is_static() {
+            // Pops go to physical queues, also to those whose logic queue has moved away.
+            brokers.extend(route.broker_addrs().map(|(name, _)| &**name));
+        } else {
+            for queue in &route.read_queues {
+                if !brokers.contains(&&*queue.broker_name) {
+                    brokers.push(&queue.broker_name);
+                }
             }
         }
         let turn = self.turn.fetch_add(1, Relaxed);

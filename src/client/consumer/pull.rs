@@ -116,13 +116,15 @@ impl PullConsumer {
             expression_type: expression.kind(),
             sub_version: 0,
         };
-        let addr = self.client.queue_addr(queue).await?;
         let timeout = if hold.is_zero() {
             PULL_TIMEOUT
         } else {
             hold + HELD_MARGIN
         };
-        let answer = self.client.api.pull(&addr, &request, timeout).await?;
+        let (api, request) = (&self.client.api, &request);
+        let pull =
+            |addr: String| async move { Ok((api.pull(&addr, request, timeout).await?, addr)) };
+        let (answer, addr) = self.client.ask_queue(queue, pull).await?;
         let status = match ResponseCode::from_code(answer.code) {
             Some(ResponseCode::Success) => PullStatus::Found,
             Some(ResponseCode::PullNotFound) => PullStatus::NoNewMessage,
@@ -136,46 +138,47 @@ impl PullConsumer {
                 ));
             }
         };
-        let broker = queue.broker_name.as_str().into();
-        let mut messages = MessageExt::decode_unwrapped(answer.body, &broker)?;
+        let (min_offset, max_offset) = (answer.min_offset, answer.max_offset);
+        let next_offset = answer.next_offset.unwrap_or(offset);
+        let mut messages = answer.messages(queue)?;
         messages.retain(|message| tag_matches(&subscription, message));
         Ok(PullOutcome {
             status,
-            next_offset: answer.next_offset.unwrap_or(offset),
-            min_offset: answer.min_offset,
-            max_offset: answer.max_offset,
+            next_offset,
+            min_offset,
+            max_offset,
             messages,
         })
     }
 
     /// The group's committed offset of a queue.
     pub async fn committed(&self, queue: &MessageQueue) -> Result<Option<i64>, ClientError> {
-        let addr = self.client.queue_addr(queue).await?;
+        let (api, group) = (&self.client.api, &self.group);
         self.client
-            .api
-            .query_offset(&addr, &self.group, queue)
+            .ask_queue(queue, |addr| async move {
+                api.query_offset(&addr, group, queue).await
+            })
             .await
     }
 
     /// Commits an offset and waits until the broker has it.
     pub async fn commit(&self, queue: &MessageQueue, offset: i64) -> Result<(), ClientError> {
-        let addr = self.client.queue_addr(queue).await?;
+        let (api, group) = (&self.client.api, &self.group);
         self.client
-            .api
-            .update_offset(&addr, &self.group, queue, offset, false)
+            .ask_queue(queue, |addr| async move {
+                api.update_offset(&addr, group, queue, offset, false).await
+            })
             .await
     }
 
     /// First offset of a queue.
     pub async fn min_offset(&self, queue: &MessageQueue) -> Result<i64, ClientError> {
-        let addr = self.client.queue_addr(queue).await?;
-        self.client.api.min_offset(&addr, queue).await
+        self.client.min_offset(queue).await
     }
 
     /// One behind the last offset of a queue.
     pub async fn max_offset(&self, queue: &MessageQueue) -> Result<i64, ClientError> {
-        let addr = self.client.queue_addr(queue).await?;
-        self.client.api.max_offset(&addr, queue).await
+        self.client.max_offset(queue).await
     }
 
     /// Offset of the first message stored at this time (ms) or later.
@@ -184,16 +187,16 @@ impl PullConsumer {
         queue: &MessageQueue,
         timestamp_ms: i64,
     ) -> Result<i64, ClientError> {
-        let addr = self.client.queue_addr(queue).await?;
-        self.client
-            .api
-            .search_offset(&addr, queue, timestamp_ms)
-            .await
+        self.client.search_offset(queue, timestamp_ms).await
     }
 
     /// Store time (ms) of a queue's oldest message.
     pub async fn earliest_store_time(&self, queue: &MessageQueue) -> Result<i64, ClientError> {
-        let addr = self.client.queue_addr(queue).await?;
-        self.client.api.earliest_store_time(&addr, queue).await
+        let api = &self.client.api;
+        self.client
+            .ask_queue(queue, |addr| async move {
+                api.earliest_store_time(&addr, queue).await
+            })
+            .await
     }
 }

@@ -131,15 +131,14 @@ impl Shared {
         if let Some(offset) = self.offsets.read(queue).await? {
             return Ok(offset);
         }
-        let addr = self.client.queue_addr(queue).await?;
-        let api = &self.client.api;
+        let client = &self.client;
         let retry = names::is_retry_topic(&queue.topic);
         match self.config.from {
             ConsumeFrom::FirstOffset => Ok(0),
             ConsumeFrom::LastOffset if retry => Ok(0),
-            ConsumeFrom::LastOffset => api.max_offset(&addr, queue).await,
-            ConsumeFrom::Timestamp(_) if retry => api.max_offset(&addr, queue).await,
-            ConsumeFrom::Timestamp(ms) => api.search_offset(&addr, queue, ms).await,
+            ConsumeFrom::LastOffset => client.max_offset(queue).await,
+            ConsumeFrom::Timestamp(_) if retry => client.max_offset(queue).await,
+            ConsumeFrom::Timestamp(ms) => client.search_offset(queue, ms).await,
         }
     }
 

@@ -135,7 +135,13 @@ impl Shared {
         })
     }
 
-    pub(super) fn request(&self, encoded: &Encoded, queue: &MessageQueue) -> RemotingCommand {
+    /// The request for a queue of a broker: the one that leads it, if it is a logic queue.
+    pub(super) fn request(
+        &self,
+        encoded: &Encoded,
+        queue: &MessageQueue,
+        broker: &str,
+    ) -> RemotingCommand {
         let mut fields = vec![
             ("a", Text(&self.group)),
             ("b", Text(&encoded.topic)),
@@ -149,7 +155,7 @@ impl Shared {
             ("j", Int(encoded.reconsume_times)),
             ("k", Bool(false)),
             ("m", Bool(encoded.code == RequestCode::SendBatchMessage)),
-            ("n", Text(&queue.broker_name)),
+            ("n", Text(broker)),
         ];
         fields.extend(encoded.reconsume_times_max.map(|max| ("l", Int(max))));
         request(encoded.code, &fields).with_body(encoded.body.clone())

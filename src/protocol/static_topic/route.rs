@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use super::mock_broker_name;
 use crate::protocol::body::route::TopicRouteData;
 
+/// Logic queues of a topic at most: a number from afar must not take all memory.
+pub const QUEUES_MAX: usize = 1 << 20;
+
 /// The broker that leads a logic queue; none while no broker says that it does.
 pub type Leader = Option<String>;
 
@@ -20,6 +23,7 @@ pub fn leaders(route: &TopicRouteData) -> BTreeMap<String, Vec<Leader>> {
     for info in infos {
         let queues = by_scope.entry(mock_broker_name(&info.scope)).or_default();
         let total = usize::try_from(info.total_queues).unwrap_or(0);
+        let total = total.min(QUEUES_MAX);
         if queues.len() < total {
             queues.resize(total, None);
         }
@@ -73,6 +77,8 @@ mod tests {
             ("b", 1, -5, &[0]),
         ]));
         assert_eq!(odd["__syslo__global__"], [Some("b".to_owned()), None]);
+        let many = leaders(&route(&[("a", 1, i32::MAX, &[0])]));
+        assert_eq!(many["__syslo__global__"].len(), QUEUES_MAX);
         assert!(leaders(&TopicRouteData::default()).is_empty());
     }
 }

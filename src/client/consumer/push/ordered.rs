@@ -186,7 +186,8 @@ impl Shared {
     async fn renew_locks(self: &Arc<Self>) {
         let mut by_broker: HashMap<String, Vec<Arc<QueueState>>> = HashMap::new();
         for state in lock(&self.queues).values() {
-            let broker = state.queue.broker_name.to_string();
+            let broker = self.client.broker_of(&state.queue);
+            let broker = broker.unwrap_or_default().into_owned();
             by_broker.entry(broker).or_default().push(state.clone());
         }
         for states in by_broker.into_values() {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -13,10 +13,12 @@ use crate::client::consumer::MessageModel;
 use crate::client::consumer::subscription::tag_matches;
 use crate::client::error::ClientError;
 use crate::client::message::MessageExt;
+use crate::client::route::MASTER_ID;
 use crate::client::{lock, now_ms};
 use crate::protocol::ResponseCode;
 use crate::protocol::body::heartbeat::SubscriptionData;
 use crate::protocol::message::sys_flag;
+use crate::protocol::static_topic::is_mock_broker;
 
 /// How long a pull may be held by the broker, and how long its answer is awaited.
 const SUSPEND: Duration = Duration::from_secs(15);
@@ -39,7 +41,7 @@ impl Shared {
 
     /// Pulls one queue until it is given up.
     async fn pull_loop(self: Arc<Self>, state: Arc<QueueState>) {
-        let mut broker_id = 0;
+        let mut broker_id = MASTER_ID;
         while !state.process.is_dropped() && !self.closed.is_cancelled() {
             if state.process.is_full(&self.config.thresholds) {
                 let shrunk = state.process.shrunk.notified();
@@ -78,11 +80,15 @@ impl Shared {
         let Some(subscription) = subscription else {
             return Ok(PAUSE_AFTER_ERROR);
         };
-        let addr = match self.client.read_addr(&queue.broker_name, *broker_id) {
+        let since = Instant::now();
+        let addr = match self.client.queue_read_addr(queue, *broker_id) {
             Some(addr) => addr,
             None => self.client.queue_addr(queue).await?,
         };
         let commit = match self.config.model {
+            // RocketMQ's brokers take the offset of a logic queue, told in a pull, for one of the physical
+            // queue that the pull reads.
+            MessageModel::Clustering if is_mock_broker(&queue.broker_name) => None,
             MessageModel::Clustering => self.offsets.known(queue).filter(|offset| *offset > 0),
             MessageModel::Broadcasting => None,
         };
@@ -105,7 +111,14 @@ impl Shared {
             .process
             .last_pull_ms
             .store(now_ms(), Ordering::Relaxed);
-        let answer = self.client.api.pull(&addr, &pull, PULL_TIMEOUT).await?;
+        let answer = match self.client.api.pull(&addr, &pull, PULL_TIMEOUT).await {
+            Err(error) if error.is(ResponseCode::NotLeaderForQueue) => {
+                self.client.leader_moved(queue, since).await;
+                *broker_id = MASTER_ID;
+                return Ok(Duration::ZERO);
+            }
+            answer => answer?,
+        };
         if state.process.is_dropped() {
             return Ok(Duration::ZERO);
         }
@@ -133,8 +146,7 @@ impl Shared {
         };
         match ResponseCode::from_code(answer.code) {
             Some(ResponseCode::Success) => {
-                let broker = state.queue.broker_name.as_str().into();
-                let mut messages = MessageExt::decode_unwrapped(answer.body, &broker)?;
+                let mut messages = answer.messages(&state.queue)?;
                 messages.retain(|message| tag_matches(subscription, message));
                 if advance() {
                     self.submit(state, messages);

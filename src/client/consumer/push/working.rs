@@ -10,12 +10,18 @@ use tokio::sync::mpsc;
 use super::{ConsumeOutcome, Job, Shared};
 use crate::client::api::SendBack;
 use crate::client::consumer::MessageModel;
-use crate::client::message::MessageExt;
+use crate::client::message::{Message, MessageExt};
+use crate::client::{ClientError, MqClient, Producer};
 use crate::protocol::body::running_info::{CmResult, ConsumeMessageDirectlyResult};
 use crate::protocol::message::{names, properties};
+use crate::protocol::static_topic::is_mock_broker;
 
 /// Pause before a message is consumed again here, when it could not be handed back.
 const PAUSE_LOCAL_RETRY: Duration = Duration::from_secs(5);
+/// Delay level of a message that failed for the first time.
+const FIRST_RETRY_LEVEL: i32 = 3;
+/// The group that sends for consumers (`MixAll.CLIENT_INNER_PRODUCER_GROUP`).
+const INNER_PRODUCER: &str = "CLIENT_INNER_PRODUCER";
 
 impl Shared {
     /// Hands jobs to workers, as many at once as configured.
@@ -125,29 +131,75 @@ impl Shared {
     /// Hands a message back to its broker; a delay level of 0 leaves the delay to it, -1 makes the
     /// message a dead letter.
     pub(super) async fn hand_back(&self, message: &MessageExt, delay_level: i32) -> bool {
+        let id = &message.message_id();
+        let reconsume_times_max = match self.config.reconsume_times_max {
+            -1 => 16,
+            times => times,
+        };
         let back = SendBack {
             group: &self.group,
             physical_offset: message.physical_offset,
             delay_level,
-            message_id: &message.message_id(),
+            message_id: id,
             topic: &message.topic,
-            reconsume_times_max: match self.config.reconsume_times_max {
-                -1 => 16,
-                times => times,
-            },
+            reconsume_times_max,
         };
-        let result = match self.client.queue_addr(&message.queue()).await {
-            Ok(addr) => self.client.api.send_back(&addr, &back).await,
-            Err(error) => Err(error),
+        let result = if is_mock_broker(&message.broker_name) {
+            // Which broker stored it is not known here.
+            self.send_again(message, delay_level < 0, reconsume_times_max)
+                .await
+        } else {
+            match self.client.queue_addr(&message.queue()).await {
+                Ok(addr) => self.client.api.send_back(&addr, &back).await,
+                Err(error) => Err(error),
+            }
         };
         if let Err(error) = &result {
-            let id = back.message_id;
             log::warn!(
                 "client: message not handed back group={} id={id} error={error}",
                 self.group
             );
         }
         result.is_ok()
+    }
+
+    /// Hands a message back as a new one of the group's retry topic
+    /// (`DefaultMQPushConsumerImpl.sendMessageBackAsNormalMessage`); a dead letter is one that was tried
+    /// too often.
+    async fn send_again(
+        &self,
+        message: &MessageExt,
+        dead: bool,
+        reconsume_times_max: i32,
+    ) -> Result<(), ClientError> {
+        let times = match dead {
+            true => reconsume_times_max.saturating_add(1),
+            false => message.reconsume_times.saturating_add(1),
+        };
+        let mut again = Message::new(names::retry_topic(&self.group), message.body.clone());
+        again.flag = message.flag;
+        for (name, value) in properties::entries(&message.properties) {
+            if let (Ok(name), Ok(value)) = (str::from_utf8(name), str::from_utf8(value)) {
+                again.set_property(name, value);
+            }
+        }
+        if message.property(properties::ORIGIN_MESSAGE_ID).is_none() {
+            again.set_property(properties::ORIGIN_MESSAGE_ID, message.message_id());
+        }
+        again.set_property(properties::RETRY_TOPIC, message.topic.clone());
+        again.set_property(properties::RECONSUME_TIME, times.to_string());
+        again.set_property(
+            properties::MAX_RECONSUME_TIMES,
+            reconsume_times_max.to_string(),
+        );
+        again.remove_property(properties::TRAN_MSG);
+        let level = message.reconsume_times.saturating_add(FIRST_RETRY_LEVEL);
+        again.set_property(properties::DELAY, level.to_string());
+        let client = MqClient {
+            inner: self.client.clone(),
+        };
+        let producer = Producer::new(&client, INNER_PRODUCER)?;
+        producer.send(again).await.map(drop)
     }
 
     pub(super) async fn consume_one_directly(
