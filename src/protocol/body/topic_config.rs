@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 
 /// Queues of a topic whose creator did not say how many.
 const QUEUE_NUMS_DEFAULT: i32 = 16;
+/// Queues that one topic may have, logic ones too; RocketMQ has no limit.
+pub const QUEUES_MAX: i32 = 1 << 20;
 /// Filter type of topics whose messages have one tag.
 const SINGLE_TAG: &str = "SINGLE_TAG";
 

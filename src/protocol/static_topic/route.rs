@@ -3,10 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::mock_broker_name;
-use crate::protocol::body::route::TopicRouteData;
-
-/// Logic queues of a topic at most: a number from afar must not take all memory.
-pub const QUEUES_MAX: usize = 1 << 20;
+use crate::protocol::body::{route::TopicRouteData, topic_config::QUEUES_MAX};
 
 /// The broker that leads a logic queue; none while no broker says that it does.
 pub type Leader = Option<String>;
@@ -22,8 +19,8 @@ pub fn leaders(route: &TopicRouteData) -> BTreeMap<String, Vec<Leader>> {
     infos.sort_by_key(|info| info.epoch);
     for info in infos {
         let queues = by_scope.entry(mock_broker_name(&info.scope)).or_default();
-        let total = usize::try_from(info.total_queues).unwrap_or(0);
-        let total = total.min(QUEUES_MAX);
+        // A number from afar must not take all memory.
+        let total = usize::try_from(info.total_queues.min(QUEUES_MAX)).unwrap_or(0);
         if queues.len() < total {
             queues.resize(total, None);
         }
@@ -78,7 +75,7 @@ mod tests {
         ]));
         assert_eq!(odd["__syslo__global__"], [Some("b".to_owned()), None]);
         let many = leaders(&route(&[("a", 1, i32::MAX, &[0])]));
-        assert_eq!(many["__syslo__global__"].len(), QUEUES_MAX);
+        assert_eq!(many["__syslo__global__"].len(), 1 << 20);
         assert!(leaders(&TopicRouteData::default()).is_empty());
     }
 }

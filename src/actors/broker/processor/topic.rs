@@ -22,8 +22,8 @@ use crate::{
             DataVersion,
             list::TopicList,
             topic_config::{
-                CreateTopicListRequestBody, TopicConfig, TopicConfigAndMappingSerializeWrapper,
-                TopicConfigAndQueueMapping,
+                CreateTopicListRequestBody, QUEUES_MAX, TopicConfig,
+                TopicConfigAndMappingSerializeWrapper, TopicConfigAndQueueMapping,
             },
         },
         fastjson,
@@ -37,8 +37,6 @@ use crate::{
     store::{deleted_topics::DeletedTopics, error::StoreError},
 };
 
-/// Queues that one topic may have.
-pub const QUEUES_MAX: i32 = 1 << 20;
 /// The remark that RocketMQ leaves on some answers that say nothing else.
 pub const NOT_SET: &str = "not set any response code";
 

@@ -15,14 +15,17 @@ use crate::{
         context::BrokerContext,
         processor::{
             answer, decode, read_json,
-            topic::{NOT_SET, QUEUES_MAX, check_config, config_of},
+            topic::{NOT_SET, check_config, config_of},
         },
         refusal::Refusal,
         tables::{mappings::Mapping, topics::TopicError},
     },
     protocol::{
         RemotingCommand, ResponseCode,
-        body::{topic_config::TopicConfig, topic_queue_mapping::TopicQueueMappingDetail},
+        body::{
+            topic_config::{QUEUES_MAX, TopicConfig},
+            topic_queue_mapping::TopicQueueMappingDetail,
+        },
         header::topic::CreateTopicRequestHeader,
         static_topic::accept::MappingRefused,
     },
