@@ -21,7 +21,7 @@ use callboard::protocol::static_topic::plan::{self, BLOCK_SIZE};
 use callboard::protocol::static_topic::{check, is_mock_broker};
 use common::ours::wait_route;
 use common::server::{Broker, Folder, Namesrv};
-use common::{block_on, mqadmin, until};
+use common::{block_on, until};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
@@ -42,7 +42,7 @@ struct Two {
     _a: Broker,
     b: Broker,
     // Dropped last: the processes are gone by then.
-    _dir: Folder,
+    dir: Folder,
 }
 
 impl Two {
@@ -59,7 +59,7 @@ impl Two {
             namesrv,
             _a: a,
             b,
-            _dir: dir,
+            dir,
         };
         common::eventually("both brokers are registered", || {
             let text = two.admin("clusterList");
@@ -68,8 +68,18 @@ impl Two {
         two
     }
 
+    /// What our mqadmin says to a line of arguments; its files go to the folder of the test.
+    fn tool(&self, line: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mqadmin"));
+        command
+            .args(line.split(' '))
+            .args(["-n", &self.namesrv.address().to_string()])
+            .env("TMPDIR", &self.dir.0);
+        command
+    }
+
     fn admin(&self, line: &str) -> String {
-        mqadmin(&self.namesrv.address().to_string(), line)
+        said(self.tool(line))
     }
 
     fn admin_json(&self, line: &str) -> Value {
@@ -78,8 +88,8 @@ impl Two {
 
     /// As [`Two::admin`], while the tasks of this thread go on.
     async fn admin_meanwhile(&self, line: &str) {
-        let (namesrv, line) = (self.namesrv.address().to_string(), line.to_owned());
-        tokio::task::spawn_blocking(move || mqadmin(&namesrv, &line))
+        let command = self.tool(line);
+        tokio::task::spawn_blocking(move || said(command))
             .await
             .expect("mqadmin");
     }
@@ -108,6 +118,14 @@ impl Two {
         .await;
         assert_eq!(producer.queues(topic).await.unwrap().len(), queues as usize);
     }
+}
+
+/// What a command prints; panics when it fails.
+fn said(mut command: Command) -> String {
+    let output = command.output().expect("mqadmin");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{command:?}: {text} {output:?}");
+    text
 }
 
 async fn send(producer: &Producer, queue: &MessageQueue, body: &str) -> i64 {
@@ -499,11 +517,7 @@ async fn files(two: &Two) {
     })
     .await;
     let refused = |line: &str, text: &str| {
-        let output = Command::new(env!("CARGO_BIN_EXE_mqadmin"))
-            .args(line.split(' '))
-            .args(["-n", &two.namesrv.address().to_string()])
-            .output()
-            .expect("mqadmin");
+        let output = two.tool(line).output().expect("mqadmin");
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(
             !output.status.success() && error.contains(text),
