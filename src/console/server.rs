@@ -5,7 +5,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use actix::{
-    Actor, ActorContext, ArbiterHandle, AsyncContext, Context, Handler, Supervised, WrapFuture,
+    Actor, ActorContext, ActorFutureExt, ArbiterHandle, AsyncContext, Context, Handler, Supervised,
+    WrapFuture,
 };
 use actix_web::dev::ServerHandle;
 use actix_web::http::header::{ACCEPT, ContentType};
@@ -118,7 +119,12 @@ impl Console {
         Ok((console, bound))
     }
 
-    fn serve(&mut self) -> io::Result<()> {
+    fn serve(&mut self) {
+        let served = self.try_serve();
+        served.expect("the console's socket can be served");
+    }
+
+    fn try_serve(&mut self) -> io::Result<()> {
         let Some(socket) = &self.socket else {
             return Ok(());
         };
@@ -138,19 +144,19 @@ impl Console {
 impl Actor for Console {
     type Context = Context<Self>;
 
-    fn started(&mut self, _: &mut Self::Context) {
-        self.serve().expect("the console's socket can be served");
+    /// After a crash the old server answers what it was asked, if only the request to crash; a second bounds
+    /// it. Connections that come meanwhile wait for the new one: of two that accept, the old one would
+    /// drop what it took last.
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let Some(old) = self.server.take() else {
+            return self.serve();
+        };
+        let stopped = async move { old.stop(true).await };
+        ctx.wait(stopped.into_actor(self).map(|(), own, _| own.serve()));
     }
 }
 
-impl Supervised for Console {
-    /// The old server answers what it was asked, if only the request to crash; a second bounds it.
-    fn restarting(&mut self, _: &mut Self::Context) {
-        if let Some(server) = self.server.take() {
-            actix_rt::spawn(server.stop(true));
-        }
-    }
-}
+impl Supervised for Console {}
 
 crate::crashable!(Console);
 
@@ -164,10 +170,7 @@ impl Handler<Shutdown> for Console {
         match self.server.take() {
             Some(server) => {
                 let stopped = async move { server.stop(false).await };
-                ctx.wait(actix::fut::ActorFutureExt::map(
-                    stopped.into_actor(self),
-                    |(), _, ctx: &mut Context<Self>| ctx.stop(),
-                ));
+                ctx.wait(stopped.into_actor(self).map(|(), _, ctx| ctx.stop()));
             }
             None => ctx.stop(),
         }
