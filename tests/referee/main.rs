@@ -20,6 +20,7 @@ mod filters;
 mod known;
 mod pops;
 mod script;
+mod statics;
 mod sweep;
 
 use answers::{Side, compare};
@@ -47,6 +48,7 @@ fn both_answer_alike() {
         .chain(filters::steps())
         .chain(batches::steps())
         .chain(pops::steps())
+        .chain(statics::steps())
         .chain(sweep::steps())
     {
         // Later steps need what earlier ones made.

@@ -83,6 +83,10 @@ const HEADERS: &[(i32, &str)] = &[
     (400, ""),
     (401, ""),
     (402, ""),
+    (
+        513,
+        "topic defaultTopic n:readQueueNums n:writeQueueNums n:perm topicFilterType",
+    ),
     (907, ""),
     (
         200_050,

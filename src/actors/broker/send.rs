@@ -213,10 +213,16 @@ fn expected_len(frame: &RemotingCommand) -> usize {
     body + frame.ext_fields.byte_len() + RECORD_EXTRA_LEN
 }
 
-/// Refuses a send; as all answers to sends, this one tells the broker's region, too.
+/// Refuses a send; as all answers to sends, this one tells the broker's region, too. Only who is not the
+/// leader of its queue is told so before anything else.
 fn refuse(responder: Responder, marks: &SendMarks, refusal: &Refusal) {
     let Refusal { code, remark } = refusal;
-    responder.answer(*code, Some(remark), None, &marks.fields(), []);
+    let fields = marks.fields();
+    let fields = match code {
+        ResponseCode::NotLeaderForQueue => &[][..],
+        _ => &fields[..],
+    };
+    responder.answer(*code, Some(remark), None, fields, []);
 }
 
 /// The topic of a send, unless it, its group or its dead letter topic have to be made first.

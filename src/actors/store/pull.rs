@@ -152,7 +152,9 @@ impl Pull {
         } else {
             stats.missed();
         }
-        let remark = Some(result.status.name());
+        // RocketMQ makes such an answer anew, and leaves the remark out.
+        let is_made_anew = delta.is_some() && told.code != ResponseCode::Success;
+        let remark = (!is_made_anew).then_some(result.status.name());
         self.responder
             .answer(told.code, remark, Some(&header), &[], result.parts);
     }

@@ -116,7 +116,9 @@ fn tell_unknown(ctx: &BrokerContext, group: &str, stats: &mut ConsumeStats) {
             .query(group, &queue.topic, queue.queue_id)
             .is_none()
         {
+            let pulled = ctx.offsets.pulled(group, &queue.topic, queue.queue_id);
             offset.consumer_offset = -1;
+            offset.pull_offset = pulled.unwrap_or(-1);
         }
     }
 }
