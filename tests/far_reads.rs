@@ -86,7 +86,8 @@ fn evict(cluster: &Cluster) {
 
 #[test]
 fn far_messages_come_once_and_whole() {
-    let cluster = Cluster::start(&[]);
+    // Several segments: the last one is read through the page cache, the others past it.
+    let cluster = Cluster::start(&[("mappedFileSizeCommitLog", "33554432")]);
     let to = cluster.broker.address();
     let client = Client::connect(to).expect("connect");
     fill(&client);

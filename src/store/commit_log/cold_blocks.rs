@@ -6,6 +6,9 @@
 //! used again cost neither. They are large, for the disk's sake, and several, because the messages of a
 //! topic's queues lie side by side: what was read for the one queue is what the next one asks for.
 //!
+//! Only the file that still grows is read through the page cache: the kernel lets nobody append to a file
+//! while it is read past it.
+//!
 //! One thread reads blocks ([`ColdBlocksReader::read`]), every thread takes slices of those that are there
 //! ([`ColdBlocks::slices`]): from the disk to the socket no byte is copied in user space. The list of
 //! blocks is behind a lock that is held for a look at it, never while something is read.
@@ -331,6 +334,18 @@ impl ColdBlocksReader {
         }
     }
 
+    /// The file of a segment, to be read past the page cache; `None` when it is gone.
+    fn open(&mut self, segment: i64) -> Result<Option<FileRef>, StoreError> {
+        if let Some((own, file)) = &self.file
+            && *own == segment
+        {
+            return Ok(Some(FileRef::clone(file)));
+        }
+        let file = self.blocks.log.open_direct(segment)?;
+        self.file = file.clone().map(|file| (segment, file));
+        Ok(file)
+    }
+
     /// Reads the block that has an offset in it, and returns its end; `None` where the log does not hold it.
     fn read_one(&mut self, offset: i64) -> Result<Option<i64>, StoreError> {
         let log = self.blocks.log.clone();
@@ -341,29 +356,32 @@ impl ColdBlocksReader {
             return Ok(None);
         }
         let readable = usize::try_from(end - start).unwrap_or(0).min(BLOCK_LEN);
-        let file = match &self.file {
-            Some((own, file)) if *own == segment => FileRef::clone(file),
-            _ => match log.open_direct(segment)? {
-                Some(file) => file,
+        let still_grows = end < segment + log.segment_len() as i64;
+        let file = match still_grows {
+            // Those who send would wait for the disk, for a lock of the file's (ext4: that of the inode).
+            true => None,
+            false => match self.open(segment)? {
+                Some(file) => Some(file),
                 None => return Ok(None),
             },
         };
-        self.file = Some((segment, FileRef::clone(&file)));
 
         let old = self.blocks.list().take_one();
         // Somebody may still be copying out of it: then it goes when he is done.
         let memory = old.and_then(Arc::into_inner).map(|block| block.memory);
         let mut memory = memory.unwrap_or_else(|| Memory::new(&self.blocks.alive));
-        let read = match file.read_at(memory.room(), (start - segment) as u64) {
+        let direct = file.map(|file| file.read_at(memory.room(), (start - segment) as u64));
+        let read = match direct {
+            None => log.read_at(start, &mut memory.room()[..readable])?,
             // Some file systems take the flag when a file is opened, and refuse it when it is read.
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+            Some(Err(error)) if error.kind() == io::ErrorKind::InvalidInput => {
                 log.read_at(start, &mut memory.room()[..readable])?
             }
-            Err(error) => {
+            Some(Err(error)) => {
                 let path = log.path_of(segment).unwrap_or_default();
                 return Err(StoreError::io("read", &path, error));
             }
-            Ok(read) => read,
+            Some(Ok(read)) => read,
         };
         let len = read.min(readable);
         let block = Block { start, len, memory };
@@ -467,6 +485,26 @@ mod tests {
         let before = Range { offset: -5, len: 5 };
         assert!(!reader.read(&[before]).unwrap());
         assert_eq!(blocks.slices(&[before]), None);
+    }
+
+    #[test]
+    fn who_appends_to_a_file_waits_for_nobody_who_reads_it() {
+        let place = Place::new();
+        let writer = filled(&place, 2);
+        let log = writer.reader();
+        writer.flusher().flush(log.end()).unwrap();
+        let (blocks, mut reader) = blocks(&log);
+        let range = |offset| Range { offset, len: 100 };
+        let (first, last) = (range(10), range(log.end() - 100));
+        assert!(log.segment_start(last.offset) > SEGMENT_LEN as i64);
+        assert!(reader.read(&[last]).unwrap());
+        assert!(reader.file.is_none());
+        assert!(reader.read(&[first]).unwrap());
+        assert_eq!(reader.file.as_ref().map(|file| file.0), Some(0));
+        for range in [first, last] {
+            let slices = blocks.slices(&[range]).unwrap();
+            assert_eq!(slices.concat(), expected(&log, &[range]));
+        }
     }
 
     #[test]
