@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::admin::Context;
+use crate::client::admin::master;
 use crate::client::{ClientError, now_ms};
 use crate::protocol::body::topic_remapping::{CREATE_OR_UPDATE, TopicRemappingDetailWrapper};
 use crate::protocol::fastjson;
@@ -134,8 +135,9 @@ impl RemappingStaticTopic {
             return done(ctx, &plan);
         }
         let targets = self.options.targets(ctx).await?;
+        let info = ctx.admin.cluster_info().await?;
         for broker in &targets {
-            ctx.admin.broker_addr(broker).await?;
+            master(&info, broker)?;
         }
         let brokers = ctx.admin.topic_config_everywhere(topic).await?;
         if brokers.is_empty() {

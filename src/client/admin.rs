@@ -139,10 +139,7 @@ impl AdminClient {
     /// The master's address of a broker name, from the NameServers' cluster info.
     pub async fn broker_addr(&self, name: &str) -> Result<String, ClientError> {
         let info = self.cluster_info().await?;
-        let broker = info.broker_addr_table.get(name);
-        let addr = broker.and_then(|broker| broker.broker_addrs.get(&MASTER_ID));
-        addr.cloned()
-            .ok_or_else(|| ClientError::UnknownBroker(name.to_owned()))
+        master(&info, name).map(str::to_owned)
     }
 
     /// All topics that the NameServer knows.
@@ -246,4 +243,13 @@ pub struct OffsetReset<'a> {
     pub queue_id: i32,
     /// Offset for that queue, instead of the time.
     pub offset: Option<i64>,
+}
+
+/// The address of the master of a broker's name.
+///
+/// # Errors
+/// [`ClientError::UnknownBroker`].
+pub(crate) fn master<'a>(info: &'a ClusterInfo, broker: &str) -> Result<&'a str, ClientError> {
+    let addr = info.master_addr(broker);
+    addr.ok_or_else(|| ClientError::UnknownBroker(broker.to_owned()))
 }

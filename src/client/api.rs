@@ -480,30 +480,12 @@ fn queue_request(code: RequestCode, queue: &MessageQueue) -> RemotingCommand {
 
 #[cfg(test)]
 mod tests {
-    use bytes::BytesMut;
-
     use super::*;
-    use crate::protocol::message::record::{NewRecord, encode_record, patch_record};
+    use crate::client::message::testing::{plain, stored};
 
     #[test]
     fn messages_of_a_static_topic_get_the_place_that_was_asked_for() {
-        let host = "10.0.0.1:10911".parse().unwrap();
-        let record = NewRecord {
-            topic: "T",
-            queue_id: 3,
-            flag: 0,
-            sys_flag: 0,
-            born_timestamp: 0,
-            born_host: host,
-            store_host: host,
-            reconsume_times: 0,
-            prepared_transaction_offset: 0,
-            body: b"body",
-            properties: b"",
-        };
-        let mut body = BytesMut::new();
-        encode_record(&record, &mut body).unwrap();
-        patch_record(&mut body, 7, 0, 0);
+        let body = stored(&plain(), 7);
         let answer = |offset_delta| PullAnswer {
             code: 0,
             remark: None,
@@ -512,7 +494,7 @@ mod tests {
             max_offset: 0,
             suggested_broker: 0,
             offset_delta,
-            body: body.clone().freeze(),
+            body: body.clone(),
         };
         let place = |answer: PullAnswer, queue: &MessageQueue| {
             let messages = answer.messages(queue).unwrap();

@@ -123,6 +123,34 @@ impl Inner {
         }
     }
 
+    /// The offset that a group has committed in a queue.
+    pub(crate) async fn query_offset(
+        &self,
+        group: &str,
+        queue: &MessageQueue,
+    ) -> Result<Option<i64>, ClientError> {
+        let api = &self.api;
+        self.ask_queue(queue, |addr| async move {
+            api.query_offset(&addr, group, queue).await
+        })
+        .await
+    }
+
+    /// Commits a group's offset in a queue; with `oneway` nobody waits for the broker.
+    pub(crate) async fn update_offset(
+        &self,
+        group: &str,
+        queue: &MessageQueue,
+        offset: i64,
+        oneway: bool,
+    ) -> Result<(), ClientError> {
+        let api = &self.api;
+        self.ask_queue(queue, |addr| async move {
+            api.update_offset(&addr, group, queue, offset, oneway).await
+        })
+        .await
+    }
+
     pub(crate) async fn min_offset(&self, queue: &MessageQueue) -> Result<i64, ClientError> {
         let api = &self.api;
         self.ask_queue(

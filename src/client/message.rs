@@ -321,31 +321,58 @@ impl MessageExt {
     }
 }
 
+/// Records for tests of the client.
 #[cfg(test)]
-mod tests {
-    use bytes::BytesMut;
+pub(crate) mod testing {
+    use bytes::{Bytes, BytesMut};
 
-    use super::*;
-    use crate::protocol::message::record::{NewRecord, encode_record};
+    use crate::protocol::message::record::{NewRecord, encode_record, patch_record};
 
-    fn record(sys_flag: i32, body: &[u8]) -> Bytes {
+    /// Of queue 3 of topic T, with nothing in it.
+    pub(crate) fn plain() -> NewRecord<'static> {
         let host = "10.0.0.1:10911".parse().unwrap();
-        let record = NewRecord {
+        NewRecord {
             topic: "T",
             queue_id: 3,
-            flag: 1,
-            sys_flag,
-            born_timestamp: 5,
+            flag: 0,
+            sys_flag: 0,
+            born_timestamp: 0,
             born_host: host,
             store_host: host,
             reconsume_times: 0,
             prepared_transaction_offset: 0,
+            body: b"",
+            properties: b"",
+        }
+    }
+
+    /// As a broker stores it at an offset of its queue.
+    pub(crate) fn stored(record: &NewRecord<'_>, queue_offset: i64) -> Bytes {
+        let mut out = BytesMut::new();
+        encode_record(record, &mut out).unwrap();
+        patch_record(&mut out, queue_offset, 0, 0);
+        out.freeze()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+
+    use super::testing::{plain, stored};
+    use super::*;
+    use crate::protocol::message::record::NewRecord;
+
+    fn record(sys_flag: i32, body: &[u8]) -> Bytes {
+        let record = NewRecord {
+            flag: 1,
+            sys_flag,
+            born_timestamp: 5,
             body,
             properties: b"TAGS\x01A\x02UNIQ_KEY\x01K\x02",
+            ..plain()
         };
-        let mut out = BytesMut::new();
-        encode_record(&record, &mut out).unwrap();
-        out.freeze()
+        stored(&record, 0)
     }
 
     #[test]

@@ -164,11 +164,8 @@ impl AdminClient {
         queue: &MessageQueue,
         offset: i64,
     ) -> Result<(), ClientError> {
-        let api = &self.inner().api;
         self.inner()
-            .ask_queue(queue, |addr| async move {
-                api.update_offset(&addr, group, queue, offset, false).await
-            })
+            .update_offset(group, queue, offset, false)
             .await
     }
 

@@ -3,14 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::AdminClient;
+use super::{AdminClient, master};
 use crate::client::api::request;
 use crate::client::error::ClientError;
 use crate::client::read_json;
-use crate::client::route::MASTER_ID;
 use crate::protocol::FieldValue::{Bool, Int, Str as Text};
 use crate::protocol::body::MessageQueue;
-use crate::protocol::body::route::ClusterInfo;
 use crate::protocol::body::topic_config::TopicConfigAndQueueMapping;
 use crate::protocol::body::topic_remapping::TopicRemappingDetailWrapper;
 use crate::protocol::static_topic::{BrokerConfigs, plan};
@@ -170,11 +168,4 @@ impl AdminClient {
 fn addr_of<'a>(addrs: &'a BTreeMap<String, String>, broker: &str) -> Result<&'a str, ClientError> {
     let addr = addrs.get(broker).map(String::as_str);
     addr.ok_or_else(|| ClientError::UnknownBroker(broker.to_owned()))
-}
-
-fn master<'a>(info: &'a ClusterInfo, broker: &str) -> Result<&'a str, ClientError> {
-    let addrs = info.broker_addr_table.get(broker);
-    let addr = addrs.and_then(|broker| broker.broker_addrs.get(&MASTER_ID));
-    addr.map(String::as_str)
-        .ok_or_else(|| ClientError::UnknownBroker(broker.to_owned()))
 }

@@ -117,12 +117,7 @@ impl OffsetStore {
         let Place::Broker(client) = &self.place else {
             return Ok(self.known(queue));
         };
-        let (api, group) = (&client.api, &self.group);
-        let offset = client
-            .ask_queue(queue, |addr| async move {
-                api.query_offset(&addr, group, queue).await
-            })
-            .await?;
+        let offset = client.query_offset(&self.group, queue).await?;
         if let Some(offset) = offset {
             lock(&self.table).insert(
                 queue.clone(),
@@ -183,13 +178,10 @@ impl OffsetStore {
         queue: &MessageQueue,
         offset: i64,
     ) -> Result<(), ClientError> {
-        let (api, group) = (&client.api, &self.group);
         // A broker that does not lead a logic queue any more has to be able to say so.
         let oneway = !is_mock_broker(&queue.broker_name);
         client
-            .ask_queue(queue, |addr| async move {
-                api.update_offset(&addr, group, queue, offset, oneway).await
-            })
+            .update_offset(&self.group, queue, offset, oneway)
             .await?;
         if let Some(entry) = lock(&self.table).get_mut(queue)
             && entry.offset == offset

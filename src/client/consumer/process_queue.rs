@@ -106,30 +106,14 @@ impl ProcessQueue {
 
 #[cfg(test)]
 mod tests {
-    use bytes::{Bytes, BytesMut};
-
     use super::*;
-    use crate::protocol::message::record::{NewRecord, encode_record, patch_record};
+    use crate::client::message::testing::{plain, stored};
+    use crate::protocol::message::record::NewRecord;
 
     fn message(queue_offset: i64, body: &[u8]) -> MessageExt {
-        let host = "10.0.0.1:10911".parse().unwrap();
-        let record = NewRecord {
-            topic: "T",
-            queue_id: 0,
-            flag: 0,
-            sys_flag: 0,
-            born_timestamp: 0,
-            born_host: host,
-            store_host: host,
-            reconsume_times: 0,
-            prepared_transaction_offset: 0,
-            body,
-            properties: b"",
-        };
-        let mut out = BytesMut::new();
-        encode_record(&record, &mut out).unwrap();
-        patch_record(&mut out, queue_offset, 0, 0);
-        MessageExt::decode(&Bytes::from(out)).unwrap().0
+        let record = NewRecord { body, ..plain() };
+        let stored = stored(&record, queue_offset);
+        MessageExt::decode(&stored).unwrap().0
     }
 
     #[test]

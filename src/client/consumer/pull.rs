@@ -153,21 +153,13 @@ impl PullConsumer {
 
     /// The group's committed offset of a queue.
     pub async fn committed(&self, queue: &MessageQueue) -> Result<Option<i64>, ClientError> {
-        let (api, group) = (&self.client.api, &self.group);
-        self.client
-            .ask_queue(queue, |addr| async move {
-                api.query_offset(&addr, group, queue).await
-            })
-            .await
+        self.client.query_offset(&self.group, queue).await
     }
 
     /// Commits an offset and waits until the broker has it.
     pub async fn commit(&self, queue: &MessageQueue, offset: i64) -> Result<(), ClientError> {
-        let (api, group) = (&self.client.api, &self.group);
         self.client
-            .ask_queue(queue, |addr| async move {
-                api.update_offset(&addr, group, queue, offset, false).await
-            })
+            .update_offset(&self.group, queue, offset, false)
             .await
     }
 

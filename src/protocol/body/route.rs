@@ -78,6 +78,13 @@ body! {
     }
 }
 
+impl ClusterInfo {
+    /// The address of the master of a broker's name.
+    pub fn master_addr(&self, broker: &str) -> Option<&str> {
+        self.broker_addr_table.get(broker)?.master_addr()
+    }
+}
+
 body! {
     /// The brokers of one name, as brokers see it.
     #[derive(Eq)]

@@ -372,16 +372,13 @@ impl ColdBlocksReader {
         let mut memory = memory.unwrap_or_else(|| Memory::new(&self.blocks.alive));
         let direct = file.map(|file| file.read_at(memory.room(), (start - segment) as u64));
         let read = match direct {
-            None => log.read_at(start, &mut memory.room()[..readable])?,
-            // Some file systems take the flag when a file is opened, and refuse it when it is read.
-            Some(Err(error)) if error.kind() == io::ErrorKind::InvalidInput => {
-                log.read_at(start, &mut memory.room()[..readable])?
-            }
-            Some(Err(error)) => {
+            Some(Ok(read)) => read,
+            Some(Err(error)) if error.kind() != io::ErrorKind::InvalidInput => {
                 let path = log.path_of(segment).unwrap_or_default();
                 return Err(StoreError::io("read", &path, error));
             }
-            Some(Ok(read)) => read,
+            // Some file systems take the flag when a file is opened, and refuse it when it is read.
+            Some(Err(_)) | None => log.read_at(start, &mut memory.room()[..readable])?,
         };
         let len = read.min(readable);
         let block = Block { start, len, memory };

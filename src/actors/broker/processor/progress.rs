@@ -98,29 +98,16 @@ pub async fn consume_stats(
     };
     let mut stats = ConsumeStats::default();
     for topic in &topics {
-        let mut one = group_progress(ctx, group, topic).await;
-        if ctx.topics.mapping(topic).is_some() {
-            tell_unknown(ctx, group, &mut one);
-        }
+        // Who puts logic queues together from their stretches has to know where the group never was.
+        let nowhere = match ctx.topics.mapping(topic) {
+            Some(_) => -1,
+            None => 0,
+        };
+        let one = group_progress(ctx, group, topic, nowhere).await;
         stats.consume_tps += one.consume_tps;
         stats.offset_table.extend(one.offset_table);
     }
     json(request, &stats)
-}
-
-/// Who puts logic queues together from their stretches has to know where the group never was.
-fn tell_unknown(ctx: &BrokerContext, group: &str, stats: &mut ConsumeStats) {
-    for (queue, offset) in &mut stats.offset_table {
-        if ctx
-            .offsets
-            .query(group, &queue.topic, queue.queue_id)
-            .is_none()
-        {
-            let pulled = ctx.offsets.pulled(group, &queue.topic, queue.queue_id);
-            offset.consumer_offset = -1;
-            offset.pull_offset = pulled.unwrap_or(-1);
-        }
-    }
 }
 
 /// The topics that a group committed offsets for.
@@ -130,8 +117,13 @@ fn topics_of(ctx: &BrokerContext, group: &str) -> BTreeSet<String> {
 }
 
 /// How far a group is in one topic; nothing for a topic that does not exist, or that an online
-/// group no longer subscribes to.
-async fn group_progress(ctx: &BrokerContext, group: &str, topic: &str) -> ConsumeStats {
+/// group no longer subscribes to. `nowhere` is told of queues that the group has no offset in.
+async fn group_progress(
+    ctx: &BrokerContext,
+    group: &str,
+    topic: &str,
+    nowhere: i64,
+) -> ConsumeStats {
     let mut stats = ConsumeStats::default();
     let Some(config) = ctx.topics.get(topic) else {
         return stats;
@@ -147,7 +139,8 @@ async fn group_progress(ctx: &BrokerContext, group: &str, topic: &str) -> Consum
     }
     for queue_id in 0..config.read_queue_nums {
         let (_, max) = query::queue_range(ctx, topic, queue_id).await;
-        let committed = ctx.offsets.query(group, topic, queue_id).unwrap_or(-1);
+        let known = ctx.offsets.query(group, topic, queue_id);
+        let (committed, least) = (known.unwrap_or(-1), known.map_or(nowhere, |_| 0));
         // Popped messages lie before the offset; tools show the distance as what is in flight.
         let in_flight = ctx.pops.parts.in_flight.get(topic, group, queue_id);
         let pulled = ctx
@@ -161,9 +154,9 @@ async fn group_progress(ctx: &BrokerContext, group: &str, topic: &str) -> Consum
         let queue = MessageQueue::new(topic, &ctx.identity.broker_name, queue_id);
         let offset = OffsetWrapper {
             broker_offset: max.max(0),
-            consumer_offset: committed.max(0),
+            consumer_offset: committed.max(least),
             last_timestamp: last.unwrap_or(0),
-            pull_offset: pulled.unwrap_or(0).max(0),
+            pull_offset: pulled.unwrap_or(least).max(least),
         };
         stats.offset_table.insert(queue, offset);
     }
@@ -188,7 +181,7 @@ pub async fn all_consume_stats(
             if header.is_order && !ctx.topics.is_order(&topic) {
                 continue;
             }
-            let stats = group_progress(ctx, group, &topic).await;
+            let stats = group_progress(ctx, group, &topic, 0).await;
             list.total_diff += stats.total_diff();
             list.total_inflight_diff += stats.inflight_diff();
             of_group.push(stats);

@@ -85,7 +85,10 @@ impl Announcements {
             let rest = configs.split_off(configs.len().min(chunk_len));
             // With the last of them, as RocketMQ.
             let is_last = rest.is_empty();
-            let infos = topics.mappings().infos_of(|_| is_last);
+            let infos = match is_last {
+                true => topics.mappings().infos_of(|_| true),
+                false => BTreeMap::new(),
+            };
             bodies.push(self.encode(config, configs, infos, version));
             if is_last {
                 break;

@@ -71,6 +71,13 @@ impl<'a> Stretch<'a> {
         self.ask(RequestCode::GetMinOffset, &header).await
     }
 
+    async fn range(&self) -> Result<(i64, i64), Refusal> {
+        if self.is_here {
+            return Ok(query::queue_range(self.ctx, self.topic, self.item.queue_id).await);
+        }
+        try_join(self.min(), self.max()).await
+    }
+
     /// The first message that was stored at a time or later; one behind the last if there is none.
     async fn first_since(&self, timestamp: i64) -> Result<i64, Refusal> {
         let (topic, queue_id) = (self.topic, self.item.queue_id);
@@ -190,8 +197,7 @@ pub async fn search_offset(
     let mut last_before = None;
     while let Some(item) = placed.next() {
         let stretch = Stretch::new(ctx, &header.topic, &led, item);
-        let range = try_join(stretch.min(), stretch.max());
-        let (found, range) = join(stretch.first_since(since), range).await;
+        let (found, range) = join(stretch.first_since(since), stretch.range()).await;
         let (found, (min, max)) = (found?, range?);
         if found > min {
             last_before = Some(item.static_offset(found.saturating_sub(1)));

@@ -123,13 +123,7 @@ impl Mappings {
         &self,
         is_wanted: impl Fn(&str) -> bool,
     ) -> BTreeMap<String, TopicQueueMappingDetail> {
-        let wanted = self
-            .details()
-            .into_iter()
-            .filter(|(topic, _)| is_wanted(topic));
-        wanted
-            .map(|(topic, detail)| (topic.to_string(), (*detail).clone()))
-            .collect()
+        self.of(is_wanted, TopicQueueMappingDetail::clone)
     }
 
     /// What NameServers are told of the mappings of some topics.
@@ -137,12 +131,17 @@ impl Mappings {
         &self,
         is_wanted: impl Fn(&str) -> bool,
     ) -> BTreeMap<String, TopicQueueMappingInfo> {
-        let wanted = self
-            .details()
-            .into_iter()
-            .filter(|(topic, _)| is_wanted(topic));
-        wanted
-            .map(|(topic, detail)| (topic.to_string(), detail.to_info()))
+        self.of(is_wanted, TopicQueueMappingDetail::to_info)
+    }
+
+    fn of<T>(
+        &self,
+        is_wanted: impl Fn(&str) -> bool,
+        what: impl Fn(&TopicQueueMappingDetail) -> T,
+    ) -> BTreeMap<String, T> {
+        let all = self.details().into_iter();
+        all.filter(|(topic, _)| is_wanted(topic))
+            .map(|(topic, detail)| (topic.to_string(), what(&detail)))
             .collect()
     }
 

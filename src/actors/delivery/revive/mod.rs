@@ -19,7 +19,6 @@ use actix::{
 use bytes::BytesMut;
 
 use super::{append::append_all, pop::PopParts};
-use crate::store::revive_ledger::{Ledger, Point, ReviveRecord};
 use crate::{
     actors::{
         broker::{inner::InnerMessage, refusal::Refusal},
@@ -33,6 +32,7 @@ use crate::{
     store::{
         get_message::{EntryFilter, GetRequest, GetStatus, PULL_BYTES_MAX},
         now_ms,
+        revive_ledger::{Ledger, Point, ReviveRecord},
     },
 };
 

@@ -20,8 +20,6 @@ use crate::protocol::static_topic::is_mock_broker;
 const PAUSE_LOCAL_RETRY: Duration = Duration::from_secs(5);
 /// Delay level of a message that failed for the first time.
 const FIRST_RETRY_LEVEL: i32 = 3;
-/// The group that sends for consumers (`MixAll.CLIENT_INNER_PRODUCER_GROUP`).
-const INNER_PRODUCER: &str = "CLIENT_INNER_PRODUCER";
 
 impl Shared {
     /// Hands jobs to workers, as many at once as configured.
@@ -198,7 +196,7 @@ impl Shared {
         let client = MqClient {
             inner: self.client.clone(),
         };
-        let producer = Producer::new(&client, INNER_PRODUCER)?;
+        let producer = Producer::new(&client, names::CLIENT_INNER_PRODUCER)?;
         producer.send(again).await.map(drop)
     }
 
