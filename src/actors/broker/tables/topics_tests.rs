@@ -306,6 +306,30 @@ fn a_mapping_comes_and_goes_with_its_topic() {
 }
 
 #[test]
+fn no_static_topic_is_written_without_its_mapping() {
+    System::new().block_on(async {
+        let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join("config");
+        let topics = start(&Tree::new("t"), dir.path(), &[]);
+        // A folder that is not empty cannot be replaced by a file.
+        let in_the_way = config.join("topicQueueMapping.json/x");
+        std::fs::create_dir_all(&in_the_way).unwrap();
+        let put = topics.update_static(TopicConfig::new("S", 2, 6), mapping("S", 1, &[0]), false);
+        put.await.unwrap();
+        let written = |file: &str| std::fs::read_to_string(config.join(file)).unwrap_or_default();
+        assert!(!written("topics.json").contains("\"S\""));
+        std::fs::remove_dir_all(config.join("topicQueueMapping.json")).unwrap();
+        topics
+            .update(vec![TopicConfig::new("T", 1, 6)])
+            .await
+            .unwrap();
+        for file in ["topics.json", "topicQueueMapping.json"] {
+            assert!(written(file).contains("\"S\""), "{file}");
+        }
+    });
+}
+
+#[test]
 fn mappings_follow_a_master_and_only_the_known_one_is_replaced() {
     System::new().block_on(async {
         let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

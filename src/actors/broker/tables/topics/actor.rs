@@ -298,10 +298,13 @@ impl TopicsActor {
 
     /// After each drain: writes the table, tells the listeners, answers once they are done.
     fn commit(&mut self) {
-        // Mappings before their topics: see `super::super::mappings`.
-        self.shared.mappings.save(&self.cell);
+        // Mappings before their topics: see `super::super::mappings`. While they cannot be written the
+        // topics are not either, and the next tick tries again.
+        let is_mapped = self.shared.mappings.save(&self.cell);
         if self.shared.dirty.load(Relaxed) {
-            self.save();
+            if is_mapped {
+                self.save();
+            }
             self.shared.version.tell();
         }
         self.sweep();
