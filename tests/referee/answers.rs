@@ -58,9 +58,15 @@ impl Side {
             Body::Bytes(bytes) => bytes.clone(),
             Body::Text(text) => self.filled(text).into_bytes(),
         };
-        let answer = self.client.call(step.code, &fields, &body, PATIENCE);
+        let mut answer = self.client.call(step.code, &fields, &body, PATIENCE);
+        // A broker also closes the connection of a producer whose last heartbeat is too long ago, at any
+        // moment; one that closes because of the request does it again.
+        if matches!(answer, Err(NoAnswer::Closed)) {
+            self.connect_again();
+            answer = self.client.call(step.code, &fields, &body, PATIENCE);
+        }
         if self.client.is_closed() {
-            self.client = Client::connect(self.address).expect("connect again");
+            self.connect_again();
         }
         if let Ok(frame) = &answer {
             for (name, field) in &step.keeps {
@@ -69,6 +75,10 @@ impl Side {
             }
         }
         self.neutral(step, answer)
+    }
+
+    fn connect_again(&mut self) {
+        self.client = Client::connect(self.address).expect("connect again");
     }
 
     /// The text with `{name}` replaced by what an earlier answer said.
