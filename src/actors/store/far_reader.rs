@@ -4,9 +4,9 @@
 //! into the process's tables, once, for a reader who is gone then. What the cold reader has read goes out
 //! as it is, and what nobody has read goes to the cold reader. An answer takes the thread for a while, and a
 //! consumer that drains its backlog asks for all its queues at once: between two answers the thread looks
-//! at its sockets, so that those who read the newest messages wait for one of them, not for all. A
-//! restart loses the pulls that wait here: they are answered with "outcome unknown", and the clients ask
-//! again.
+//! at its sockets, so that those who read the newest messages wait for one of them, not for all. While
+//! nobody writes messages there are no newest ones, and several answers leave with one write. A restart
+//! loses the pulls that wait here: they are answered with "outcome unknown", and the clients ask again.
 
 use std::{
     collections::VecDeque,
@@ -44,6 +44,12 @@ pub struct AnswerFar {
     pub turn: Option<Turn>,
 }
 
+/// Answers between two looks at the sockets while nobody writes messages: a few hundred microseconds.
+const ANSWERS_ALONE_MAX: usize = 8;
+
+/// Nobody writes messages when the log has not grown for so long.
+const WRITES_ENDED_AFTER: Duration = Duration::from_millis(100);
+
 /// The actor; see the module.
 pub struct FarReader {
     cell: Arc<ActorCell>,
@@ -52,6 +58,7 @@ pub struct FarReader {
     /// The thread looks at its sockets before the next answer.
     looking: bool,
     seen: Seen,
+    writes: Writes,
 }
 
 impl FarReader {
@@ -63,6 +70,7 @@ impl FarReader {
             waiting: VecDeque::new(),
             looking: false,
             seen: Seen::default(),
+            writes: Writes::default(),
         }
     }
 
@@ -70,10 +78,18 @@ impl FarReader {
         if self.looking {
             return;
         }
-        let Some(next) = self.waiting.pop_front() else {
+        if self.waiting.is_empty() {
             return;
+        }
+        let at_once = match self.writes.go_on(self.parts.log().end(), Instant::now()) {
+            true => 1,
+            false => ANSWERS_ALONE_MAX.min(self.waiting.len()),
         };
-        self.answer(next, ctx);
+        for _ in 0..at_once {
+            if let Some(next) = self.waiting.pop_front() {
+                self.answer(next, ctx);
+            }
+        }
         // Deferred by tokio until the thread has polled its sockets.
         self.looking = true;
         ctx.spawn(yield_now().into_actor(self).map(|(), reader, ctx| {
@@ -189,6 +205,25 @@ impl Seen {
     }
 }
 
+/// Whether messages are being written, told from the end of the log.
+#[derive(Default)]
+struct Writes {
+    end: i64,
+    /// When the end was another one for the last time.
+    grown: Option<Instant>,
+}
+
+impl Writes {
+    fn go_on(&mut self, end: i64, now: Instant) -> bool {
+        if self.end != end {
+            self.end = end;
+            self.grown = Some(now);
+        }
+        let since = self.grown.map(|grown| now.duration_since(grown));
+        since.is_some_and(|since| since < WRITES_ENDED_AFTER)
+    }
+}
+
 impl Actor for FarReader {
     type Context = Context<Self>;
 }
@@ -219,3 +254,20 @@ impl Handler<Shutdown> for FarReader {
 }
 
 crate::crashable!(FarReader);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_go_on_until_the_log_has_not_grown_for_a_while() {
+        let (mut writes, begun) = (Writes::default(), Instant::now());
+        let mut at = |end, ms| writes.go_on(end, begun + Duration::from_millis(ms));
+        assert!(at(100, 0));
+        assert!(at(100, 99));
+        assert!(!at(100, 100));
+        assert!(at(101, 150));
+        assert!(at(101, 249));
+        assert!(!at(101, 250));
+    }
+}
