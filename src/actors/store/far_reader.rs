@@ -1,4 +1,4 @@
-//! Answers pulls of what lies far back in the log, one at a time, on the thread of their queues.
+//! Answers pulls of what lies far back in the log, few at a time, on the thread of their queues.
 //!
 //! What is far back and in the page cache is copied: mapping it would have the kernel enter each page
 //! into the process's tables, once, for a reader who is gone then. What the cold reader has read goes out
