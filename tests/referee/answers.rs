@@ -59,7 +59,7 @@ impl Side {
             Body::Text(text) => self.filled(text).into_bytes(),
         };
         let mut answer = self.client.call(step.code, &fields, &body, PATIENCE);
-        // A broker also closes the connection of a producer whose last heartbeat is too long ago, at any
+        // A broker also closes the connection of a client whose last heartbeat is too long ago, at any
         // moment; one that closes because of the request does it again.
         if matches!(answer, Err(NoAnswer::Closed)) {
             self.connect_again();

@@ -75,20 +75,17 @@ impl FarReader {
     }
 
     fn next(&mut self, ctx: &mut Context<Self>) {
-        if self.looking {
+        if self.looking || self.waiting.is_empty() {
             return;
         }
-        if self.waiting.is_empty() {
-            return;
-        }
-        let at_once = match self.writes.go_on(self.parts.log().end(), Instant::now()) {
-            true => 1,
-            false => ANSWERS_ALONE_MAX.min(self.waiting.len()),
-        };
+        let log_end = self.parts.log().end();
+        let others_wait = self.writes.go_on(log_end, Instant::now());
+        let at_once = if others_wait { 1 } else { ANSWERS_ALONE_MAX };
         for _ in 0..at_once {
-            if let Some(next) = self.waiting.pop_front() {
-                self.answer(next, ctx);
-            }
+            let Some(next) = self.waiting.pop_front() else {
+                break;
+            };
+            self.answer(next, ctx);
         }
         // Deferred by tokio until the thread has polled its sockets.
         self.looking = true;
