@@ -19,7 +19,9 @@ use callboard::protocol::body::heartbeat::{ConsumerData, HeartbeatData, Subscrip
 use callboard::protocol::body::offset::ResetOffsetBody;
 use callboard::protocol::body::topic_config::TopicConfig;
 use callboard::protocol::fastjson::{Value, from_slice, to_vec};
+use callboard::protocol::header::pull::PullMessageRequestHeader;
 use callboard::protocol::header::{client, group, offset, send, topic};
+use callboard::protocol::message::sys_flag;
 use callboard::protocol::{RemotingCommand, RequestCode, ResponseCode};
 
 /// A bound on hanging, not on speed.
@@ -564,6 +566,33 @@ fn a_reset_is_waited_for() {
             Some("Offset has been previously reset")
         );
         assert_eq!(server.offset("G", "T", 0).await, Some(3));
+        // The pull that takes it brings the old offset along, which counts from the next pull on.
+        let pull = || {
+            let header = PullMessageRequestHeader {
+                consumer_group: "G".into(),
+                topic: "T".into(),
+                queue_id: 0,
+                queue_offset: 5,
+                max_msg_nums: 32,
+                sys_flag: sys_flag::pull::COMMIT_OFFSET
+                    | sys_flag::pull::SUSPEND
+                    | sys_flag::pull::SUBSCRIPTION,
+                commit_offset: 5,
+                suspend_timeout_millis: 1,
+                subscription: Some("*".into()),
+                sub_version: 1,
+                ..PullMessageRequestHeader::default()
+            };
+            RemotingCommand::request(RequestCode::PullMessage, &header)
+        };
+        let moved = server.ask(pull()).await;
+        assert_eq!(moved.response_code(), Some(ResponseCode::PullOffsetMoved));
+        assert_eq!(moved.remark.as_deref(), Some("OFFSET_RESET"));
+        assert_eq!(moved.ext_fields.get("nextBeginOffset"), Some("3"));
+        assert_eq!(server.offset("G", "T", 0).await, Some(3));
+        let nothing = server.ask(pull()).await;
+        assert_eq!(nothing.response_code(), Some(ResponseCode::PullNotFound));
+        assert_eq!(server.offset("G", "T", 0).await, Some(5));
         server.stop().await;
     });
 }

@@ -377,8 +377,11 @@ fn serve(
 ) {
     let config = ctx.config.load();
     let suspend = header.sys_flag & SUSPEND != 0;
-    if suspend && header.sys_flag & COMMIT_OFFSET != 0 {
-        let (group, topic) = (&header.consumer_group, &header.topic);
+    let (group, topic) = (&header.consumer_group, &header.topic);
+    let reset = ctx.offsets.take_reset(group, topic, header.queue_id);
+    // The offset that a pull brings along is from before the reset that it takes. RocketMQ commits it: a
+    // consumer whose next query overtakes its own commit of the reset then goes on as if there were none.
+    if suspend && header.sys_flag & COMMIT_OFFSET != 0 && reset.is_none() {
         match &checked.logic {
             None => {
                 let offset = header.commit_offset;
@@ -420,9 +423,6 @@ fn serve(
         responder,
         group: header.consumer_group.clone(),
     };
-    let reset = ctx
-        .offsets
-        .take_reset(&header.consumer_group, &header.topic, header.queue_id);
     if let Some(reset) = reset {
         let (min, max) = (slot.min_offset(), slot.readable_end());
         let result = GetResult::empty(GetStatus::OffsetReset, reset, min, max);
