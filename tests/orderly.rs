@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,10 +11,13 @@ use std::time::Duration;
 use callboard::client::consumer::Expression;
 use callboard::client::{
     AdminClient, ConsumeFrom, ConsumeOutcome, Message, MessageQueue, MqClient, Producer,
-    PullConsumer, PushConsumer,
+    PullConsumer, PushConsumer, RemotingClient, RemotingConfig,
 };
+use callboard::protocol::body::lock::{LockBatchRequestBody, LockBatchResponseBody};
+use callboard::protocol::fastjson::{from_slice, to_vec};
+use callboard::protocol::{RemotingCommand, RequestCode, ResponseCode};
 use common::ours::{client, make_topic};
-use common::{block_on, env_number, mqadmin, server::Cluster, until};
+use common::{PATIENCE, block_on, env_number, mqadmin, server::Cluster, until};
 
 const QUEUES: i32 = 4;
 
@@ -30,20 +33,30 @@ const RENEWAL: Duration = Duration::from_millis(900);
 struct Seen {
     /// Offsets by queue, with the consumer that saw them.
     by_queue: Mutex<BTreeMap<i32, Vec<(i64, usize)>>>,
-    /// Queues with a call that runs.
-    running: Mutex<BTreeSet<i32>>,
+    /// Queues with calls that run, and whose.
+    running: Mutex<BTreeMap<i32, Vec<usize>>>,
+    /// What was seen that must not be. A listener cannot fail the test: its panic is a message that failed.
+    wrong: Mutex<Vec<String>>,
 }
 
 impl Seen {
     fn begin(&self, queue_id: i32, offset: i64, who: usize) {
-        let alone = self.running.lock().unwrap().insert(queue_id);
-        assert!(alone, "two calls at once for queue {queue_id}");
+        let mut running = self.running.lock().unwrap();
+        let calls = running.entry(queue_id).or_default();
+        if !calls.is_empty() {
+            let what = format!("queue {queue_id}: {who} got {offset} while {calls:?} had a call");
+            self.wrong.lock().unwrap().push(what);
+        }
+        calls.push(who);
+        drop(running);
         let mut by_queue = self.by_queue.lock().unwrap();
         by_queue.entry(queue_id).or_default().push((offset, who));
     }
 
-    fn end(&self, queue_id: i32) {
-        self.running.lock().unwrap().remove(&queue_id);
+    fn end(&self, queue_id: i32, who: usize) {
+        if let Some(calls) = self.running.lock().unwrap().get_mut(&queue_id) {
+            calls.retain(|&other| other != who);
+        }
     }
 
     /// The last commits of who dies are lost, so that any queue may go back once.
@@ -73,6 +86,11 @@ impl Seen {
         }
     }
 
+    fn check_one_at_a_time(&self) {
+        let wrong = self.wrong.lock().unwrap();
+        assert!(wrong.is_empty(), "two calls at once:\n{}", wrong.join("\n"));
+    }
+
     fn reached(&self) -> BTreeMap<i32, i64> {
         let by_queue = self.by_queue.lock().unwrap();
         let ends = by_queue.iter().map(|(queue_id, seen)| {
@@ -88,19 +106,32 @@ impl Seen {
 }
 
 async fn consumer(client: &MqClient, topic: &str, who: usize, seen: &Arc<Seen>) -> PushConsumer {
+    let call = Duration::from_millis(2);
+    slow_consumer(client, topic, who, seen, call, RENEWAL).await
+}
+
+/// A consumer whose calls take a while.
+async fn slow_consumer(
+    client: &MqClient,
+    topic: &str,
+    who: usize,
+    seen: &Arc<Seen>,
+    call: Duration,
+    renewal: Duration,
+) -> PushConsumer {
     let seen = seen.clone();
     PushConsumer::builder("order_group")
         .subscribe(topic, Expression::all())
         .from(ConsumeFrom::FirstOffset)
         .orderly()
-        .lock_renewal(RENEWAL)
+        .lock_renewal(renewal)
         .start(client, move |messages| {
             let seen = seen.clone();
             async move {
                 for message in &messages {
                     seen.begin(message.queue_id, message.queue_offset, who);
-                    tokio::time::sleep(Duration::from_millis(2)).await;
-                    seen.end(message.queue_id);
+                    tokio::time::sleep(call).await;
+                    seen.end(message.queue_id, who);
                 }
                 ConsumeOutcome::Success
             }
@@ -157,7 +188,7 @@ fn order_survives_joins_leaves_and_crashes() {
             until("the guest has queues", async || !guest.queues().is_empty()).await;
             guest.shut_down(Duration::from_secs(5)).await;
             leaving.shut_down().await;
-            // Locks are not kept over a restart: they are taken again.
+            // Who holds locks trusts them meanwhile, and gets them again.
             cluster.broker.kill9();
             seen.someone_died();
             cluster.broker.restart();
@@ -174,9 +205,100 @@ fn order_survives_joins_leaves_and_crashes() {
         })
         .await;
         seen.check_order();
+        seen.check_one_at_a_time();
         let shown = seen.count();
         println!("orderly: {sent} sent, {shown} consumed");
         stays.shut_down(Duration::from_secs(5)).await;
+        first.shut_down().await;
+    });
+}
+
+/// Asks for queues of a topic; yields those that the client has now.
+async fn lock(
+    broker: &str,
+    client_id: &str,
+    queues: &[MessageQueue],
+    code: RequestCode,
+) -> Vec<i32> {
+    let body = LockBatchRequestBody {
+        client_id: client_id.into(),
+        consumer_group: "lock_group".into(),
+        mq_set: queues.to_vec(),
+        only_this_broker: false,
+    };
+    let remoting = RemotingClient::new(RemotingConfig::default());
+    let request = RemotingCommand::request_without_header(code).with_body(to_vec(&body).unwrap());
+    let answer = remoting.call(broker, request, PATIENCE).await.unwrap();
+    assert_eq!(answer.response_code(), Some(ResponseCode::Success));
+    if code == RequestCode::UnlockBatchMq {
+        return Vec::new();
+    }
+    let body: LockBatchResponseBody = from_slice(&answer.body).unwrap();
+    let mine = body.lock_ok_mq_set.iter().map(|queue| queue.queue_id);
+    let mut mine: Vec<i32> = mine.collect();
+    mine.sort_unstable();
+    mine
+}
+
+#[test]
+fn locks_hold_over_a_kill() {
+    let mut cluster = Cluster::start(&[]);
+    let broker = cluster.broker.address().to_string();
+    let queues: Vec<MessageQueue> = (0..QUEUES)
+        .map(|queue_id| MessageQueue::new("T", "broker-a", queue_id))
+        .collect();
+    let (take, give) = (RequestCode::LockBatchMq, RequestCode::UnlockBatchMq);
+    block_on(async {
+        assert_eq!(lock(&broker, "one", &queues[..3], take).await, [0, 1, 2]);
+        lock(&broker, "one", &queues[..1], give).await;
+        cluster.broker.kill9();
+        cluster.broker.restart();
+        assert_eq!(lock(&broker, "two", &queues, take).await, [0, 3]);
+        assert_eq!(lock(&broker, "one", &queues, take).await, [1, 2]);
+        cluster.broker.kill9();
+        cluster.broker.restart();
+        // No heartbeat has told of the group since.
+        lock(&broker, "one", &queues, give).await;
+        assert_eq!(lock(&broker, "three", &queues, take).await, [1, 2]);
+    });
+}
+
+/// Who works on a queue when the broker dies trusts its lock, and may not hear of the restart for a
+/// while: a consumer that joins then has to wait for it.
+#[test]
+fn a_restart_gives_no_queue_away() {
+    let mut cluster = Cluster::start(&[]);
+    let namesrv = cluster.namesrv.address().to_string();
+    let broker = cluster.broker.address().to_string();
+    block_on(async {
+        let topic = "orderly_restart";
+        let first = client(&namesrv);
+        make_topic(&first, &broker, topic, QUEUES).await;
+        let queues = PullConsumer::new(&first, "looker").unwrap();
+        let queues = queues.queues(topic).await.unwrap();
+        let producer = Producer::new(&first, "order_producer").unwrap();
+        let seen = Arc::new(Seen::default());
+        let (call, renewal) = (Duration::from_millis(300), Duration::from_secs(20));
+        let one = slow_consumer(&first, topic, 1, &seen, call, renewal).await;
+        send(&producer, &queues, 60).await;
+        until("all queues are worked on", async || {
+            seen.by_queue.lock().unwrap().len() == 4
+        })
+        .await;
+        cluster.broker.kill9();
+        cluster.broker.restart();
+        let second = client(&namesrv);
+        let two = slow_consumer(&second, topic, 2, &seen, call, renewal).await;
+        let by_the_second = || {
+            let by_queue = seen.by_queue.lock().unwrap();
+            let all = by_queue.values().flatten();
+            all.filter(|(_, who)| *who == 2).count()
+        };
+        until("the second consumes", async || by_the_second() > 3).await;
+        seen.check_one_at_a_time();
+        two.shut_down(Duration::from_secs(5)).await;
+        second.shut_down().await;
+        one.shut_down(Duration::from_secs(5)).await;
         first.shut_down().await;
     });
 }

@@ -3,6 +3,7 @@
 
 use callboard::routes::snapshot::Snapshot;
 use callboard::store::checkpoint::Checkpoint;
+use callboard::store::queue_locks::QueueLocks;
 use callboard::store::tails::Tails;
 use libfuzzer_sys::fuzz_target;
 
@@ -15,6 +16,10 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(snapshot) = Snapshot::decode(bytes) {
         let written = snapshot.encode().expect("what was read can be written");
         assert!(Snapshot::decode(&written).is_ok());
+    }
+    if let Some(locks) = QueueLocks::decode(bytes) {
+        let written = locks.encode().expect("what was read can be written");
+        assert_eq!(QueueLocks::decode(&written), Some(locks));
     }
     if let Some(tails) = Tails::decode(bytes) {
         let written = tails.encode().expect("what was read can be written");

@@ -4,9 +4,8 @@
 //! beginning of a segment. The snapshot says instead: as of log offset P, these were the queues and
 //! their next offsets. A start walks the log from P.
 //!
-//! The file is MessagePack: an array of format version, CRC-32 of the content, and the content's
-//! bytes. It is written beside its place, synced and renamed. It is ignored, and RocketMQ's files
-//! decide, when anything about it does not fit: the version, the CRC, the `checkpoint` page that it
+//! The file is wrapped as [`envelope`] says, and written beside its place, synced and renamed. It is
+//! ignored, and RocketMQ's files decide, when anything about it does not fit: the version, the CRC, the `checkpoint` page that it
 //! remembers (a Java broker has been here), or the log (see `RecoverFrom::snapshot`).
 
 use std::path::Path;
@@ -15,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     checkpoint::Checkpoint,
+    envelope,
     error::StoreError,
     fs::{Fs, replace_file},
 };
@@ -64,54 +64,18 @@ pub struct Tails {
     pub queues: Vec<QueueTail>,
 }
 
-/// Version, CRC-32 of the content, content.
-#[derive(Serialize, Deserialize)]
-struct Envelope(u32, u32, #[serde(with = "content_bytes")] Vec<u8>);
-
-/// Writes the content as one MessagePack binary instead of an array of numbers.
-mod content_bytes {
-    use serde::{Deserializer, Serializer, de};
-
-    pub(super) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_bytes(bytes)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
-        struct Bytes;
-        impl de::Visitor<'_> for Bytes {
-            type Value = Vec<u8>;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("bytes")
-            }
-
-            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
-                Ok(bytes.to_vec())
-            }
-        }
-        from.deserialize_bytes(Bytes)
-    }
-}
-
 impl Tails {
     /// Encodes the file.
     ///
     /// # Errors
     /// [`StoreError::Invalid`] when it cannot be serialized.
     pub fn encode(&self) -> Result<Vec<u8>, StoreError> {
-        let invalid = |e: rmp_serde::encode::Error| StoreError::invalid(e.to_string());
-        let content = rmp_serde::to_vec(self).map_err(invalid)?;
-        let envelope = Envelope(FORMAT_VERSION, crc32fast::hash(&content), content);
-        rmp_serde::to_vec(&envelope).map_err(invalid)
+        envelope::seal(FORMAT_VERSION, self)
     }
 
     /// Decodes the file; `None` for another version, a wrong CRC, or anything else that is wrong.
     pub fn decode(file: &[u8]) -> Option<Self> {
-        let Envelope(version, crc, content) = rmp_serde::from_slice(file).ok()?;
-        if version != FORMAT_VERSION || crc != crc32fast::hash(&content) {
-            return None;
-        }
-        rmp_serde::from_slice(&content).ok()
+        envelope::open(FORMAT_VERSION, file)
     }
 
     /// Saves the snapshot durably over the former one.

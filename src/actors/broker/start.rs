@@ -58,6 +58,7 @@ use crate::{
         fs::{Fs, RealFs},
         now_ms,
         open::OpenStore,
+        queue_locks::QueueLocksFile,
         queue_table::QueueKind,
         tables::Tables,
         timer::TimerConfig,
@@ -226,6 +227,7 @@ impl Broker {
             self.ctx.subscriptions.shut_down().await,
             self.ctx.offsets.shut_down().await,
             self.ctx.filters.shut_down().await,
+            self.ctx.consumers.shut_down_locks().await,
         ] {
             clean &= ended.is_ok();
         }
@@ -392,6 +394,7 @@ impl Builder<'_> {
         let (orders_file, orders) = tables.consumer_order_info().map_err(StartError::Table)?;
         let producers = ProducerGroups::default();
         let consumers = ConsumerGroups::new(tree, "broker", misc.clone(), Arc::clone(config));
+        consumers.keep_locks(&cold, QueueLocksFile::new(fs, &own_dir));
         consumers.start(producers.clone());
         let (live, groups) = (Arc::clone(config), consumers.clone());
         let filters = Filters::start(tree, "broker", &cold, &tables, live, groups)

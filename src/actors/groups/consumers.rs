@@ -1,10 +1,10 @@
 //! All consumer groups (`ConsumerManager`): the handle that processors read and send through, and
 //! the `groups` actor above the groups' own actors.
 //!
-//! A group's actor is born with its first message and ends once the group has neither members nor
-//! locks. Both happen under the table's lock: whoever sends to a group holds the lock of its entry
-//! while sending, and an entry is removed only while its actor has nothing to do, so no message
-//! meets a dying actor.
+//! A group's actor is born with its first message and ends once the group has no members. Both happen
+//! under the table's lock: whoever sends to a group holds the lock of its entry while sending, and an
+//! entry is removed only while its actor has nothing to do, so no message meets a dying actor. Queue
+//! locks outlive it, and the broker ([`LockBook`]).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,7 +18,8 @@ use actix::{ArbiterHandle, Context, Handler, Message, dev::ToEnvelope};
 
 use super::{
     info::GroupInfo,
-    locks::LockKey,
+    lock_writer::{LockWriter, WriteLocks},
+    locks::{LockBook, LockKey},
     member::Member,
     producers::ProducerGroups,
     rebalancer::{Expire, Leave, LockQueues, Published, Rebalancer, Register, UnlockQueues},
@@ -32,6 +33,7 @@ use crate::{
     config::{BrokerConfig, Live},
     hash::DashMap,
     protocol::{Str, body::heartbeat::SubscriptionData},
+    store::queue_locks::QueueLocksFile,
 };
 
 /// Groups that subscriptions of pulls without heartbeats are kept for at most.
@@ -53,6 +55,9 @@ struct Shared {
     /// Subscriptions that came with pulls, of clients that send no heartbeats.
     pulls: DashMap<Str, BTreeMap<Str, Arc<SubscriptionData>>>,
     started: AtomicU64,
+    locks: Arc<LockBook>,
+    /// Absent in tests that need no file.
+    lock_writer: OnceLock<ActorRef<LockWriter>>,
     /// Held, for an actor that only its timers wake is not restarted without an address.
     scanner: OnceLock<ActorRef<Groups>>,
 }
@@ -75,6 +80,7 @@ impl ConsumerGroups {
         arbiter: ArbiterHandle,
         config: Arc<Live<BrokerConfig>>,
     ) -> Self {
+        let lock_life_ms = config.load().own_broker.rebalance_lock_life_ms;
         Self(Arc::new(Shared {
             tree: tree.clone(),
             path: format!("{parent}/groups").into(),
@@ -84,13 +90,15 @@ impl ConsumerGroups {
             connections: DashMap::default(),
             pulls: DashMap::default(),
             started: AtomicU64::new(0),
+            locks: Arc::new(LockBook::new(lock_life_ms)),
+            lock_writer: OnceLock::new(),
             scanner: OnceLock::new(),
         }))
     }
 
     /// Starts the `groups` actor, which throws out silent clients of all groups.
     pub fn start(&self, producers: ProducerGroups) -> ActorRef<Groups> {
-        let (parent, name) = self.0.path.rsplit_once('/').unwrap_or(("", &self.0.path));
+        let (parent, name) = self.parent();
         let consumers = self.clone();
         let actor = spawn(
             &self.0.tree,
@@ -109,6 +117,50 @@ impl ConsumerGroups {
         // A second one is only ever started by mistake; its caller holds it then.
         let _ = self.0.scanner.set(actor.clone());
         actor
+    }
+
+    /// Takes the queue locks of the last run out of `file`, and keeps them there from now on, by an actor
+    /// at `parent/queue_locks` on `arbiter`.
+    pub fn keep_locks(&self, arbiter: &ArbiterHandle, file: QueueLocksFile) {
+        let shared = &self.0;
+        shared.locks.restore(file.load(), now_ms());
+        let book = shared.locks.clone();
+        let actor = spawn(
+            &shared.tree,
+            self.parent().0,
+            "queue_locks",
+            "queue_locks",
+            arbiter,
+            shared.tree.restart_policy(),
+            move |cell| LockWriter::recover(cell, book, file),
+        );
+        // A second one is only ever started by mistake; it ends for want of an address.
+        let _ = shared.lock_writer.set(actor);
+    }
+
+    /// The path above the `groups` actor, and its name.
+    fn parent(&self) -> (&str, &str) {
+        let path = &*self.0.path;
+        path.rsplit_once('/').unwrap_or(("", path))
+    }
+
+    /// Waits until the file has all locks as they are now.
+    async fn write_locks(&self) -> Result<(), ActorError> {
+        match self.0.lock_writer.get() {
+            Some(writer) if self.0.locks.is_behind() => writer.ask(WriteLocks).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes the queue locks down and stops that actor.
+    ///
+    /// # Errors
+    /// [`ActorError::Gone`] when the actor crashed meanwhile.
+    pub async fn shut_down_locks(&self) -> Result<(), ActorError> {
+        match self.0.lock_writer.get() {
+            Some(writer) => writer.ask(Shutdown).await,
+            None => Ok(()),
+        }
     }
 
     /// What is known about a group; `None` while none of its clients is online.
@@ -246,59 +298,53 @@ impl ConsumerGroups {
         }
     }
 
-    /// Locks or renews queues for a client; yields those that it has now.
+    /// Locks or renews queues for a client; yields those that it has now, once the file says so, too.
     ///
     /// # Errors
-    /// [`ActorError::Gone`] when the group's actor crashed meanwhile.
+    /// [`ActorError::Gone`] when an actor crashed meanwhile.
     pub async fn lock(
         &self,
         group: &str,
         client_id: Str,
         queues: Vec<LockKey>,
     ) -> Result<Vec<LockKey>, ActorError> {
-        self.ask(
-            group,
-            LockQueues {
-                client_id,
-                queues,
-                now_ms: now_ms(),
-            },
-        )
-        .await
+        let wanted = LockQueues {
+            client_id,
+            queues,
+            now_ms: now_ms(),
+        };
+        let mine = self.ask(group, wanted).await?;
+        // Also when nothing changed hands now: the same question may have been asked before, and its
+        // answer wait for the file still.
+        self.write_locks().await?;
+        Ok(mine)
     }
 
     /// Gives queues back.
     ///
     /// # Errors
-    /// [`ActorError::Gone`] when the group's actor crashed meanwhile.
+    /// [`ActorError::Gone`] when an actor crashed meanwhile.
     pub async fn unlock(
         &self,
         group: &str,
         client_id: Str,
         queues: Vec<LockKey>,
     ) -> Result<(), ActorError> {
-        if !self.0.groups.contains_key(group) {
+        if self.0.locks.len(group) == 0 {
             return Ok(());
         }
-        self.ask(group, UnlockQueues { client_id, queues }).await
+        self.ask(group, UnlockQueues { client_id, queues }).await?;
+        self.write_locks().await
     }
 
     /// The client that holds the lock of a queue.
     pub fn lock_holder(&self, group: &str, queue: &LockKey) -> Option<Str> {
-        let entry = self.0.groups.get(group)?;
-        lock(&entry.published.locks)
-            .holder(queue, now_ms())
-            .cloned()
+        self.0.locks.holder(group, queue, now_ms())
     }
 
     /// Whether a client of the group holds a queue lock: then its messages are ordered.
     pub fn holds_locks(&self, group: &str) -> bool {
-        let Some(entry) = self.0.groups.get(group) else {
-            return false;
-        };
-        let mut locks = lock(&entry.published.locks);
-        locks.expire(now_ms());
-        !locks.is_empty()
+        self.0.locks.expire(group, now_ms())
     }
 
     fn ask<M>(
@@ -332,12 +378,12 @@ impl ConsumerGroups {
     fn make(&self, group: Str) -> Entry {
         let shared = &self.0;
         shared.started.fetch_add(1, Relaxed);
-        let lock_life_ms = shared.config.load().own_broker.rebalance_lock_life_ms;
-        let published = Arc::new(Published::new(lock_life_ms));
+        let published = Arc::new(Published::default());
         let parent = format!("{}/rebalancer", shared.path);
         // Names are checked before a group is made; a path is never built from others.
         let name = group.replace('/', "_");
         let (config, own) = (shared.config.clone(), published.clone());
+        let locks = shared.locks.clone();
         let actor = spawn(
             &shared.tree,
             &parent,
@@ -345,7 +391,7 @@ impl ConsumerGroups {
             "rebalancer",
             &shared.arbiter,
             shared.tree.restart_policy(),
-            move |cell| Rebalancer::recover(cell, group, config, own),
+            move |cell| Rebalancer::recover(cell, group, config, own, locks),
         );
         Entry { published, actor }
     }
@@ -378,6 +424,7 @@ impl ConsumerGroups {
 
     /// One scan over all groups: silent clients go, and so do groups that have nothing to keep.
     pub(super) fn scan(&self, now_ms: u64, limit_ms: u64) {
+        self.0.locks.expire_all(now_ms);
         let mut idle = Vec::new();
         for entry in self.0.groups.iter() {
             if is_idle(&entry) {
@@ -415,7 +462,5 @@ impl ConsumerGroups {
 /// Whether an actor has nothing to keep and nothing to do. Called on the arbiter of the groups'
 /// actors, so none of them is in the middle of a turn, and under the lock that senders hold.
 fn is_idle(entry: &Entry) -> bool {
-    entry.published.info.load().is_none()
-        && lock(&entry.published.locks).is_empty()
-        && entry.actor.cell().mailbox_len() == 0
+    entry.published.info.load().is_none() && entry.actor.cell().mailbox_len() == 0
 }

@@ -4,6 +4,7 @@
 pub mod allocate;
 pub mod consumers;
 pub mod info;
+pub mod lock_writer;
 pub mod locks;
 pub mod member;
 pub mod producers;

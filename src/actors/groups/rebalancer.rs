@@ -1,7 +1,7 @@
 //! One consumer group: its members, who is told when they change, and its queue locks.
 //!
-//! It alone changes what is published about the group; processors and the `groups` actor send to
-//! it through [`super::consumers::ConsumerGroups`]. What it owns is published, so a restart loses the
+//! It alone changes what is published about the group, and its locks; processors and the `groups` actor
+//! send to it through [`super::consumers::ConsumerGroups`]. What it owns is published, so a restart loses the
 //! heartbeat that was being handled and nothing else: its client is told SYSTEM_ERROR and sends the
 //! next one, and everybody is told of a change once more, for a notice may have been lost.
 
@@ -12,11 +12,11 @@ use arc_swap::ArcSwapOption;
 
 use super::{
     info::GroupInfo,
-    locks::{LockKey, LockTable},
+    locks::{LockBook, LockKey},
     member::Member,
 };
 use crate::{
-    actors::kernel::{ActorCell, Shutdown, after_drain, lock},
+    actors::kernel::{ActorCell, Shutdown, after_drain},
     config::{BrokerConfig, Live},
     crashable,
     protocol::{
@@ -26,25 +26,12 @@ use crate::{
 };
 
 /// What is published about a group.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Published {
     /// `None` while no client is online.
     pub info: ArcSwapOption<GroupInfo>,
-    /// Queue locks; only the group's actor locks and unlocks.
-    pub(super) locks: Mutex<LockTable>,
     /// The fingerprint of the latest heartbeat.
     pub(super) fingerprint: Mutex<Option<i32>>,
-}
-
-impl Published {
-    /// Of a group that nothing is known of yet.
-    pub(super) fn new(lock_life_ms: u64) -> Self {
-        Self {
-            info: ArcSwapOption::default(),
-            locks: Mutex::new(LockTable::new(lock_life_ms)),
-            fingerprint: Mutex::default(),
-        }
-    }
 }
 
 /// A heartbeat of a client. The answer tells whether members or subscriptions changed.
@@ -111,6 +98,8 @@ pub struct Rebalancer {
     group: Str,
     config: Arc<Live<BrokerConfig>>,
     published: Arc<Published>,
+    /// Queue locks of all groups.
+    locks: Arc<LockBook>,
     /// Members have to be told; done once after each drain of the mailbox.
     tell: bool,
 }
@@ -122,14 +111,15 @@ impl Rebalancer {
         group: Str,
         config: Arc<Live<BrokerConfig>>,
         published: Arc<Published>,
+        locks: Arc<LockBook>,
     ) -> Self {
-        let shown = published.clone();
+        let (shown, book, name) = (published.clone(), locks.clone(), group.clone());
         cell.set_detail(move || {
             let info = shown.info.load();
             let members = info.as_ref().map_or(0, |info| info.members.len());
             let topics = info.as_ref().map_or(0, |info| info.subscriptions.len());
             serde_json::json!({
-                "members": members, "topics": topics, "locks": lock(&shown.locks).len(),
+                "members": members, "topics": topics, "locks": book.len(&name),
             })
         });
         Self {
@@ -137,6 +127,7 @@ impl Rebalancer {
             group,
             config,
             published,
+            locks,
             tell: false,
         }
     }
@@ -209,6 +200,7 @@ impl Supervised for Rebalancer {
             self.group.clone(),
             self.config.clone(),
             self.published.clone(),
+            self.locks.clone(),
         );
         self.want_notice(true);
     }
@@ -278,7 +270,6 @@ impl Handler<Expire> for Rebalancer {
 
     fn handle(&mut self, expire: Expire, _: &mut Self::Context) {
         self.cell.begin_work();
-        lock(&self.published.locks).expire(expire.now_ms);
         let info = self.published.info.load_full();
         let members = info.iter().flat_map(|info| &info.members);
         let silent: Vec<Arc<Member>> = members
@@ -310,9 +301,9 @@ impl Handler<LockQueues> for Rebalancer {
 
     fn handle(&mut self, wanted: LockQueues, _: &mut Self::Context) -> Vec<LockKey> {
         self.cell.begin_work();
-        let mut locks = lock(&self.published.locks);
         let mut queues = wanted.queues;
-        queues.retain(|queue| locks.lock(queue, &wanted.client_id, wanted.now_ms));
+        let (client_id, now_ms) = (&wanted.client_id, wanted.now_ms);
+        self.locks.lock(&self.group, client_id, &mut queues, now_ms);
         queues
     }
 }
@@ -322,10 +313,8 @@ impl Handler<UnlockQueues> for Rebalancer {
 
     fn handle(&mut self, given: UnlockQueues, _: &mut Self::Context) {
         self.cell.begin_work();
-        let mut locks = lock(&self.published.locks);
-        for queue in &given.queues {
-            locks.unlock(queue, &given.client_id);
-        }
+        self.locks
+            .unlock(&self.group, &given.client_id, &given.queues);
     }
 }
 

@@ -22,6 +22,7 @@ use crate::{
         LanguageCode, RemotingCommand, RequestCode,
         body::heartbeat::{ConsumerData, MessageModel, SubscriptionData},
     },
+    store::{fs::RealFs, queue_locks::QueueLocksFile},
 };
 
 struct World {
@@ -211,11 +212,77 @@ fn a_restart_keeps_members_and_locks() {
 }
 
 #[test]
+fn locks_are_given_once_the_file_has_them() {
+    System::new().block_on(async {
+        let dir = tempfile::tempdir().unwrap();
+        let file = QueueLocksFile::new(&RealFs::shared(), dir.path());
+        let queue = LockKey {
+            topic: "T".into(),
+            broker_name: "b".into(),
+            queue_id: 0,
+        };
+        let lock = async |world: &World, client: &'static str| {
+            let queues = vec![queue.clone()];
+            let given = world.groups.lock("G", client.into(), queues).await;
+            given.map(|given| given.len())
+        };
+        let world = World::new();
+        world.groups.keep_locks(&Arbiter::current(), file.clone());
+        let writer = world.tree.get("broker/queue_locks").unwrap();
+        writer.arm("before_write");
+        lock(&world, "client-1").await.unwrap_err();
+        assert_eq!(file.load().groups, []);
+        assert_eq!(lock(&world, "client-1").await, Ok(1));
+        assert_eq!((writer.restarts(), file.load().groups.len()), (1, 1));
+        // Another process: nobody but the holder gets the queue.
+        let again = World::new();
+        again.groups.keep_locks(&Arbiter::current(), file.clone());
+        assert_eq!(lock(&again, "client-2").await, Ok(0));
+        assert_eq!(lock(&again, "client-1").await, Ok(1));
+        let queues = vec![queue.clone()];
+        again
+            .groups
+            .unlock("G", "client-1".into(), queues)
+            .await
+            .unwrap();
+        assert_eq!(file.load().groups, []);
+        assert_eq!(lock(&again, "client-2").await, Ok(1));
+        again.groups.shut_down_locks().await.unwrap();
+    });
+}
+
+#[test]
+fn locks_are_given_while_the_file_cannot_be_written() {
+    System::new().block_on(async {
+        let file = QueueLocksFile::new(&RealFs::shared(), Path::new("/proc/no such folder"));
+        let world = World::new();
+        world.groups.keep_locks(&Arbiter::current(), file);
+        let queue = LockKey {
+            topic: "T".into(),
+            broker_name: "b".into(),
+            queue_id: 0,
+        };
+        let given = world.groups.lock("G", "c".into(), vec![queue]).await;
+        assert_eq!(given.map(|given| given.len()), Ok(1));
+        let writer = world.tree.get("broker/queue_locks").unwrap();
+        assert_eq!(writer.restarts(), 0);
+        world.groups.shut_down_locks().await.unwrap();
+    });
+}
+
+#[test]
 fn an_actor_that_gave_up_is_replaced() {
     System::new().block_on(async {
         let world = World::new();
         let a = connection(1);
         world.beat(&a, &["T"], 0).await;
+        let queue = LockKey {
+            topic: "T".into(),
+            broker_name: "b".into(),
+            queue_id: 0,
+        };
+        let locked = world.groups.lock("G", "a".into(), vec![queue.clone()]);
+        assert_eq!(locked.await.map(|given| given.len()), Ok(1));
         let cell = world.tree.get("broker/groups/rebalancer/G").unwrap();
         while world.tree.contains("broker/groups/rebalancer/G") {
             cell.crash();
@@ -223,6 +290,7 @@ fn an_actor_that_gave_up_is_replaced() {
         }
         world.scanner.ask(Scan { now_ms: 1 }).await.unwrap();
         assert!(world.groups.get("G").is_none());
+        assert_eq!(world.groups.lock_holder("G", &queue).as_deref(), Some("a"));
         assert!(world.beat(&a, &["T"], 2).await);
     });
 }
