@@ -120,7 +120,7 @@ fn every_unit_slot_and_mark_of_progress_is_read() {
             assert_eq!(slot.last_pos, int(expected, "lastPos"));
             assert_eq!(i64::from(slot.num), int(expected, "num"));
             assert_eq!(i64::from(slot.magic), int(expected, "magic"));
-            let walk = store.walk(slot).expect("a walk");
+            let walk = store.walk(slot, None).expect("a walk");
             assert!(!walk.is_empty());
         }
     });

@@ -240,6 +240,46 @@ fn a_crash_of_the_timer_costs_nothing() {
     assert_eq!(others, 0, "no other actor restarts");
 }
 
+/// A slot of the wheel is delivered when all of it is over: who asked for its beginning has waited longest.
+#[test]
+fn within_a_slot_the_earliest_goes_first() {
+    let cluster = start("ASYNC_FLUSH");
+    let client = Client::connect(cluster.broker.address()).expect("connect");
+    let mut round = 0;
+    let acked = loop {
+        round += 1;
+        let slot_ms = (now_ms() / 1000 + 3) * 1000;
+        let times = [900, 100, 500, 100, 1000, 1];
+        let sent = times.iter().enumerate().map(|(number, within_ms)| {
+            let key = format!("{round:08X}{number:08X}");
+            send_for(&client, &key, 0, slot_ms + within_ms).expect("acknowledged");
+            key
+        });
+        let mut sent: Vec<String> = sent.collect();
+        // One comes late, when the others may have been read ahead of their time.
+        while now_ms() < slot_ms + 850 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let key = format!("{round:08X}{:08X}", times.len());
+        send_for(&client, &key, 0, slot_ms + 950).expect("acknowledged");
+        sent.push(key);
+        // On a machine that stood still meanwhile they were delivered as they came.
+        if now_ms() < slot_ms + 900 {
+            break sent;
+        }
+    };
+    wait_delivered(cluster.broker.address(), &acked);
+    let records = pull_all(&client, TOPIC, 0, 0);
+    let keys = records.iter().map(key_of);
+    let keys: Vec<&str> = keys
+        .filter(|key| acked.iter().any(|own| own == key))
+        .collect();
+    if !is_java() {
+        let wanted = [5, 1, 3, 2, 0, 6, 4].map(|number: usize| acked[number].as_str());
+        assert_eq!(keys, wanted);
+    }
+}
+
 fn recall(client: &Client, topic: &str, handle: &str) -> Frame {
     let ext = [
         ("producerGroup", "test_producer".to_owned()),

@@ -57,8 +57,7 @@ impl TimedRules {
         let value = |name| properties::get(text, name);
         let kind = flag & sys_flag::TRANSACTION_MASK;
         let takes_part = kind == 0 || kind == sys_flag::TRANSACTION_COMMIT;
-        let named = TIMES.iter().find_map(|&name| Some((name, value(name)?)));
-        let Some((name, time)) = named.filter(|_| takes_part) else {
+        let Some((name, time)) = named_time(text).filter(|_| takes_part) else {
             return Ok(None);
         };
         if delay_level(text) > 0 || value(properties::TIMER_OUT_MS).is_some() {
@@ -69,12 +68,7 @@ impl TimedRules {
             return Err(Refusal::new(ResponseCode::SystemError, remark));
         };
         let now = now_ms();
-        let time: i64 = time.parse().map_err(|_| self.illegal())?;
-        let deliver_ms = match name {
-            properties::TIMER_DELAY_SEC => now.wrapping_add(time.wrapping_mul(1000)),
-            properties::TIMER_DELAY_MS => now.wrapping_add(time),
-            _ => time,
-        };
+        let deliver_ms = deliver_ms(name, time, now).ok_or_else(|| self.illegal())?;
         if deliver_ms <= now {
             // The mark of a recall is no message.
             return match value(properties::TIMER_DEL_UNIQKEY) {
@@ -122,6 +116,30 @@ impl TimedRules {
         );
         Refusal::new(ResponseCode::MessageIllegal, remark)
     }
+}
+
+/// The property that names a time, and its text.
+fn named_time(text: &[u8]) -> Option<(&'static str, &str)> {
+    TIMES
+        .iter()
+        .find_map(|&name| Some((name, properties::get(text, name)?)))
+}
+
+/// When a message that came at `now` is to be delivered, ms; `None` when its time is no number.
+fn deliver_ms(name: &str, time: &str, now: i64) -> Option<i64> {
+    let time: i64 = time.parse().ok()?;
+    Some(match name {
+        properties::TIMER_DELAY_SEC => now.wrapping_add(time.wrapping_mul(1000)),
+        properties::TIMER_DELAY_MS => now.wrapping_add(time),
+        _ => time,
+    })
+}
+
+/// The time within its slot that a stored message asked for, ms: of a delay to the millisecond only if the
+/// message was stored in the one in which it was checked.
+pub fn time_within_slot(text: &[u8], stored_ms: i64) -> Option<i64> {
+    let (name, time) = named_time(text)?;
+    deliver_ms(name, time, stored_ms)
 }
 
 /// The tick before a time: the slot of a tick is delivered when the tick has passed, so a message is

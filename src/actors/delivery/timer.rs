@@ -34,6 +34,7 @@ use crate::{
     },
 };
 
+mod ahead;
 mod due;
 mod keep;
 mod marks;
@@ -42,6 +43,7 @@ mod running;
 mod start;
 
 use super::append::append_all;
+use ahead::Ahead;
 use due::Recalls;
 pub use marks::TimerMarks;
 pub use parts::{Timer, TimerParts, TimerPolicy};
@@ -117,8 +119,35 @@ impl TimerActor {
             (true, false) => self.read_queue(ctx),
             (true, true) if !self.turn_of_due => self.read_queue(ctx),
             (_, true) => self.deliver(ctx),
+            (false, false) if delivers => {
+                if let Err(error) = self.read_ahead() {
+                    self.failed(&error.to_string(), ctx);
+                }
+            }
             (false, false) => {}
         }
+    }
+
+    /// Reads the slot of the present shortly before it is over, once.
+    fn read_ahead(&mut self) -> Result<(), StoreError> {
+        let Some(running) = &mut self.running else {
+            return Ok(());
+        };
+        let (begin_ms, precision_ms) = (running.write_time_ms, running.store.precision_ms());
+        let known = running.ahead.as_ref().map(Ahead::tick);
+        let end_ms = begin_ms + precision_ms;
+        if known == Some(begin_ms.div_euclid(precision_ms))
+            || !Ahead::is_time(end_ms, precision_ms, now_ms())
+        {
+            return Ok(());
+        }
+        let Some(slot) = running.store.next_slot(begin_ms, end_ms)? else {
+            return Ok(());
+        };
+        let handles = &self.parts.store;
+        let read = || Ahead::read(handles, &running.store, slot);
+        running.ahead = Some(self.cell.blocking(BATCH_READ_MAX, read)?);
+        Ok(())
     }
 
     /// Opens the files and finds out where to go on.
@@ -291,12 +320,12 @@ impl TimerActor {
             self.commit();
             return Ok(false);
         };
-        let mut walk = running.store.walk(&slot)?;
-        let marks = walk.take_deletes();
+        let (walk, marks, ahead) = ahead::begin(&running.store, &slot, running.ahead.take())?;
         running.read_time_ms = running.store.time_of(&slot);
         running.reading = Some(Reading {
             slot,
             walk,
+            ahead,
             piece: VecDeque::new(),
             recalls: Recalls::read(&self.parts.store, &marks),
             log_position: self.parts.store.watermarks.appended(),

@@ -57,7 +57,12 @@ impl Actor for LockWriter {
     }
 }
 
-impl Supervised for LockWriter {}
+impl Supervised for LockWriter {
+    fn restarting(&mut self, _: &mut Self::Context) {
+        // What was being written may not be there.
+        self.book.doubt_file();
+    }
+}
 
 crashable!(LockWriter);
 

@@ -255,6 +255,11 @@ impl LockBook {
         self.is_behind() || self.renewed.load(Acquire)
     }
 
+    /// The file may lack what the last [`LockBook::write`] was to bring there.
+    pub fn doubt_file(&self) {
+        self.renewed.store(true, Release);
+    }
+
     /// Hands the book to `save`, which yields whether it was written.
     pub fn write(&self, now_ms: u64, save: impl FnOnce(&QueueLocks) -> bool) {
         let changes = self.changes.load(Acquire);

@@ -260,12 +260,12 @@ impl TimerStore {
         slot.tick.saturating_mul(self.precision_ms)
     }
 
-    /// Begins to read a slot.
+    /// Begins to read a slot, or what it has got since the unit at `known` was its newest.
     ///
     /// # Errors
     /// [`StoreError::Io`].
-    pub fn walk(&self, slot: &Slot) -> Result<SlotWalk, StoreError> {
-        SlotWalk::begin(&self.log, slot, self.precision_ms)
+    pub fn walk(&self, slot: &Slot, known: Option<i64>) -> Result<SlotWalk, StoreError> {
+        SlotWalk::begin(&self.log, slot, known, self.precision_ms)
     }
 
     /// How many messages wait for each topic, less the marks of recalled ones, by Java's hash of the

@@ -44,7 +44,7 @@ fn message(number: i64, ahead: i64) -> Timed {
 
 /// What a slot holds, oldest first.
 fn content(store: &TimerStore, slot: &Slot) -> Vec<i64> {
-    let mut walk = store.walk(slot).unwrap();
+    let mut walk = store.walk(slot, None).unwrap();
     let mut found = Vec::new();
     while let Some(piece) = walk.next_piece(store.log()).unwrap() {
         found.extend(piece.iter().map(|unit| unit.physical_offset / 100));
@@ -120,11 +120,38 @@ fn a_mark_counts_against_its_message() {
     store.take_in(NOW, &[message(1, 3), mark]).unwrap();
     let slot = store.next_slot(NOW, NOW + 10_000).unwrap().unwrap();
     assert_eq!((slot.num, store.pending()), (0, 0));
-    let mut walk = store.walk(&slot).unwrap();
+    let mut walk = store.walk(&slot, None).unwrap();
     assert_eq!(walk.len(), 2);
     assert_eq!(walk.take_deletes().len(), 1);
     assert_eq!(content(&store, &slot), [1]);
     assert_eq!(store.wheel().get(slot.tick).unwrap(), slot);
+}
+
+#[test]
+fn a_walk_may_end_at_what_is_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = TimerConfig {
+        log_file_len: 64 << 20,
+        ..config(dir.path())
+    };
+    let mut store = TimerStore::open(&RealFs::shared(), &config).unwrap().store;
+    let mut known = None;
+    let mut next = 0;
+    // Less than a piece, several, and nothing.
+    for count in [5, 7, 2 * walk::CHUNK as i64 + 3, 0, 1] {
+        let batch: Vec<_> = (next..next + count).map(|n| message(n, 2)).collect();
+        store.take_in(NOW, &batch).unwrap();
+        let slot = store.next_slot(NOW, NOW + 10_000).unwrap().unwrap();
+        let mut walk = store.walk(&slot, known).unwrap();
+        let mut found = Vec::new();
+        while let Some(piece) = walk.next_piece(store.log()).unwrap() {
+            found.extend(piece.iter().map(|unit| unit.physical_offset / 100));
+        }
+        assert_eq!(found, (next..next + count).collect::<Vec<_>>());
+        next += count;
+        assert_eq!(content(&store, &slot), (0..next).collect::<Vec<_>>());
+        known = Some(slot.last_pos);
+    }
 }
 
 #[test]

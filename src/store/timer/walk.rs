@@ -4,9 +4,10 @@ use super::{log::TimerLog, unit::Unit, wheel::Slot};
 use crate::store::error::StoreError;
 
 /// Units that are in memory at a time; a slot may hold millions.
-const CHUNK: usize = 16 * 1024;
+pub const CHUNK: usize = 16 * 1024;
 
-/// A slot that is being read: one walk over the chain finds its pieces, a second one reads them.
+/// A slot that is being read: one walk over the chain finds its pieces, a second one reads them. A slot of
+/// one piece is kept from the first, for every unit is a read.
 #[derive(Debug)]
 pub struct SlotWalk {
     /// Where the pieces begin, the newest first.
@@ -14,6 +15,10 @@ pub struct SlotWalk {
     /// The marks of recalls.
     deletes: Vec<Unit>,
     units: usize,
+    /// The newest piece, newest unit first.
+    newest: Vec<Unit>,
+    /// Position of a unit before which the walk ends.
+    known: Option<i64>,
     tick: i64,
     precision_ms: i64,
 }
@@ -22,17 +27,20 @@ impl SlotWalk {
     pub(super) fn begin(
         log: &TimerLog,
         slot: &Slot,
+        known: Option<i64>,
         precision_ms: i64,
     ) -> Result<Self, StoreError> {
         let mut walk = Self {
             marks: Vec::new(),
             deletes: Vec::new(),
             units: 0,
+            newest: Vec::new(),
+            known,
             tick: slot.tick,
             precision_ms,
         };
         let mut pos = slot.last_pos;
-        while pos >= 0 {
+        while pos >= 0 && Some(pos) != known {
             let Some(unit) = log.unit(pos)? else {
                 // Its file went with the messages that it told of.
                 ::log::warn!("timer log has no unit at {pos}, tick={}", slot.tick);
@@ -44,8 +52,13 @@ impl SlotWalk {
             walk.units += 1;
             if walk.is_mine(&unit) && unit.is_delete() && !unit.rolls() {
                 walk.deletes.push(unit);
+            } else if walk.is_mine(&unit) && walk.marks.len() == 1 {
+                walk.newest.push(unit);
             }
             pos = unit.prev_pos;
+        }
+        if walk.marks.len() > 1 {
+            walk.newest = Vec::new();
         }
         Ok(walk)
     }
@@ -79,13 +92,18 @@ impl SlotWalk {
         let Some(mut pos) = self.marks.pop() else {
             return Ok(None);
         };
-        let mut piece = Vec::new();
-        for _ in 0..CHUNK {
-            let Some(unit) = log.unit(pos)? else { break };
-            if self.is_mine(&unit) && (!unit.is_delete() || unit.rolls()) {
-                piece.push(unit);
+        let mut piece = std::mem::take(&mut self.newest);
+        if self.units > CHUNK {
+            for _ in 0..CHUNK {
+                if Some(pos) == self.known {
+                    break;
+                }
+                let Some(unit) = log.unit(pos)? else { break };
+                if self.is_mine(&unit) && (!unit.is_delete() || unit.rolls()) {
+                    piece.push(unit);
+                }
+                pos = unit.prev_pos;
             }
-            pos = unit.prev_pos;
         }
         piece.reverse();
         Ok(Some(piece))

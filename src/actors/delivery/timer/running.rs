@@ -7,6 +7,7 @@ use std::{
 
 use super::{
     TimerParts,
+    ahead::{Ahead, AskedUnit, in_time_order},
     due::{Due, NEVER_TAKEN_IN, Recalls, due, waiting},
 };
 use crate::{
@@ -51,6 +52,8 @@ pub(super) struct Running {
     pub(super) leftovers: Leftovers,
     /// The slot that is being delivered.
     pub(super) reading: Option<Reading>,
+    /// The slot that is delivered next.
+    pub(super) ahead: Option<Ahead>,
 }
 
 /// What an earlier life did and did not count, before it was killed or crashed.
@@ -81,7 +84,10 @@ impl Leftovers {
 
 pub(super) struct Reading {
     pub(super) slot: Slot,
+    /// What it has got since it was read ahead.
     pub(super) walk: SlotWalk,
+    /// What was read ahead, until the first piece is made of it.
+    pub(super) ahead: Vec<AskedUnit>,
     pub(super) piece: VecDeque<Unit>,
     pub(super) recalls: Recalls,
     /// Its deliveries lie at or behind this position of the commit log.
@@ -184,16 +190,17 @@ impl Running {
             if let Some(unit) = reading.piece.pop_front() {
                 break unit;
             }
-            match reading.walk.next_piece(self.store.log())? {
-                Some(piece) => reading.piece = piece.into(),
-                None => {
-                    // What was added before is appended before the slot counts as done.
-                    if batch.requests.is_empty() {
-                        self.slot_done(batch);
-                    }
-                    return Ok(false);
+            let later = reading.walk.next_piece(self.store.log())?;
+            let ahead = std::mem::take(&mut reading.ahead);
+            if later.is_none() && ahead.is_empty() {
+                // What was added before is appended before the slot counts as done.
+                if batch.requests.is_empty() {
+                    self.slot_done(batch);
                 }
+                return Ok(false);
             }
+            let later = later.unwrap_or_default();
+            reading.piece = in_time_order(&parts.store, ahead, later).collect();
         };
         let Some(record) = waiting(&parts.store, unit.physical_offset, unit.size) else {
             parts.marks.missed.fetch_add(1, Relaxed);

@@ -144,6 +144,7 @@ pub(super) fn running(
             until_offset: queue.end,
         },
         reading: None,
+        ahead: None,
         store,
     })
 }
