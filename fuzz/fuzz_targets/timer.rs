@@ -51,7 +51,7 @@ fuzz_target!(|input: (&[u8], &[u8], Vec<[u8; SLOT_LEN]>)| {
     };
     let mut store = opened.store;
     for slot in store.wheel().slots().expect("slots") {
-        let mut walk = store.walk(&slot).expect("a walk");
+        let mut walk = store.walk(&slot, None).expect("a walk");
         while let Some(units) = walk.next_piece(store.log()).expect("units") {
             assert!(
                 units
@@ -88,5 +88,5 @@ fuzz_target!(|input: (&[u8], &[u8], Vec<[u8; SLOT_LEN]>)| {
         .next_slot(NOW + 5_000, NOW + 6_000)
         .expect("a slot")
         .expect("ours");
-    assert!(again.store.walk(&slot).expect("a walk").len() >= 3);
+    assert!(again.store.walk(&slot, None).expect("a walk").len() >= 3);
 });
