@@ -140,6 +140,17 @@ async fn slow_consumer(
         .unwrap()
 }
 
+/// A client of the cluster, a new topic's queues, and who sends to them.
+async fn with_topic(cluster: &Cluster, topic: &str) -> (MqClient, Vec<MessageQueue>, Producer) {
+    let client = client(&cluster.namesrv.address().to_string());
+    let broker = cluster.broker.address().to_string();
+    make_topic(&client, &broker, topic, QUEUES).await;
+    let puller = PullConsumer::new(&client, "looker").unwrap();
+    let queues = puller.queues(topic).await.unwrap();
+    let producer = Producer::new(&client, "order_producer").unwrap();
+    (client, queues, producer)
+}
+
 async fn send(producer: &Producer, queues: &[MessageQueue], count: usize) {
     for number in 0..count {
         let queue = &queues[number % queues.len()];
@@ -153,14 +164,9 @@ fn order_survives_joins_leaves_and_crashes() {
     let rounds = env_number("CALLBOARD_ROUNDS", 1);
     let mut cluster = Cluster::start(&KEYS);
     let namesrv = cluster.namesrv.address().to_string();
-    let broker = cluster.broker.address().to_string();
     block_on(async {
         let topic = "orderly_drill";
-        let first = client(&namesrv);
-        make_topic(&first, &broker, topic, QUEUES).await;
-        let queues = PullConsumer::new(&first, "looker").unwrap();
-        let queues = queues.queues(topic).await.unwrap();
-        let producer = Producer::new(&first, "order_producer").unwrap();
+        let (first, queues, producer) = with_topic(&cluster, topic).await;
         let seen = Arc::new(Seen::default());
         let mut sent = 0;
         let stays = consumer(&first, topic, 0, &seen).await;
@@ -269,14 +275,9 @@ fn locks_hold_over_a_kill() {
 fn a_restart_gives_no_queue_away() {
     let mut cluster = Cluster::start(&[]);
     let namesrv = cluster.namesrv.address().to_string();
-    let broker = cluster.broker.address().to_string();
     block_on(async {
         let topic = "orderly_restart";
-        let first = client(&namesrv);
-        make_topic(&first, &broker, topic, QUEUES).await;
-        let queues = PullConsumer::new(&first, "looker").unwrap();
-        let queues = queues.queues(topic).await.unwrap();
-        let producer = Producer::new(&first, "order_producer").unwrap();
+        let (first, queues, producer) = with_topic(&cluster, topic).await;
         let seen = Arc::new(Seen::default());
         let (call, renewal) = (Duration::from_millis(300), Duration::from_secs(20));
         let one = slow_consumer(&first, topic, 1, &seen, call, renewal).await;
@@ -306,15 +307,9 @@ fn a_restart_gives_no_queue_away() {
 #[test]
 fn a_message_that_fails_holds_its_queue_and_becomes_a_dead_letter() {
     let cluster = Cluster::start(&KEYS);
-    let namesrv = cluster.namesrv.address().to_string();
-    let broker = cluster.broker.address().to_string();
     block_on(async {
         let topic = "orderly_fails";
-        let client = client(&namesrv);
-        make_topic(&client, &broker, topic, QUEUES).await;
-        let queues = PullConsumer::new(&client, "looker").unwrap();
-        let queues = queues.queues(topic).await.unwrap();
-        let producer = Producer::new(&client, "order_producer").unwrap();
+        let (client, queues, producer) = with_topic(&cluster, topic).await;
         let calls = Arc::new(Mutex::new(Vec::new()));
         let tried = Arc::new(AtomicUsize::new(0));
         let (own, count) = (calls.clone(), tried.clone());

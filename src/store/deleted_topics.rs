@@ -15,10 +15,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{
-    error::StoreError,
-    fs::{Fs, replace_file},
-};
+use super::{envelope, error::StoreError, fs::Fs};
 
 /// Version of the format; another one is ignored.
 const FORMAT_VERSION: u32 = 2;
@@ -43,21 +40,7 @@ struct Content {
 impl DeletedTopics {
     /// Loads the file; an absent or unreadable one is empty.
     pub fn load(fs: &Fs, path: &Path) -> Self {
-        let content = fs.exists(path).then(|| fs.read_file(path, FILE_LEN_MAX));
-        let content = match content {
-            None => Content::default(),
-            Some(Ok(content)) => decode(&content).unwrap_or_else(|| {
-                log::warn!("store/deleted_topics ignored file={}", path.display());
-                Content::default()
-            }),
-            Some(Err(error)) => {
-                log::warn!(
-                    "store/deleted_topics ignored file={} error={error}",
-                    path.display()
-                );
-                Content::default()
-            }
-        };
+        let content = envelope::load(fs, path, FILE_LEN_MAX, decode).unwrap_or_default();
         Self {
             fs: fs.clone(),
             path: path.to_path_buf(),
@@ -120,15 +103,10 @@ impl DeletedTopics {
     }
 
     fn save(&self) -> Result<(), StoreError> {
-        self.write()
-            .map_err(|e| StoreError::io("save", &self.path, e))
-    }
-
-    fn write(&self) -> std::io::Result<()> {
         let Content { positions, begun } = &self.content;
         let content = rmp_serde::to_vec(&(FORMAT_VERSION, positions, begun))
-            .map_err(|e| std::io::Error::new(std::io::ErrorKind::InvalidData, e))?;
-        replace_file(&self.fs, &self.path, &content)
+            .map_err(|e| StoreError::invalid(e.to_string()))?;
+        envelope::save(&self.fs, &self.path, &content)
     }
 }
 

@@ -1,11 +1,16 @@
-//! How snapshots of our own are wrapped: MessagePack, an array of format version, CRC-32 of the
-//! content, and the content's bytes, which are MessagePack again.
+//! Files of our own: how they are read and replaced, and how snapshots are wrapped, in MessagePack: an
+//! array of format version, CRC-32 of the content, and the content's bytes, which are MessagePack again.
 //!
 //! What is damaged or of another version is not read: whoever owns the file does without.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::error::StoreError;
+use super::{
+    error::StoreError,
+    fs::{Fs, replace_file},
+};
 
 /// Version, CRC-32 of the content, content.
 #[derive(Serialize, Deserialize)]
@@ -55,4 +60,44 @@ pub fn open<T: DeserializeOwned>(version: u32, file: &[u8]) -> Option<T> {
         return None;
     }
     rmp_serde::from_slice(&content).ok()
+}
+
+/// Reads a file of at most `len_max` bytes; `None` when it is absent, and, told in the log, when it cannot be
+/// read or is not what `decode` takes.
+pub fn load<T>(
+    fs: &Fs,
+    path: &Path,
+    len_max: u64,
+    decode: impl FnOnce(&[u8]) -> Option<T>,
+) -> Option<T> {
+    if !fs.exists(path) {
+        return None;
+    }
+    match fs.read_file(path, len_max) {
+        Ok(content) => {
+            let decoded = decode(&content);
+            if decoded.is_none() {
+                ignored(path, "reason=unreadable");
+            }
+            decoded
+        }
+        Err(error) => {
+            ignored(path, &format!("error={error}"));
+            None
+        }
+    }
+}
+
+/// Tells the log that a file is not used.
+pub fn ignored(path: &Path, why: &str) {
+    let name = path.file_name().unwrap_or_default().display();
+    log::warn!("store/{name} ignored file={} {why}", path.display());
+}
+
+/// Replaces a file durably.
+///
+/// # Errors
+/// [`StoreError::Io`] or [`StoreError::Full`]; the former file is then still whole.
+pub fn save(fs: &Fs, path: &Path, content: &[u8]) -> Result<(), StoreError> {
+    replace_file(fs, path, content).map_err(|e| StoreError::io("save", path, e))
 }

@@ -7,10 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{
-    error::StoreError,
-    fs::{Fs, replace_file},
-};
+use super::{envelope, error::StoreError, fs::Fs};
 
 /// Version of the format; another one is ignored.
 const FORMAT_VERSION: u32 = 1;
@@ -29,18 +26,10 @@ pub struct EpochFile {
 impl EpochFile {
     /// Loads the file; an absent or unreadable one is epoch 0.
     pub fn load(fs: &Fs, path: &Path) -> Self {
-        let content = fs.exists(path).then(|| fs.read_file(path, FILE_LEN_MAX));
-        let epoch = match content {
-            None => Some(0),
-            Some(Err(_)) => None,
-            Some(Ok(content)) => rmp_serde::from_slice::<(u32, u64)>(&content)
-                .ok()
-                .filter(|(version, _)| *version == FORMAT_VERSION)
-                .map(|(_, epoch)| epoch),
-        };
-        if epoch.is_none() {
-            log::warn!("store/epoch ignored file={}", path.display());
-        }
+        let epoch = envelope::load(fs, path, FILE_LEN_MAX, |content| {
+            let (version, epoch) = rmp_serde::from_slice::<(u32, u64)>(content).ok()?;
+            (version == FORMAT_VERSION).then_some(epoch)
+        });
         Self {
             fs: fs.clone(),
             path: path.to_path_buf(),
@@ -63,8 +52,7 @@ impl EpochFile {
         }
         let content = rmp_serde::to_vec(&(FORMAT_VERSION, epoch))
             .map_err(|error| StoreError::invalid(error.to_string()))?;
-        replace_file(&self.fs, &self.path, &content)
-            .map_err(|error| StoreError::io("save", &self.path, error))?;
+        envelope::save(&self.fs, &self.path, &content)?;
         self.epoch = epoch;
         Ok(())
     }

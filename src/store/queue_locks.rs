@@ -10,11 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    envelope,
-    error::StoreError,
-    fs::{Fs, replace_file},
-};
+use super::{envelope, error::StoreError, fs::Fs};
 
 /// Version of the format; another one is ignored.
 const FORMAT_VERSION: u32 = 1;
@@ -77,20 +73,8 @@ impl QueueLocksFile {
 
     /// What the file holds; nothing when it is absent or unreadable.
     pub fn load(&self) -> QueueLocks {
-        if !self.fs.exists(&self.path) {
-            return QueueLocks::default();
-        }
-        let path = self.path.display();
-        match self.fs.read_file(&self.path, FILE_LEN_MAX) {
-            Ok(content) => QueueLocks::decode(&content).unwrap_or_else(|| {
-                log::warn!("store/queue_locks ignored file={path} reason=unreadable");
-                QueueLocks::default()
-            }),
-            Err(error) => {
-                log::warn!("store/queue_locks ignored file={path} error={error}");
-                QueueLocks::default()
-            }
-        }
+        let locks = envelope::load(&self.fs, &self.path, FILE_LEN_MAX, QueueLocks::decode);
+        locks.unwrap_or_default()
     }
 
     /// Replaces the file durably.
@@ -98,9 +82,7 @@ impl QueueLocksFile {
     /// # Errors
     /// [`StoreError::Io`] or [`StoreError::Full`]; the former file is then still whole.
     pub fn save(&self, locks: &QueueLocks) -> Result<(), StoreError> {
-        let content = locks.encode()?;
-        replace_file(&self.fs, &self.path, &content)
-            .map_err(|e| StoreError::io("save", &self.path, e))
+        envelope::save(&self.fs, &self.path, &locks.encode()?)
     }
 }
 

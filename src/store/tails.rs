@@ -5,19 +5,15 @@
 //! their next offsets. A start walks the log from P.
 //!
 //! The file is wrapped as [`envelope`] says, and written beside its place, synced and renamed. It is
-//! ignored, and RocketMQ's files decide, when anything about it does not fit: the version, the CRC, the `checkpoint` page that it
-//! remembers (a Java broker has been here), or the log (see `RecoverFrom::snapshot`).
+//! ignored, and RocketMQ's files decide, when anything about it does not fit: the version, the CRC,
+//! the `checkpoint` page that it remembers (a Java broker has been here), or the log (see
+//! `RecoverFrom::snapshot`).
 
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    checkpoint::Checkpoint,
-    envelope,
-    error::StoreError,
-    fs::{Fs, replace_file},
-};
+use super::{checkpoint::Checkpoint, envelope, error::StoreError, fs::Fs};
 
 /// Version of the format; another one is ignored.
 const FORMAT_VERSION: u32 = 1;
@@ -83,34 +79,19 @@ impl Tails {
     /// # Errors
     /// [`StoreError::Io`] or [`StoreError::Full`]; the former snapshot is then still whole.
     pub fn save(&self, fs: &Fs, path: &Path) -> Result<(), StoreError> {
-        let content = self.encode()?;
-        replace_file(fs, path, &content).map_err(|e| StoreError::io("save", path, e))
+        envelope::save(fs, path, &self.encode()?)
     }
 
     /// Loads the snapshot if there is one and it fits the `checkpoint` page that is on disk.
     pub fn load(fs: &Fs, path: &Path, on_disk: Option<&Checkpoint>) -> Option<Self> {
-        if !fs.exists(path) {
-            return None;
-        }
-        let ignored = |why: &str| log::warn!("store/tails ignored file={} {why}", path.display());
-        let content = match fs.read_file(path, FILE_LEN_MAX) {
-            Ok(content) => content,
-            Err(error) => {
-                ignored(&format!("error={error}"));
-                return None;
-            }
-        };
-        let Some(tails) = Self::decode(&content) else {
-            ignored("reason=unreadable");
-            return None;
-        };
+        let tails = envelope::load(fs, path, FILE_LEN_MAX, Self::decode)?;
         if tails.boot_id != boot_id() {
-            ignored("reason=the machine was restarted");
+            envelope::ignored(path, "reason=the machine was restarted");
             return None;
         }
         let on_disk = on_disk.copied().unwrap_or_default();
         if !tails.checkpoints.contains(&on_disk) {
-            ignored("reason=other checkpoint");
+            envelope::ignored(path, "reason=other checkpoint");
             return None;
         }
         Some(tails)

@@ -344,7 +344,7 @@ impl ConsumerGroups {
 
     /// Whether a client of the group holds a queue lock: then its messages are ordered.
     pub fn holds_locks(&self, group: &str) -> bool {
-        self.0.locks.expire(group, now_ms())
+        self.0.locks.any_held(group, now_ms())
     }
 
     fn ask<M>(

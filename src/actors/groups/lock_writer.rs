@@ -42,6 +42,12 @@ impl LockWriter {
         let save = |locks: &_| self.cell.write_file(|| self.file.save(locks));
         self.book.write(now_ms(), save);
     }
+
+    fn write_if_stale(&self) {
+        if self.book.is_stale() {
+            self.write();
+        }
+    }
 }
 
 impl Actor for LockWriter {
@@ -49,11 +55,7 @@ impl Actor for LockWriter {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         let every = Duration::from_millis(self.book.write_renewals_every_ms());
-        ctx.run_interval(every, |act, _| {
-            if act.book.is_stale() {
-                act.write();
-            }
-        });
+        ctx.run_interval(every, |act, _| act.write_if_stale());
     }
 }
 
@@ -82,9 +84,7 @@ impl Handler<Shutdown> for LockWriter {
 
     fn handle(&mut self, _: Shutdown, ctx: &mut Self::Context) {
         self.cell.begin_work();
-        if self.book.is_stale() {
-            self.write();
-        }
+        self.write_if_stale();
         ctx.stop();
     }
 }

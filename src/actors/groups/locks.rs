@@ -220,14 +220,13 @@ impl LockBook {
         self.groups.get(group)?.holder(queue, now_ms).cloned()
     }
 
-    /// Forgets the locks of a group that nobody holds any more; whether any are left.
-    pub fn expire(&self, group: &str, now_ms: u64) -> bool {
-        let left = self.groups.get_mut(group);
-        let left = left.is_some_and(|mut table| table.expire(now_ms) > 0);
-        if !left {
-            self.groups.remove_if(group, |_, table| table.is_empty());
-        }
-        left
+    /// Whether any queue of a group is held.
+    pub fn any_held(&self, group: &str, now_ms: u64) -> bool {
+        let table = self.groups.get(group);
+        table.is_some_and(|table| {
+            let mut locks = table.locks.values();
+            locks.any(|lock| !lock.is_expired(now_ms, self.life_ms))
+        })
     }
 
     /// Forgets all locks that nobody holds any more.
@@ -281,15 +280,14 @@ impl LockBook {
     pub fn restore(&self, locks: QueueLocks, now_ms: u64) {
         let renewed_ms = locks.renewed_by_ms.min(now_ms);
         for (group, held) in locks.groups {
-            let group = Str::from(group);
+            let entry = self.groups.entry(group.into());
+            let mut table = entry.or_insert_with(|| LockTable::new(self.life_ms));
             for queue in held {
                 let key = LockKey {
                     topic: queue.topic.into(),
                     broker_name: queue.broker_name.into(),
                     queue_id: queue.queue_id,
                 };
-                let entry = self.groups.entry(group.clone());
-                let mut table = entry.or_insert_with(|| LockTable::new(self.life_ms));
                 table.lock(&key, &queue.client_id.into(), renewed_ms);
             }
         }
@@ -383,6 +381,6 @@ mod tests {
         book.unlock("G", &"a".into(), &[queue(0)]);
         assert!(book.is_behind());
         assert_eq!(written(&book, 2).groups, []);
-        assert!(!book.expire("G", 2));
+        assert!(!book.any_held("G", 2));
     }
 }

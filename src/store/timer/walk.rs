@@ -50,10 +50,12 @@ impl SlotWalk {
                 walk.marks.push(pos);
             }
             walk.units += 1;
-            if walk.is_mine(&unit) && unit.is_delete() && !unit.rolls() {
-                walk.deletes.push(unit);
-            } else if walk.is_mine(&unit) && walk.marks.len() == 1 {
-                walk.newest.push(unit);
+            if walk.is_mine(&unit) {
+                if is_recall(&unit) {
+                    walk.deletes.push(unit);
+                } else if walk.marks.len() == 1 {
+                    walk.newest.push(unit);
+                }
             }
             pos = unit.prev_pos;
         }
@@ -99,7 +101,7 @@ impl SlotWalk {
                     break;
                 }
                 let Some(unit) = log.unit(pos)? else { break };
-                if self.is_mine(&unit) && (!unit.is_delete() || unit.rolls()) {
+                if self.is_mine(&unit) && !is_recall(&unit) {
                     piece.push(unit);
                 }
                 pos = unit.prev_pos;
@@ -108,4 +110,9 @@ impl SlotWalk {
         piece.reverse();
         Ok(Some(piece))
     }
+}
+
+/// Whether a unit marks a message of its slot; the mark of one beyond the roll window rolls as that does.
+fn is_recall(unit: &Unit) -> bool {
+    unit.is_delete() && !unit.rolls()
 }
