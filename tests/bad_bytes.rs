@@ -1,19 +1,21 @@
 //! Bad bytes cost nobody else anything: wrong lengths, unknown codes, half-open connections and
 //! slow readers each end in a clear error or a closed connection, while a well-behaved client
-//! beside them gets every answer.
+//! beside them gets every answer. What a client that has gone had asked for is forgotten.
 
 mod common;
 
-use common::PATIENCE;
+use common::console::{actors, escape, get};
 use common::load::{Load, LoadOptions, Report};
 use common::remoting::{Client, encode, read_frame};
 use common::requests::{
-    GET_MAX_OFFSET, GET_ROUTEINFO_BY_TOPIC, SEND_MESSAGE_V2, create_topic, must, offset_of,
-    pull_ext, send_ext,
+    GET_CONSUME_STATS, GET_MAX_OFFSET, GET_ROUTEINFO_BY_TOPIC, PULL_MESSAGE, SEND_MESSAGE_V2,
+    commit, create_group, create_topic, must, offset_of, pull_ext, send_ext,
 };
 use common::server::{Cluster, is_java};
+use common::{PATIENCE, eventually};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::mpsc;
 use std::time::Duration;
 
 const TOPIC: &str = "BadBytesTopic";
@@ -242,6 +244,67 @@ fn half_open_connections_cost_nothing() {
     neighbour.is_served();
     assert!(cluster.broker.is_running());
     neighbour.finish();
+}
+
+/// A client that goes while its pull is held has pulled nothing of what comes afterwards.
+#[test]
+fn a_held_pull_of_a_client_that_has_gone_takes_nothing() {
+    if is_java() {
+        return;
+    }
+    const PULLED: &str = "PulledTopic";
+    let (cluster, client) = start();
+    create_topic(&client, PULLED, 1);
+    create_group(&client, "test_group");
+    let send = || {
+        let ext = send_ext(PULLED, 0, "");
+        must(client.call(SEND_MESSAGE_V2, &ext, b"x", PATIENCE), "send");
+    };
+    let pull_offset = || {
+        let of = [
+            ("consumerGroup", "test_group".to_owned()),
+            ("topic", PULLED.to_owned()),
+        ];
+        let stats = client.call(GET_CONSUME_STATS, &of, b"", PATIENCE);
+        let text = String::from_utf8(must(stats, "consume stats").body).expect("text");
+        let value = text.split(r#""pullOffset":"#).nth(1);
+        let digits = value.expect("one queue").chars();
+        let digits: String = digits.take_while(char::is_ascii_digit).collect();
+        digits.parse::<i64>().expect("a number")
+    };
+    let console = cluster.broker.console();
+    let held = || {
+        let end = format!("/{PULLED}/0");
+        let all = actors(console);
+        let queue = all.iter().find(|actor| actor.path.ends_with(&end))?;
+        let detail = get(console, &format!("/actors/{}", escape(&queue.path)));
+        detail.ok()?.json()["detail"]["held_pulls"].as_i64()
+    };
+    let connections = || {
+        let all = actors(console);
+        all.iter()
+            .filter(|actor| actor.kind == "connection")
+            .count()
+    };
+    send();
+    let other = Client::connect(cluster.broker.address()).expect("connect");
+    let first = other.call(PULL_MESSAGE, &pull_ext(PULLED, 0, 0, 0), b"", PATIENCE);
+    assert_eq!(must(first, "pull").code, 0);
+    commit(&client, "test_group", PULLED, 0, 1);
+    assert_eq!(pull_offset(), 1);
+
+    let (to, _answers) = mpsc::channel();
+    let at_the_end = pull_ext(PULLED, 0, 1, 300_000);
+    other.start(PULL_MESSAGE, &at_the_end, b"", &to);
+    eventually("the pull is held", || (held() == Some(1)).then_some(()));
+    let open = connections();
+    drop(other);
+    eventually("the connection is gone", || {
+        (connections() < open).then_some(())
+    });
+    send();
+    eventually("no pull is held", || (held() == Some(0)).then_some(()));
+    assert_eq!(pull_offset(), 1);
 }
 
 /// A consumer that asks for far more than it reads. Its answers must not be piled up in memory,

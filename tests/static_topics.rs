@@ -7,9 +7,10 @@ use common::console::crash;
 use common::pair::{Pair, ha_status};
 use common::remoting::{Client, Frame};
 use common::requests::{
-    DELETE_EXPIRED_COMMITLOG, DELETE_TOPIC_IN_BROKER, Ext, GET_MAX_OFFSET, GET_MIN_OFFSET,
-    PULL_MESSAGE, QUERY_CONSUMER_OFFSET, SEND_MESSAGE_V2, UPDATE_CONSUMER_OFFSET, commit,
-    commit_ext, committed, create_group, must, now_ms, offset_of, send_ext, wait_dispatched,
+    DELETE_EXPIRED_COMMITLOG, DELETE_TOPIC_IN_BROKER, Ext, GET_CONSUME_STATS, GET_MAX_OFFSET,
+    GET_MIN_OFFSET, PULL_MESSAGE, QUERY_CONSUMER_OFFSET, SEND_MESSAGE_V2, UPDATE_CONSUMER_OFFSET,
+    commit, commit_ext, committed, create_group, must, now_ms, offset_of, send_ext,
+    wait_dispatched,
 };
 use common::server::{Broker, Folder, is_java};
 use common::static_topic::{
@@ -25,7 +26,6 @@ const TOPIC: &str = "StaticTopic";
 const SEARCH_OFFSET_BY_TIMESTAMP: i32 = 29;
 const GET_EARLIEST_MSG_STORETIME: i32 = 32;
 const GET_TOPIC_STATS_INFO: i32 = 202;
-const GET_CONSUME_STATS: i32 = 208;
 const GET_ALL_TOPIC_CONFIG: i32 = 21;
 const SYSTEM_ERROR: i32 = 1;
 const FLUSH_SLAVE_TIMEOUT: i32 = 12;

@@ -7,14 +7,15 @@
 mod common;
 
 use callboard::client::{ClientConfig, Message, MqClient, Producer};
+use callboard::protocol::message::recall::RecallHandle;
 use common::console::{crash, get, restarts};
 use common::ours::wait_route;
 use common::pair::Pair;
 use common::record::Record;
 use common::remoting::{Client, Frame};
 use common::requests::{
-    GET_BROKER_RUNTIME_INFO, SEND_MESSAGE_V2, create_topic, must, now_ms, properties, pull_all,
-    send_ext, set,
+    GET_BROKER_RUNTIME_INFO, SEND_MESSAGE_V2, UPDATE_BROKER_CONFIG, create_topic, must, now_ms,
+    properties, pull_all, send_ext, set,
 };
 use common::rng::Rng;
 use common::server::{Broker, Cluster, Namesrv, is_java};
@@ -382,6 +383,38 @@ fn a_committed_message_waits_for_its_time() {
     let delivered = pull_all(&client, TOPIC, 0, 0);
     let at = delivered.first().expect("delivered").store_timestamp;
     assert!(at >= began + 2_000, "{} ms early", began + 2_000 - at);
+}
+
+#[test]
+fn a_recall_may_name_the_topic_of_its_message() {
+    let cluster = start("ASYNC_FLUSH");
+    let client = Client::connect(cluster.broker.address()).expect("connect");
+    create_topic(&client, "OtherTopic", 1);
+    let at = now_ms() + 3_000;
+    let sent = |key: &str| {
+        let sent = send_for(&client, key, 0, at).expect("stored");
+        RecallHandle::decode(sent.ext_text("recallHandle")).expect("a handle")
+    };
+    let of_other_topic = |handle: &RecallHandle| RecallHandle {
+        topic: "OtherTopic".into(),
+        ..handle.clone()
+    };
+    // By its key alone, as by default, a message is called back for whatever topic.
+    let by_key = of_other_topic(&sent("BY_KEY"));
+    assert_eq!(recall(&client, "OtherTopic", &by_key.encode()).code, 0);
+    let with_topic = "appendTopicForTimerDeleteKey=true".as_bytes();
+    let answer = client.call(UPDATE_BROKER_CONFIG, &[], with_topic, PATIENCE);
+    assert_eq!(answer.expect("an answer").code, 0);
+    let kept = of_other_topic(&sent("KEPT"));
+    assert_eq!(recall(&client, "OtherTopic", &kept.encode()).code, 0);
+    let gone = sent("GONE");
+    assert_eq!(recall(&client, TOPIC, &gone.encode()).code, 0);
+    wait_delivered(cluster.broker.address(), &["KEPT".to_owned()]);
+    // A message behind them all: no slot of theirs is left.
+    send_for(&client, "LAST", 0, at + 1_500).expect("stored");
+    let counts = wait_delivered(cluster.broker.address(), &["LAST".to_owned()]);
+    let keys: Vec<_> = counts.keys().map(String::as_str).collect();
+    assert_eq!(keys, ["KEPT", "LAST"]);
 }
 
 #[test]

@@ -37,7 +37,6 @@ pub static BROKER: &[Key] = &[
     kept("adminBrokerThreadPoolQueueCapacity", INT, Is("10000")),
     kept("appendAckAsync", FLAG, Is("false")),
     kept("appendCkAsync", FLAG, Is("false")),
-    kept("appendTopicForTimerDeleteKey", FLAG, Is("false")),
     kept("asyncLearner", FLAG, Is("false")),
     kept("asyncSendEnable", FLAG, Is("true")),
     kept("autoDeleteUnusedStats", FLAG, Is("true")),

@@ -214,6 +214,8 @@ section! {
         timer_metric_small_threshold: i32 = "timerMetricSmallThreshold", Is("1000000"), Start;
         /// Bytes of one timer log file.
         mapped_file_size_timer_log: u64 = "mappedFileSizeTimerLog", Is("104857600"), Start;
+        /// Whether a recall names the topic of its message, too.
+        append_topic_for_timer_delete_key: bool = "appendTopicForTimerDeleteKey", Is("false"), Hot;
         /// Timed messages are not taken in.
         timer_stop_enqueue: bool = "timerStopEnqueue", Is("false"), Hot;
         /// Timed messages are not delivered.

@@ -159,6 +159,11 @@ impl Pull {
             .answer(told.code, remark, Some(&header), &[], result.parts);
     }
 
+    /// Whether its client has gone, so that no answer gets anywhere.
+    pub fn is_abandoned(&self) -> bool {
+        self.responder.conn().is_closed()
+    }
+
     /// Whether an outcome may wait for the next message.
     pub fn may_wait(&self, result: &GetResult) -> bool {
         let physical = self.offsets_of(result);

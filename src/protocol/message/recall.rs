@@ -88,6 +88,12 @@ fn decode_base64(text: &str) -> Option<Vec<u8>> {
     GeneralPurpose::new(&URL_SAFE, config).decode(text).ok()
 }
 
+/// How a mark names the message that it recalls with `appendTopicForTimerDeleteKey`, `TOPIC+KEY`: two topics
+/// may have messages of one unique key. Otherwise it is the key alone (`TimerMessageStore.buildDeleteKey`).
+pub fn delete_key_with_topic(topic: &str, unique_key: &str) -> String {
+    format!("{topic}+{unique_key}")
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -9,6 +9,10 @@ use super::{
 };
 use crate::{protocol::Str, store::error::StoreError};
 
+/// What readers of a queue that never had a batch are told as its first offset
+/// (`BatchConsumeQueue.minOffsetInQueue`).
+pub const MIN_OFFSET_BEFORE_BATCHES: i64 = -1;
+
 /// Units that one read for a reader takes at most.
 const READ_UNITS: usize = 64;
 

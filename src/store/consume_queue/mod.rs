@@ -34,7 +34,7 @@ use std::{
 };
 
 pub use self::{
-    batch::BatchConsumeQueue,
+    batch::{BatchConsumeQueue, MIN_OFFSET_BEFORE_BATCHES},
     batch_unit::{BATCH_UNIT_LEN, BatchUnit},
     either::{QueueFileSizes, QueueHomes, TopicQueue},
     entry::{ENTRY_LEN, Entry},

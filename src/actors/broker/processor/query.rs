@@ -29,7 +29,10 @@ use crate::{
         java::IndexKeyHash,
         message::record::{CheckCrc, RecordView},
     },
-    store::{consume_queue::Boundary, queue_table::QueueSlot},
+    store::{
+        consume_queue::{Boundary, MIN_OFFSET_BEFORE_BATCHES},
+        queue_table::{QueueKind, QueueSlot},
+    },
 };
 
 /// Bytes that one query answers at most.
@@ -223,7 +226,13 @@ pub async fn min_offset(
     let header: GetMinOffsetRequestHeader = decode(request)?;
     let offset = match mapping_of(ctx, &header.topic, request) {
         Some(mapping) => queues::min_offset(ctx, mapping, &header).await?,
-        None => queue_range(ctx, &header.topic, header.queue_id).await.0,
+        None => {
+            let (min, max) = queue_range(ctx, &header.topic, header.queue_id).await;
+            match ctx.store.table.kind_of(&header.topic) {
+                QueueKind::Batch if max == 0 => MIN_OFFSET_BEFORE_BATCHES,
+                _ => min,
+            }
+        }
     };
     Ok(answer(request).with_header(&OffsetResponseHeader { offset }))
 }

@@ -12,7 +12,10 @@ use crate::{
     protocol::{
         RemotingCommand, ResponseCode,
         header::send::{RecallMessageRequestHeader, RecallMessageResponseHeader},
-        message::{perm, properties, recall::RecallHandle},
+        message::{
+            perm, properties,
+            recall::{RecallHandle, delete_key_with_topic},
+        },
     },
     store::now_ms,
 };
@@ -107,10 +110,14 @@ async fn mark(
     let now = now_ms();
     let born = now.to_string();
     let group = header.producer_group.as_deref().unwrap_or_default();
+    let key = match ctx.config.load().store.append_topic_for_timer_delete_key {
+        true => &delete_key_with_topic(&handle.topic, &handle.unique_key),
+        false => &handle.unique_key,
+    };
     let mut text = Vec::new();
     for (name, value) in [
         (properties::TAGS, RECALL_TAG),
-        (properties::TIMER_DEL_UNIQKEY, &handle.unique_key),
+        (properties::TIMER_DEL_UNIQKEY, key),
         (properties::UNIQ_KEY, &handle.unique_key),
         (properties::TIMER_DELIVER_MS, &handle.timestamp),
         (properties::BORN_TIMESTAMP, &born),

@@ -13,6 +13,7 @@ use crate::{
     },
     protocol::message::{
         names, properties,
+        recall::delete_key_with_topic,
         record::{CheckCrc, RecordView},
     },
     store::timer::{delivered::Fingerprint, unit::Unit},
@@ -91,7 +92,7 @@ pub(super) fn due(
 }
 
 /// The keys of recalled messages in a slot, each with whether its message was met. RocketMQ 5.4.0 names
-/// a message by its unique key; with `appendTopicForTimerDeleteKey`, and before, by `topic+key`.
+/// a message by its unique key; with `appendTopicForTimerDeleteKey`, and before, by topic and key.
 #[derive(Debug, Default)]
 pub(super) struct Recalls(std::collections::HashMap<String, Recall>);
 
@@ -132,7 +133,7 @@ impl Recalls {
         let Some(key) = view.property(properties::UNIQ_KEY) else {
             return false;
         };
-        let with_topic = format!("{topic}+{key}");
+        let with_topic = delete_key_with_topic(topic, key);
         for name in [Cow::Borrowed(key), Cow::Owned(with_topic)] {
             if let Some(recall) = self.0.get_mut(name.as_ref()) {
                 recall.met = true;

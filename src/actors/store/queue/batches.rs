@@ -8,7 +8,7 @@ use super::{
     serving::{Found, is_hole},
 };
 use crate::store::{
-    consume_queue::{BATCH_UNIT_LEN, TopicQueue},
+    consume_queue::{BATCH_UNIT_LEN, MIN_OFFSET_BEFORE_BATCHES, TopicQueue},
     get_message::{self, GetRequest},
 };
 
@@ -21,7 +21,10 @@ impl Queue {
             return None;
         };
         let (min, max) = (files.min_offset(), files.max_offset());
-        if let Some(answer) = get_message::check_offset(request.offset, min, max) {
+        if let Some(mut answer) = get_message::check_offset(request.offset, min, max) {
+            if max == 0 {
+                answer.min_offset = MIN_OFFSET_BEFORE_BATCHES;
+            }
             return Some(Found::Answer(answer));
         }
         let wanted = get_message::offsets_wanted(request, &limits, BATCH_UNIT_LEN);
