@@ -114,6 +114,18 @@ impl Process {
         let _ = rustix::process::kill_process(pid, signal);
     }
 
+    /// SIGSTOP, and waits until every thread has stopped: a signal takes its time to arrive.
+    pub fn pause(&self) {
+        self.signal(rustix::process::Signal::STOP);
+        let tasks = format!("/proc/{}/task", self.pid());
+        eventually("all threads stop", || {
+            let mut tasks = std::fs::read_dir(&tasks).ok()?;
+            tasks
+                .all(|task| task.is_ok_and(|task| has_stopped(&task.path())))
+                .then_some(())
+        });
+    }
+
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
@@ -240,7 +252,7 @@ impl Namesrv {
 
     /// SIGSTOP: it holds its connections and does nothing.
     pub fn pause(&self) {
-        self.process.signal(rustix::process::Signal::STOP);
+        self.process.pause();
     }
 
     /// SIGCONT.
@@ -441,7 +453,7 @@ impl Broker {
 
     /// SIGSTOP: it holds its connections and does nothing.
     pub fn pause(&self) {
-        self.process.signal(rustix::process::Signal::STOP);
+        self.process.pause();
     }
 
     /// SIGCONT.
@@ -453,6 +465,14 @@ impl Broker {
     pub fn anonymous_memory(&self) -> u64 {
         proc_status(self.pid(), "RssAnon:")
     }
+}
+
+/// Whether a thread, by its folder in /proc, is stopped; one that has ended is none.
+fn has_stopped(task: &Path) -> bool {
+    let stat = std::fs::read_to_string(task.join("stat")).unwrap_or_default();
+    // The state is behind the name, which is in parentheses and may hold anything.
+    let behind_name = stat.rsplit(')').next();
+    behind_name.is_some_and(|rest| rest.starts_with(" T"))
 }
 
 /// A figure in kB from /proc/PID/status, in bytes; 0 when it is not there.
