@@ -10,8 +10,8 @@ use callboard::protocol::body::route::TopicRouteData;
 use callboard::protocol::fastjson;
 use common::remoting::Client;
 use common::requests::{
-    GET_ROUTEINFO_BY_TOPIC, HEART_BEAT, SEND_MESSAGE_V2, UPDATE_BROKER_CONFIG, create_topic,
-    heartbeat_body, must, send_ext,
+    GET_ROUTEINFO_BY_TOPIC, HEART_BEAT, SEND_MESSAGE_V2, create_topic, heartbeat_body, must,
+    send_ext, update_config,
 };
 use common::server::{Cluster, is_java};
 use common::{PATIENCE, eventually};
@@ -80,9 +80,7 @@ fn a_changed_permission_of_the_broker_is_known_when_that_is_answered() {
     let namesrv = Client::connect(cluster.namesrv.address()).expect("connect");
     create_topic(&broker, "T", 2);
     for wanted in [4, 6, 2, 6] {
-        let text = format!("brokerPermission={wanted}");
-        let answer = broker.call(UPDATE_BROKER_CONFIG, &[], text.as_bytes(), PATIENCE);
-        must(answer, &text);
+        update_config(&broker, &format!("brokerPermission={wanted}"));
         assert_eq!(permission(&namesrv, "T"), Some(wanted));
     }
 }

@@ -9,8 +9,8 @@ use common::eventually;
 use common::record::parse_all;
 use common::remoting::{Client, Frame};
 use common::requests::{
-    DELETE_EXPIRED_COMMITLOG, GET_MIN_OFFSET, PULL_MESSAGE, SEND_MESSAGE_V2, UPDATE_BROKER_CONFIG,
-    create_topic, must, offset_of, pull_all, pull_ext, send_ext, wait_dispatched,
+    DELETE_EXPIRED_COMMITLOG, GET_MIN_OFFSET, PULL_MESSAGE, SEND_MESSAGE_V2, create_topic, must,
+    offset_of, pull_all, pull_ext, send_ext, update_config, wait_dispatched,
 };
 use common::server::{Cluster, is_java};
 use std::path::Path;
@@ -32,10 +32,7 @@ impl Bench {
     }
 
     fn update(&self, text: &str) {
-        let answer = self
-            .client
-            .call(UPDATE_BROKER_CONFIG, &[], text.as_bytes(), PATIENCE);
-        must(answer, text);
+        update_config(&self.client, text);
     }
 
     fn try_send(&self, len: usize) -> Frame {

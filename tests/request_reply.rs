@@ -111,8 +111,7 @@ fn what_cannot_be_pushed_is_told_and_stored() {
     assert_eq!(pull_all(&replier, REPLY_TOPIC, 0, 0).len(), 3);
 
     // Without storing there is no id to tell. The long names are the other form.
-    let update = b"storeReplyMessageEnable=false";
-    must(replier.call(25, &[], update, PATIENCE), "update");
+    requests::update_config(&replier, "storeReplyMessageEnable=false");
     let ext: Vec<_> = [
         ("producerGroup", "repliers".to_owned()),
         ("topic", REPLY_TOPIC.into()),

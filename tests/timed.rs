@@ -14,8 +14,8 @@ use common::pair::Pair;
 use common::record::Record;
 use common::remoting::{Client, Frame};
 use common::requests::{
-    GET_BROKER_RUNTIME_INFO, SEND_MESSAGE_V2, UPDATE_BROKER_CONFIG, create_topic, must, now_ms,
-    properties, pull_all, send_ext, set,
+    GET_BROKER_RUNTIME_INFO, SEND_MESSAGE_V2, create_topic, must, now_ms, properties, pull_all,
+    send_ext, set, update_config,
 };
 use common::rng::Rng;
 use common::server::{Broker, Cluster, Namesrv, is_java};
@@ -402,9 +402,7 @@ fn a_recall_may_name_the_topic_of_its_message() {
     // By its key alone, as by default, a message is called back for whatever topic.
     let by_key = of_other_topic(&sent("BY_KEY"));
     assert_eq!(recall(&client, "OtherTopic", &by_key.encode()).code, 0);
-    let with_topic = "appendTopicForTimerDeleteKey=true".as_bytes();
-    let answer = client.call(UPDATE_BROKER_CONFIG, &[], with_topic, PATIENCE);
-    assert_eq!(answer.expect("an answer").code, 0);
+    update_config(&client, "appendTopicForTimerDeleteKey=true");
     let kept = of_other_topic(&sent("KEPT"));
     assert_eq!(recall(&client, "OtherTopic", &kept.encode()).code, 0);
     let gone = sent("GONE");

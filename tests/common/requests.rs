@@ -86,6 +86,12 @@ pub fn must(answer: Result<Frame, NoAnswer>, what: &str) -> Frame {
     frame
 }
 
+/// Changes keys of the broker's configuration, `key=value` a line.
+pub fn update_config(client: &Client, text: &str) {
+    let answer = client.call(UPDATE_BROKER_CONFIG, &[], text.as_bytes(), PATIENCE);
+    must(answer, text);
+}
+
 /// UPDATE_AND_CREATE_TOPIC's fields.
 pub fn topic_ext(topic: &str, queues: i32) -> Ext {
     vec![

@@ -32,9 +32,8 @@ for client in "${clients[@]}"; do
   only="$(IFS='|'; echo "${wanted[*]}")"
   say "$client on $SUT: ${#wanted[@]} checks"
   out="$WORK/$client.out"; code=0
-  env NAMESRV_ADDR="127.0.0.1:$ns_port" CLIENT_VERSION="${version:-5.4.0}" ONLY="($only)" PARALLEL="${PARALLEL:-6}" \
-    GO_CLIENT_VERSION= timeout -k 10 "${CLIENT_TIMEOUT:-900}" "$KIT/clients/run" "$program" >"$out" 2>&1 || code=$?
-  sed -i 's/\x1b\[[0-9;]*m//g' "$out"   # mqadmin's colour resets come before the first line
+  kit_client "$program" "$out" NAMESRV_ADDR="127.0.0.1:$ns_port" CLIENT_VERSION="${version:-5.4.0}" ONLY="($only)" \
+    PARALLEL="${PARALLEL:-6}" GO_CLIENT_VERSION= || code=$?
   seen=0
   for check in "${wanted[@]}"; do
     line="$(grep -E "^(ok|not ok|skip) $check( |\$)" "$out" | tail -1 || true)"

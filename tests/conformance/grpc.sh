@@ -26,7 +26,7 @@ start_proxy() {
   printf '{"rocketMQClusterName":"DefaultCluster","proxyMode":"CLUSTER","grpcServerPort":%s,"remotingListenPort":%s}\n' \
     "$grpc_port" "$(free_port)" > "$dir/proxy.json"
   ROCKETMQ_HOME="$KIT/rocketmq" java -Xms512m -Xmx512m -XX:MaxDirectMemorySize=512m -Duser.home="$dir" \
-    -cp "$KIT/rocketmq/conf:${KIT_CACHE:-$HOME/.cache/callboard-kit}/rocketmq/lib/*" \
+    -cp "$KIT_CLASSPATH" \
     org.apache.rocketmq.proxy.ProxyStartup -pm cluster -pc "$dir/proxy.json" -n "$ns" >"$dir/proxy.out" 2>&1 </dev/null &
   pid=$!; disown "$pid"; PIDS+=("$pid")
   wait_until "$START_TIMEOUT" grep -qF "startup successfully" "$dir/proxy.out" || die "proxy: $(tail -5 "$dir/proxy.out")"
@@ -42,9 +42,7 @@ for program in "${programs[@]}"; do
   wanted="${checks[$program]:-}"; [ -n "$wanted" ] || die "no such program: $program"
   say "$program on $SUT: $wanted checks"
   out="$WORK/$program.out"; code=0; seen=0
-  env NAMESRV_ADDR="127.0.0.1:$ns_port" GRPC_ENDPOINT="127.0.0.1:$grpc_port" \
-    timeout -k 10 "${CLIENT_TIMEOUT:-900}" "$KIT/clients/run" "$program" >"$out" 2>&1 || code=$?
-  sed -i 's/\x1b\[[0-9;]*m//g' "$out"   # mqadmin's colour resets come before the first line
+  kit_client "$program" "$out" NAMESRV_ADDR="127.0.0.1:$ns_port" GRPC_ENDPOINT="127.0.0.1:$grpc_port" || code=$?
   while read -r line; do
     case "$line" in
       "ok "*) seen=$((seen + 1)); ok "$program ${line#ok }";;

@@ -17,6 +17,9 @@ export BROKER_HEAP="${BROKER_HEAP:-512m}" BROKER_DIRECT="${BROKER_DIRECT:-512m}"
 # The kit's broker runs G1 with default flags; on a busy two-core machine its first start takes a while.
 export START_TIMEOUT="${START_TIMEOUT:-180}"
 
+# RocketMQ's jars, once need_kit has fetched them.
+KIT_CLASSPATH="$KIT/rocketmq/conf:${KIT_CACHE:-$HOME/.cache/callboard-kit}/rocketmq/lib/*"
+
 target="${CARGO_TARGET_DIR:-$ROOT/target}"
 if [ -z "${SERVER:-}" ]; then
   if [ -x "$target/release/broker" ]; then SERVER="$target/release"; else SERVER="$target/debug"; fi
@@ -199,11 +202,20 @@ server_gone() {
   [ -z "$state" ] || { [ "$state" = Z ] && [ ${#tasks[@]} -le 1 ]; }
 }
 
+# kit_client PROGRAM OUT [NAME=VALUE...]: one of the kit's client programs with these variables; what it prints goes to
+# OUT, without mqadmin's colour resets, which come before the first line. Its exit code.
+kit_client() {
+  local program="$1" out="$2" code=0; shift 2
+  env "$@" timeout -k 10 "${CLIENT_TIMEOUT:-900}" "$KIT/clients/run" "$program" >"$out" 2>&1 || code=$?
+  sed -i 's/\x1b\[[0-9;]*m//g' "$out"
+  return "$code"
+}
+
 # compile_java: the programs of java/, on the published client; then `keyed VERB...`
 # runs Keyed against $ns, and `java_program NAME ARGS...` another one.
 compile_java() {
   mkdir -p "$WORK/classes"
-  CLASSPATH_ALL="$WORK/classes:$KIT/rocketmq/conf:${KIT_CACHE:-$HOME/.cache/callboard-kit}/rocketmq/lib/*"
+  CLASSPATH_ALL="$WORK/classes:$KIT_CLASSPATH"
   javac -nowarn -cp "$CLASSPATH_ALL" -d "$WORK/classes" "$HERE"/java/*.java >"$WORK/javac.out" 2>&1 ||
     { cat "$WORK/javac.out"; die "javac failed"; }
 }

@@ -128,8 +128,7 @@ fn what_does_not_fit_is_refused_in_rocketmqs_words() {
     assert!(pull_all(&client, OP_TOPIC, 0, 0).is_empty());
     // Half messages may be refused, at any time.
     let reject = |value: &str| {
-        let body = format!("rejectTransactionMessage={value}");
-        must(client.call(25, &[], body.as_bytes(), PATIENCE), "update");
+        requests::update_config(&client, &format!("rejectTransactionMessage={value}"));
     };
     reject("true");
     let refused = producer.try_half("two", 1, "").expect("an answer");

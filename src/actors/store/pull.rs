@@ -130,8 +130,12 @@ pub struct Pull {
 }
 
 impl Pull {
-    /// Answers with what was found.
+    /// Answers with what was found. A client that went while its pull was held gets nothing, and does not
+    /// count as having pulled it.
     pub fn answer(self, result: GetResult, stats: &Stats) {
+        if self.responder.conn().is_closed() {
+            return;
+        }
         let physical = self.offsets_of(&result);
         let (told, delta) = self.told(&result, physical);
         let header = PullMessageResponseHeader {
@@ -157,11 +161,6 @@ impl Pull {
         let remark = (!is_made_anew).then_some(result.status.name());
         self.responder
             .answer(told.code, remark, Some(&header), &[], result.parts);
-    }
-
-    /// Whether its client has gone, so that no answer gets anywhere.
-    pub fn is_abandoned(&self) -> bool {
-        self.responder.conn().is_closed()
     }
 
     /// Whether an outcome may wait for the next message.

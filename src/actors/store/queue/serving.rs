@@ -247,16 +247,8 @@ impl Queue {
         Found::Answer(found)
     }
 
-    /// Forgets the pulls of connections that are gone: nobody is to count as having pulled what no
-    /// client gets.
-    fn forget_abandoned(&mut self) {
-        self.held.retain(|held| !held.pull.is_abandoned());
-        self.publish_held();
-    }
-
     /// Serves the pulls that the new entries are for. The others need not look at these again.
     pub(super) fn wake(&mut self, items: &[Dispatched]) {
-        self.forget_abandoned();
         let mut at = 0;
         while at < self.held.len() {
             let log = self.parts.log();
@@ -275,7 +267,6 @@ impl Queue {
 
     /// Answers the pulls whose time is over with what there is by now.
     pub(super) fn expire(&mut self, now: Instant) {
-        self.forget_abandoned();
         let mut at = 0;
         while at < self.held.len() {
             if self.held[at].until <= now {
@@ -296,7 +287,6 @@ impl Queue {
 
     /// Serves all pulls that wait.
     pub(super) fn serve_held(&mut self) {
-        self.forget_abandoned();
         let held = std::mem::take(&mut self.held);
         self.publish_held();
         for waiting in held {
