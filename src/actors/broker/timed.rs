@@ -120,9 +120,11 @@ impl TimedRules {
 
 /// The property that names a time, and its text.
 fn named_time(text: &[u8]) -> Option<(&'static str, &str)> {
+    let values = properties::get_all(text, TIMES);
     TIMES
-        .iter()
-        .find_map(|&name| Some((name, properties::get(text, name)?)))
+        .into_iter()
+        .zip(values)
+        .find_map(|(name, value)| Some((name, value?)))
 }
 
 /// When a message that came at `now` is to be delivered, ms; `None` when its time is no number.

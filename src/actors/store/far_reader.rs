@@ -1,12 +1,14 @@
 //! Answers pulls of what lies far back in the log, few at a time, on the thread of their queues.
 //!
 //! What is far back and in the page cache is copied: mapping it would have the kernel enter each page
-//! into the process's tables, once, for a reader who is gone then. What the cold reader has read goes out
-//! as it is, and what nobody has read goes to the cold reader. An answer takes the thread for a while, and a
-//! consumer that drains its backlog asks for all its queues at once: between two answers the thread looks
-//! at its sockets, so that those who read the newest messages wait for one of them, not for all. While
-//! nobody writes messages there are no newest ones, and several answers leave with one write. A restart
-//! loses the pulls that wait here: they are answered with "outcome unknown", and the clients ask again.
+//! into the process's tables, once, for a reader who is gone then. Messages that lie scattered, because
+//! they were sent one by one to several queues that are drained together, are copied with all that lies
+//! between them, once for all queues. What the cold reader has read goes out as it is, and what nobody has
+//! read goes to the cold reader. An answer takes the thread for a while, and a consumer that drains its
+//! backlog asks for all its queues at once: between two answers the thread looks at its sockets, so that
+//! those who read the newest messages wait for one of them, not for all. While nobody writes messages there
+//! are no newest ones, and several answers leave with one write. A restart loses the pulls that wait here:
+//! they are answered with "outcome unknown", and the clients ask again.
 
 use std::{
     collections::VecDeque,
@@ -27,7 +29,10 @@ use super::{
 };
 use crate::{
     actors::kernel::{ActorCell, ActorRef, Shutdown},
-    store::{commit_log::CommitLogReader, get_message::GetResult},
+    store::{
+        commit_log::{CommitLogReader, Range},
+        get_message::GetResult,
+    },
 };
 
 /// What a queue found for somebody, far back.
@@ -46,6 +51,9 @@ pub struct AnswerFar {
 
 /// Answers between two looks at the sockets while nobody writes messages: a few hundred microseconds.
 const ANSWERS_ALONE_MAX: usize = 8;
+
+/// Blocks that are copied for one answer: a hundred microseconds.
+const BLOCKS_AT_ONCE: usize = 2;
 
 /// Nobody writes messages when the log has not grown for so long.
 const WRITES_ENDED_AFTER: Duration = Duration::from_millis(100);
@@ -149,6 +157,15 @@ impl FarReader {
         if ends.any(|end| !self.seen.is_in_memory(log, end)) {
             return false;
         }
+        if self.seen.is_worth_a_block(log, &result.ranges)
+            && let Ok(true) = parts
+                .cold_blocks
+                .fill_from_memory(&result.ranges, BLOCKS_AT_ONCE)
+            && let Some(slices) = parts.cold_blocks.slices(&result.ranges)
+        {
+            result.parts = slices;
+            return true;
+        }
         match log.copy_in_memory(&result.ranges) {
             Ok(Some(copy)) => {
                 result.parts = smallvec![copy];
@@ -169,8 +186,15 @@ impl FarReader {
 /// together lie in the same pieces of the log, and to look costs a system call.
 #[derive(Default)]
 struct Seen {
-    /// Numbers of the pieces and when they were looked at, oldest first.
-    pieces: VecDeque<(i64, Instant)>,
+    /// Those that were looked at, oldest first.
+    pieces: VecDeque<Piece>,
+}
+
+struct Piece {
+    number: i64,
+    looked_at: Instant,
+    /// How many wanted messages since that lie scattered in it.
+    asked: u32,
 }
 
 impl Seen {
@@ -183,22 +207,61 @@ impl Seen {
     const TRUSTED_FOR: Duration = Duration::from_millis(20);
 
     fn is_in_memory(&mut self, log: &CommitLogReader, offset: i64) -> bool {
-        let piece = offset / Self::PIECE_LEN;
+        self.piece(log, offset).is_some()
+    }
+
+    /// The piece with an offset in it, if that is in memory.
+    fn piece(&mut self, log: &CommitLogReader, offset: i64) -> Option<&mut Piece> {
+        let number = offset / Self::PIECE_LEN;
         let now = Instant::now();
-        let is_fresh = |at: &Instant| now.duration_since(*at) < Self::TRUSTED_FOR;
-        while self.pieces.front().is_some_and(|(_, at)| !is_fresh(at))
+        let is_fresh = |piece: &Piece| now.duration_since(piece.looked_at) < Self::TRUSTED_FOR;
+        while self.pieces.front().is_some_and(|piece| !is_fresh(piece))
             || self.pieces.len() > Self::PIECES_MAX
         {
             self.pieces.pop_front();
         }
-        if self.pieces.iter().any(|(known, _)| *known == piece) {
-            return true;
+        let known = self.pieces.iter().position(|piece| piece.number == number);
+        if let Some(index) = known {
+            return self.pieces.get_mut(index);
         }
-        let is_there = log.resident(offset, 1);
-        if is_there {
-            self.pieces.push_back((piece, now));
+        if !log.resident(offset, 1) {
+            return None;
         }
-        is_there
+        self.pieces.push_back(Piece {
+            number,
+            looked_at: now,
+            asked: 0,
+        });
+        self.pieces.back_mut()
+    }
+
+    /// Whether messages lie scattered in pieces that others have wanted scattered messages of: queues are
+    /// drained together, and to copy a piece once costs less than to copy each of its messages for itself.
+    fn is_worth_a_block(&mut self, log: &CommitLogReader, ranges: &[Range]) -> bool {
+        /// Runs of neighbours that one answer is made of.
+        const SCATTERED_MIN: usize = 5;
+        /// Who is the only one to want a piece has taken most of what he wants of it when he asks so often.
+        const ASKED_MIN: u32 = 3;
+        /// Pieces that one answer is made of: many answers may be made of the same ones.
+        const TOUCHED_MAX: usize = 8;
+        if ranges.len() < SCATTERED_MIN {
+            return false;
+        }
+        let (mut touched, mut last, mut is_worth_it) = (0, None, true);
+        for range in ranges {
+            let number = range.offset / Self::PIECE_LEN;
+            if last.replace(number) == Some(number) {
+                continue;
+            }
+            touched += 1;
+            let piece = self
+                .piece(log, range.offset)
+                .filter(|_| touched <= TOUCHED_MAX);
+            let Some(piece) = piece else { return false };
+            piece.asked += 1;
+            is_worth_it &= piece.asked >= ASKED_MIN;
+        }
+        is_worth_it
     }
 }
 

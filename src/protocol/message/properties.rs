@@ -204,6 +204,18 @@ pub fn get<'a>(properties: &'a [u8], name: &str) -> Option<&'a str> {
     found.and_then(|(_, value)| std::str::from_utf8(value).ok())
 }
 
+/// The values of several properties, each as [`get`] tells it, from one walk over the text.
+pub fn get_all<'a, const N: usize>(properties: &'a [u8], names: [&str; N]) -> [Option<&'a str>; N] {
+    let mut values = [None; N];
+    for (known, value) in entries(properties) {
+        let named = names.iter().zip(&mut values);
+        for (_, found) in named.filter(|(name, _)| known == name.as_bytes()) {
+            *found = std::str::from_utf8(value).ok();
+        }
+    }
+    values
+}
+
 /// The value of a property as a number.
 pub fn get_int(properties: &[u8], name: &str) -> Option<i64> {
     get(properties, name)?.parse().ok()
@@ -336,6 +348,10 @@ mod tests {
         assert_eq!(found, expected);
         assert_eq!(get(text, "a"), Some("z"));
         assert_eq!(get(text, "i"), None);
+        assert_eq!(
+            get_all(text, ["f", "i", "a", "x"]),
+            [Some("g\u{1}h"), None, Some("z"), None]
+        );
     }
 
     #[test]
@@ -364,6 +380,8 @@ mod tests {
             for (name, value) in &map {
                 prop_assert_eq!(get(&text, name), Some(value.as_str()));
             }
+            let names = ["a", "ab", "c"];
+            prop_assert_eq!(get_all(&text, names), names.map(|name| get(&text, name)));
             prop_assert_eq!(Editor::new(&text).to_vec(), text);
         }
 

@@ -12,6 +12,10 @@
 //! One thread reads blocks ([`ColdBlocksReader::read`]), every thread takes slices of those that are there
 //! ([`ColdBlocks::slices`]): from the disk to the socket no byte is copied in user space. The list of
 //! blocks is behind a lock that is held for a look at it, never while something is read.
+//!
+//! What is in the page cache needs no disk, but a system call for each run of neighbours. Where a backlog
+//! of messages that were sent one by one is drained, over all queues of a topic, a block is worth its copy
+//! there as well ([`ColdBlocks::fill_from_memory`]).
 
 use std::{
     io,
@@ -109,6 +113,35 @@ impl Memory {
     }
 }
 
+/// Where a block lies.
+struct Extent {
+    /// Physical offset of its first byte.
+    start: i64,
+    /// Physical offset of its segment.
+    segment: i64,
+    /// Bytes of it that the log holds.
+    readable: usize,
+    /// Whether it lies in the segment that is appended to.
+    still_grows: bool,
+}
+
+impl Extent {
+    /// The block that has an offset in it; `None` where the log does not hold that.
+    fn of(log: &CommitLogReader, offset: i64) -> Option<Self> {
+        let segment = log.segment_start(offset);
+        let start = offset - (offset - segment) % BLOCK_LEN as i64;
+        let segment_end = segment + log.segment_len() as i64;
+        let end = log.end().min(segment_end);
+        let is_held = offset >= log.min_offset() && offset < end;
+        is_held.then(|| Self {
+            start,
+            segment,
+            readable: usize::try_from(end - start).unwrap_or(0).min(BLOCK_LEN),
+            still_grows: end < segment_end,
+        })
+    }
+}
+
 /// Keeps a block alive for those who hold slices of it.
 struct Held(Arc<Block>);
 
@@ -174,8 +207,8 @@ impl List {
     }
 
     /// Takes out a block whose memory may be used again: of those that somebody has read to their ends the
-    /// one that was not used for the longest time, or, when there are too many, of all.
-    fn take_one(&mut self) -> Option<Arc<Block>> {
+    /// one that was not used for the longest time, or, when there are `most`, of all.
+    fn take_one(&mut self, most: usize) -> Option<Arc<Block>> {
         let count = self.blocks.len();
         if count < BLOCKS_MIN {
             return None;
@@ -187,7 +220,7 @@ impl List {
                 .map(|(index, _)| index)
         };
         let index = match oldest(&|listed| listed.is_read) {
-            None if count >= BLOCKS_MAX => oldest(&|_| true),
+            None if count >= most => oldest(&|_| true),
             found => found,
         };
         Some(self.blocks.swap_remove(index?).block)
@@ -239,6 +272,81 @@ impl ColdBlocks {
             slices = SmallVec::from_iter([Bytes::from(copy)]);
         }
         Some(slices)
+    }
+
+    /// Copies the blocks of ranges that are not there out of the page cache, `at_once` of them at most;
+    /// `false` where there are more, or not all of it is in memory, or in the log.
+    ///
+    /// # Errors
+    /// As [`CommitLogReader::copy_in_memory`].
+    pub fn fill_from_memory(&self, ranges: &[Range], at_once: usize) -> Result<bool, StoreError> {
+        let mut left = at_once;
+        // What is given up too early costs another copy, and no disk.
+        self.fill(ranges, BLOCKS_MIN, |extent, room| {
+            let Some(rest) = left.checked_sub(1) else {
+                return Ok(0);
+            };
+            left = rest;
+            let room = &mut room[..extent.readable];
+            self.log.read_in_memory_at(extent.start, room)
+        })
+    }
+
+    /// Has `read` fill the blocks of ranges that are not there, up to `most` blocks in all; `false` where it
+    /// does not get so far, or the log does not hold them.
+    fn fill(
+        &self,
+        ranges: &[Range],
+        most: usize,
+        mut read: impl FnMut(&Extent, &mut [u8]) -> Result<usize, StoreError>,
+    ) -> Result<bool, StoreError> {
+        for range in ranges {
+            let (mut at, end) = (range.offset, range.end());
+            while at < end {
+                let found = self.list().end_of(at);
+                at = match found {
+                    Some(end) => end,
+                    None => match self.fill_one(at, most, &mut read)? {
+                        Some(end) => end,
+                        None => return Ok(false),
+                    },
+                };
+            }
+        }
+        Ok(true)
+    }
+
+    /// Fills the block that has an offset in it, and returns its end; `None` where it ends before.
+    fn fill_one(
+        &self,
+        offset: i64,
+        most: usize,
+        read: &mut impl FnMut(&Extent, &mut [u8]) -> Result<usize, StoreError>,
+    ) -> Result<Option<i64>, StoreError> {
+        let Some(extent) = Extent::of(&self.log, offset) else {
+            return Ok(None);
+        };
+        let old = self.list().take_one(most);
+        // Somebody may still be copying out of it: then it goes when he is done.
+        let memory = old.and_then(Arc::into_inner).map(|block| block.memory);
+        let mut memory = memory.unwrap_or_else(|| Memory::new(&self.alive));
+        let len = read(&extent, memory.room())?.min(extent.readable);
+        let start = extent.start;
+        let block = Block { start, len, memory };
+        let (end, is_there) = (block.end(), block.holds(offset));
+        let mut list = self.list();
+        list.clock += 1;
+        let used = list.clock;
+        // One of the log's end that has grown meanwhile.
+        list.blocks.retain(|listed| listed.block.start != start);
+        if len > 0 {
+            list.blocks.push(Listed {
+                block: Arc::new(block),
+                is_read: false,
+                used,
+            });
+        }
+        Ok(is_there.then_some(end))
     }
 
     /// Whether so much of the blocks is wanted that they are worth reading.
@@ -311,20 +419,10 @@ impl ColdBlocksReader {
     /// # Errors
     /// [`StoreError::Io`] from the disk.
     pub fn read(&mut self, ranges: &[Range]) -> Result<bool, StoreError> {
-        for range in ranges {
-            let (mut at, end) = (range.offset, range.end());
-            while at < end {
-                let found = self.blocks.list().end_of(at);
-                at = match found {
-                    Some(end) => end,
-                    None => match self.read_one(at)? {
-                        Some(end) => end,
-                        None => return Ok(false),
-                    },
-                };
-            }
-        }
-        Ok(true)
+        let Self { blocks, file } = self;
+        blocks.fill(ranges, BLOCKS_MAX, |extent, room| {
+            read_block(&blocks.log, file, extent, room)
+        })
     }
 
     /// See [`ColdBlocks::forget_unused`].
@@ -333,68 +431,49 @@ impl ColdBlocksReader {
             self.file = None;
         }
     }
+}
 
-    /// The file of a segment, to be read past the page cache; `None` when it is gone.
-    fn open(&mut self, segment: i64) -> Result<Option<FileRef>, StoreError> {
-        if let Some((own, file)) = &self.file
-            && *own == segment
-        {
-            return Ok(Some(FileRef::clone(file)));
-        }
-        let file = self.blocks.log.open_direct(segment)?;
-        self.file = file.clone().map(|file| (segment, file));
-        Ok(file)
-    }
-
-    /// Reads the block that has an offset in it, and returns its end; `None` where the log does not hold it.
-    fn read_one(&mut self, offset: i64) -> Result<Option<i64>, StoreError> {
-        let log = self.blocks.log.clone();
-        let segment = log.segment_start(offset);
-        let start = offset - (offset - segment) % BLOCK_LEN as i64;
-        let end = log.end().min(segment + log.segment_len() as i64);
-        if offset < log.min_offset() || offset >= end {
-            return Ok(None);
-        }
-        let readable = usize::try_from(end - start).unwrap_or(0).min(BLOCK_LEN);
-        let still_grows = end < segment + log.segment_len() as i64;
-        let file = match still_grows {
-            // Those who send would wait for the disk, for a lock of the file's (ext4: that of the inode).
-            true => None,
-            false => match self.open(segment)? {
-                Some(file) => Some(file),
-                None => return Ok(None),
-            },
+/// Reads a block, past the page cache where nobody appends to its file.
+fn read_block(
+    log: &CommitLogReader,
+    last: &mut Option<(i64, FileRef)>,
+    extent: &Extent,
+    room: &mut [u8],
+) -> Result<usize, StoreError> {
+    let (start, segment) = (extent.start, extent.segment);
+    // Those who send would wait for the disk, for a lock of the file's (ext4: that of the inode).
+    if !extent.still_grows {
+        let Some(file) = open_direct(log, last, segment)? else {
+            return Ok(0);
         };
-
-        let old = self.blocks.list().take_one();
-        // Somebody may still be copying out of it: then it goes when he is done.
-        let memory = old.and_then(Arc::into_inner).map(|block| block.memory);
-        let mut memory = memory.unwrap_or_else(|| Memory::new(&self.blocks.alive));
-        let direct = file.map(|file| file.read_at(memory.room(), (start - segment) as u64));
-        let read = match direct {
-            Some(Ok(read)) => read,
-            Some(Err(error)) if error.kind() != io::ErrorKind::InvalidInput => {
+        match file.read_at(room, (start - segment) as u64) {
+            Ok(read) => return Ok(read),
+            // Some file systems take the flag when a file is opened, and refuse it when it is read.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
+            Err(error) => {
                 let path = log.path_of(segment).unwrap_or_default();
                 return Err(StoreError::io("read", &path, error));
             }
-            // Some file systems take the flag when a file is opened, and refuse it when it is read.
-            Some(Err(_)) | None => log.read_at(start, &mut memory.room()[..readable])?,
-        };
-        let len = read.min(readable);
-        let block = Block { start, len, memory };
-        let (end, is_there) = (block.end(), block.holds(offset));
-        let mut list = self.blocks.list();
-        list.clock += 1;
-        let used = list.clock;
-        // One of the log's end that has grown meanwhile.
-        list.blocks.retain(|listed| listed.block.start != start);
-        list.blocks.push(Listed {
-            block: Arc::new(block),
-            is_read: false,
-            used,
-        });
-        Ok(is_there.then_some(end))
+        }
     }
+    log.read_at(start, &mut room[..extent.readable])
+}
+
+/// The file of a segment, to be read past the page cache; `None` when it is gone. `last` is the one that was
+/// opened last.
+fn open_direct(
+    log: &CommitLogReader,
+    last: &mut Option<(i64, FileRef)>,
+    segment: i64,
+) -> Result<Option<FileRef>, StoreError> {
+    if let Some((own, file)) = last
+        && *own == segment
+    {
+        return Ok(Some(FileRef::clone(file)));
+    }
+    let file = log.open_direct(segment)?;
+    *last = file.clone().map(|file| (segment, file));
+    Ok(file)
 }
 
 #[cfg(test)]
@@ -482,6 +561,41 @@ mod tests {
         let before = Range { offset: -5, len: 5 };
         assert!(!reader.read(&[before]).unwrap());
         assert_eq!(blocks.slices(&[before]), None);
+    }
+
+    #[test]
+    fn what_is_in_memory_needs_no_reader() {
+        let place = Place::new();
+        let writer = filled(&place, 2);
+        let log = writer.reader();
+        writer.flusher().flush(log.end()).unwrap();
+        let (blocks, _) = blocks(&log);
+        let ranges = [10, 5_000, BLOCK_LEN as i64 - 50, log.end() - 100];
+        let ranges = ranges.map(|offset| Range { offset, len: 100 });
+        assert!(!blocks.fill_from_memory(&ranges, 2).unwrap());
+        assert_eq!(blocks.list().blocks.len(), 2);
+        assert!(blocks.fill_from_memory(&ranges, 2).unwrap());
+        assert_eq!(blocks.list().blocks.len(), 3);
+        let slices = blocks.slices(&ranges).unwrap();
+        assert_eq!(slices.concat(), expected(&log, &ranges));
+
+        let beyond = Range {
+            offset: log.end() - 10,
+            len: 11,
+        };
+        assert!(!blocks.fill_from_memory(&[beyond], 9).unwrap());
+        let path = log.path_of(0).unwrap();
+        let file = std::fs::File::open(path).unwrap();
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+        let behind = Range {
+            offset: BLOCK_LEN as i64 * 2 + 9,
+            len: 100,
+        };
+        // A file system in memory has it all the same.
+        if blocks.fill_from_memory(&[behind], 9).unwrap() {
+            let slices = blocks.slices(&[behind]).unwrap();
+            assert_eq!(slices.concat(), expected(&log, &[behind]));
+        }
     }
 
     #[test]

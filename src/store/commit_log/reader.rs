@@ -152,12 +152,15 @@ impl CommitLogReader {
     /// # Errors
     /// [`StoreError::Io`], of kind `Unsupported` where the file system cannot tell what is in memory.
     pub fn copy_in_memory(&self, ranges: &[Range]) -> Result<Option<Bytes>, StoreError> {
-        self.copy_with(ranges, |file, buf, at| {
-            match file.read_in_memory_at(buf, at) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
-                read => read,
-            }
-        })
+        self.copy_with(ranges, read_in_memory)
+    }
+
+    /// As [`read_at`](Self::read_at), without waiting for a disk: reads up to what is not in memory.
+    ///
+    /// # Errors
+    /// As [`copy_in_memory`](Self::copy_in_memory).
+    pub fn read_in_memory_at(&self, offset: i64, buf: &mut [u8]) -> Result<usize, StoreError> {
+        self.read_with(offset, buf, read_in_memory)
     }
 
     /// Copies ranges, one behind the other, by way of the page cache; `None` when they are not in the log
@@ -301,6 +304,13 @@ impl CommitLogReader {
     /// The directories that hold the log.
     pub fn dirs(&self) -> &[PathBuf] {
         &self.state.config.dirs
+    }
+}
+
+fn read_in_memory(file: &FileRef, buf: &mut [u8], at: u64) -> io::Result<usize> {
+    match file.read_in_memory_at(buf, at) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+        read => read,
     }
 }
 

@@ -20,17 +20,18 @@ pub struct Delivered {
 
 /// What tells one delivery from another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Fingerprint(u64, u64);
+struct Fingerprint(u64, u64);
 
 impl Fingerprint {
-    /// Of a message that is, or was, delivered to `topic`; `rolls` counts how often it rolled then.
-    pub fn of(view: &RecordView<'_>, topic: &str, queue_id: i32, rolls: i64) -> Self {
+    fn of(view: &RecordView<'_>, topic: &str, queue_id: i32, rolls: i64) -> Self {
+        let names = [properties::UNIQ_KEY, properties::TIMER_OUT_MS];
+        let [unique_key, out_ms] = properties::get_all(view.properties, names);
         let hash = |seed: u8| {
             let mut hasher = DefaultHasher::new();
             seed.hash(&mut hasher);
             (topic, queue_id, rolls).hash(&mut hasher);
-            view.property(properties::UNIQ_KEY).hash(&mut hasher);
-            view.property(properties::TIMER_OUT_MS).hash(&mut hasher);
+            unique_key.hash(&mut hasher);
+            out_ms.hash(&mut hasher);
             (view.born_timestamp, view.body_crc, view.body.len()).hash(&mut hasher);
             hasher.finish()
         };
@@ -49,8 +50,12 @@ impl Delivered {
         *self.counts.entry(print).or_default() += 1;
     }
 
-    /// Takes one delivery out; whether there was one.
-    pub fn take(&mut self, print: Fingerprint) -> bool {
+    /// Takes one delivery of a message to `topic` out, which rolled so often before; whether there was one.
+    pub fn take(&mut self, view: &RecordView<'_>, topic: &str, queue_id: i32, rolls: i64) -> bool {
+        if self.is_empty() {
+            return false;
+        }
+        let print = Fingerprint::of(view, topic, queue_id, rolls);
         let Some(count) = self.counts.get_mut(&print) else {
             return false;
         };

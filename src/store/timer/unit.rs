@@ -74,6 +74,11 @@ impl Unit {
         self.write_time_ms.saturating_add(i64::from(self.delay_ms))
     }
 
+    /// Where its message is in the commit log: offset and length.
+    pub fn place(&self) -> (i64, i32) {
+        (self.physical_offset, self.size)
+    }
+
     /// Whether its message is put back into the timer's topic instead of being delivered.
     pub fn rolls(&self) -> bool {
         self.magic & MAGIC_ROLL != 0

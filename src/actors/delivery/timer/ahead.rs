@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use super::due::waiting;
 use crate::{
     actors::broker::{context::StoreHandles, timed::time_within_slot},
-    protocol::message::record::{CheckCrc, RecordView},
     store::{
         StoreError,
         timer::{
@@ -120,9 +119,9 @@ fn asked(handles: &StoreHandles, units: Vec<Unit>) -> Vec<AskedUnit> {
         if since.elapsed() > READ_MAX {
             return None;
         }
-        let record = waiting(handles, unit.physical_offset, unit.size)?;
-        let view = RecordView::parse(&record, CheckCrc::No).ok()?;
-        time_within_slot(view.properties, view.store_timestamp)
+        waiting(handles, unit.place(), |view| {
+            time_within_slot(view.properties, view.store_timestamp)
+        })?
     };
     units
         .into_iter()

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 
 use crate::{
     actors::{
@@ -16,15 +16,22 @@ use crate::{
         recall::delete_key_with_topic,
         record::{CheckCrc, RecordView},
     },
-    store::timer::{delivered::Fingerprint, unit::Unit},
+    store::{
+        now_ms,
+        timer::{delivered::Delivered, unit::Unit},
+    },
 };
 
-/// The record of a waiting message: it is in the timer's topic, where the timer left it.
-pub(super) fn waiting(store: &StoreHandles, physical_offset: i64, size: i32) -> Option<Bytes> {
+/// Looks at a waiting message: it is in the timer's topic, where the timer left it. Nothing if it is not.
+pub(super) fn waiting<R>(
+    store: &StoreHandles,
+    (physical_offset, size): (i64, i32),
+    look: impl FnOnce(&RecordView<'_>) -> R,
+) -> Option<R> {
     let size = usize::try_from(size).ok()?;
     let record = store.watermarks.log().slice(physical_offset, size)?;
     let view = RecordView::parse(&record, CheckCrc::No).ok()?;
-    (view.topic == names::TIMER_TOPIC).then_some(record)
+    (view.topic == names::TIMER_TOPIC).then(|| look(&view))
 }
 
 /// What becomes of a waiting message.
@@ -32,9 +39,10 @@ pub(super) enum Due {
     /// It is appended.
     Append {
         request: AppendRequest,
-        print: Fingerprint,
         topic: String,
     },
+    /// An earlier life appended it and did not count it.
+    Delivered { topic: String },
     /// Its topic was deleted after it was sent: a new one of that name is not where it was sent to.
     Deleted { topic: String },
     /// It cannot be stored, whatever is tried.
@@ -45,15 +53,24 @@ pub(super) enum Due {
 pub(super) const NEVER_TAKEN_IN: i64 = i64::MAX;
 
 /// The message as it is delivered, or as it waits for its next round (`TimerMessageStore.convert`). Its
-/// properties stay, REAL_TOPIC and REAL_QID, too.
+/// properties stay, REAL_TOPIC and REAL_QID, too. `delivered` tells what earlier lives did; a message that
+/// is among it is taken out.
 pub(super) fn due(
     store: &StoreHandles,
     view: &RecordView<'_>,
     enqueue_ms: i64,
     rolls: bool,
-    now_ms: i64,
+    delivered: &mut Delivered,
 ) -> Due {
-    let Some(real_topic) = view.property(properties::REAL_TOPIC) else {
+    let [real_topic, real_queue, rounds] = properties::get_all(
+        view.properties,
+        [
+            properties::REAL_TOPIC,
+            properties::REAL_QID,
+            properties::TIMER_ROLL_TIMES,
+        ],
+    );
+    let Some(real_topic) = real_topic else {
         return Due::Unusable;
     };
     if lock(&store.deleted).covers(real_topic, view.physical_offset) {
@@ -61,30 +78,31 @@ pub(super) fn due(
             topic: real_topic.to_owned(),
         };
     }
-    let real_queue = properties::get_int(view.properties, properties::REAL_QID)
-        .and_then(|queue_id| i32::try_from(queue_id).ok());
+    let real_queue = real_queue.and_then(|text| text.parse().ok());
     let (topic, queue_id) = match (rolls, real_queue) {
         (true, _) => (names::TIMER_TOPIC, 0),
         (false, Some(queue_id)) => (real_topic, queue_id),
         (false, None) => return Due::Unusable,
     };
+    let rounds: i64 = rounds.and_then(|text| text.parse().ok()).unwrap_or(0);
+    let rounds = rounds.saturating_add(rolls.into());
+    if delivered.take(view, topic, queue_id, rounds) {
+        return Due::Delivered {
+            topic: real_topic.to_owned(),
+        };
+    }
     let mut edited = properties::Editor::new(view.properties);
     edited.set(properties::TIMER_ENQUEUE_MS, enqueue_ms.to_string());
-    let mut rounds =
-        properties::get_int(view.properties, properties::TIMER_ROLL_TIMES).unwrap_or(0);
     if rolls {
-        rounds += 1;
         edited.set(properties::TIMER_ROLL_TIMES, rounds.to_string());
     }
-    edited.set(properties::TIMER_DEQUEUE_MS, now_ms.to_string());
+    edited.set(properties::TIMER_DEQUEUE_MS, now_ms().to_string());
     let text = edited.to_vec();
-    let print = Fingerprint::of(view, topic, queue_id, rounds);
     let message = InnerMessage::of_record(view, topic, queue_id, &text);
     let mut buf = BytesMut::with_capacity(view.size + 64);
     match message.into_request(store, 0, &mut buf) {
         Ok(request) => Due::Append {
             request,
-            print,
             topic: real_topic.to_owned(),
         },
         Err(_) => Due::Unusable,
@@ -106,20 +124,16 @@ impl Recalls {
     pub(super) fn read(store: &StoreHandles, marks: &[Unit]) -> Self {
         let mut recalls = Self::default();
         for mark in marks {
-            let Some(record) = waiting(store, mark.physical_offset, mark.size) else {
-                continue;
-            };
-            let Ok(view) = RecordView::parse(&record, CheckCrc::No) else {
-                continue;
-            };
-            let text = |name| view.property(name).unwrap_or_default().to_owned();
-            let recall = Recall {
-                topic: text(properties::REAL_TOPIC),
-                met: false,
-            };
-            recalls
-                .0
-                .insert(text(properties::TIMER_DEL_UNIQKEY), recall);
+            waiting(store, mark.place(), |view| {
+                let text = |name| view.property(name).unwrap_or_default().to_owned();
+                let recall = Recall {
+                    topic: text(properties::REAL_TOPIC),
+                    met: false,
+                };
+                recalls
+                    .0
+                    .insert(text(properties::TIMER_DEL_UNIQKEY), recall);
+            });
         }
         recalls
     }

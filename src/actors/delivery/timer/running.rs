@@ -14,15 +14,11 @@ use crate::{
     actors::store::append::AppendRequest,
     protocol::{
         java::string_hash,
-        message::{
-            properties,
-            record::{CheckCrc, RecordView},
-        },
+        message::{properties, record::RecordView},
     },
     store::{
         StoreError,
         consume_queue::Entry,
-        now_ms,
         timer::{
             Timed, TimerStore, checkpoint::TimerCheckpoint, delivered::Delivered, unit::Unit,
             walk::SlotWalk, wheel::Slot,
@@ -134,22 +130,41 @@ impl Running {
         if self.leftovers.taken.contains(&entry.physical_offset) {
             return;
         }
-        let Some(record) = waiting(&parts.store, entry.physical_offset, entry.size) else {
+        let place = (entry.physical_offset, entry.size);
+        let looked_at = waiting(&parts.store, place, |view| {
+            self.take_in_view(parts, (entry, queue_offset), view, timed, batch);
+        });
+        if looked_at.is_none() {
             parts.marks.missed.fetch_add(1, Relaxed);
-            return log::warn!("a timed message is unreadable: {entry:?}");
-        };
-        let Ok(view) = RecordView::parse(&record, CheckCrc::No) else {
-            return;
-        };
-        let out_ms = properties::get_int(view.properties, properties::TIMER_OUT_MS);
-        let (Some(out_ms), Some(topic)) = (out_ms, view.property(properties::REAL_TOPIC)) else {
+            log::warn!("a timed message is unreadable: {entry:?}");
+        }
+    }
+
+    fn take_in_view(
+        &mut self,
+        parts: &TimerParts,
+        (entry, queue_offset): (&Entry, i64),
+        view: &RecordView<'_>,
+        timed: &mut Vec<Timed>,
+        batch: &mut Batch,
+    ) {
+        let [out_ms, topic, delete_key] = properties::get_all(
+            view.properties,
+            [
+                properties::TIMER_OUT_MS,
+                properties::REAL_TOPIC,
+                properties::TIMER_DEL_UNIQKEY,
+            ],
+        );
+        let out_ms = out_ms.and_then(|text| text.parse().ok());
+        let (Some(out_ms), Some(topic)) = (out_ms, topic) else {
             return log::warn!("a message in the timer's topic has no time or topic: {entry:?}");
         };
         let master = &self.known_master;
         if queue_offset < master.master_timer_queue_offset && out_ms < master.last_read_time_ms {
             return;
         }
-        let is_delete = view.property(properties::TIMER_DEL_UNIQKEY).is_some();
+        let is_delete = delete_key.is_some();
         if out_ms >= self.write_time_ms || !parts.delivers {
             if parts.delivers {
                 batch.count(topic.to_owned(), if is_delete { -1 } else { 1 });
@@ -166,14 +181,11 @@ impl Running {
             // Its message went out while the mark was on its way.
             return;
         }
-        if let Due::Append { request, print, .. } =
-            due(&parts.store, &view, NEVER_TAKEN_IN, false, now_ms())
-        {
-            if self.leftovers.delivered.take(print) {
-                parts.marks.skipped.fetch_add(1, Relaxed);
-            } else {
-                batch.append(request);
-            }
+        let delivered = &mut self.leftovers.delivered;
+        match due(&parts.store, view, NEVER_TAKEN_IN, false, delivered) {
+            Due::Append { request, .. } => batch.append(request),
+            Due::Delivered { .. } => drop(parts.marks.skipped.fetch_add(1, Relaxed)),
+            Due::Deleted { .. } | Due::Unusable => {}
         }
     }
 
@@ -202,34 +214,14 @@ impl Running {
             let later = later.unwrap_or_default();
             reading.piece = in_time_order(&parts.store, ahead, later).collect();
         };
-        let Some(record) = waiting(&parts.store, unit.physical_offset, unit.size) else {
+        let recalls = &mut reading.recalls;
+        let delivered = &mut self.leftovers.delivered;
+        let looked_at = waiting(&parts.store, unit.place(), |view| {
+            deliver_view(parts, &unit, view, recalls, delivered, batch);
+        });
+        if looked_at.is_none() {
             parts.marks.missed.fetch_add(1, Relaxed);
             log::warn!("a timed message is gone: {unit:?}");
-            return Ok(true);
-        };
-        let Ok(view) = RecordView::parse(&record, CheckCrc::No) else {
-            return Ok(true);
-        };
-        if !unit.rolls() && reading.recalls.covers(&view) {
-            return Ok(true);
-        }
-        let now = now_ms();
-        match due(&parts.store, &view, unit.write_time_ms, unit.rolls(), now) {
-            Due::Append {
-                request,
-                print,
-                topic,
-            } => {
-                // The mark of a recall that rolls is counted as it was when it was taken in.
-                batch.count(topic, if unit.is_delete() { 1 } else { -1 });
-                if self.leftovers.delivered.take(print) {
-                    parts.marks.skipped.fetch_add(1, Relaxed);
-                } else {
-                    batch.append(request);
-                }
-            }
-            Due::Deleted { topic } => batch.count(topic, -1),
-            Due::Unusable => log::warn!("a timed message cannot be delivered: {unit:?}"),
         }
         Ok(true)
     }
@@ -243,5 +235,38 @@ impl Running {
         }
         self.store.slot_done(&reading.slot);
         self.read_time_ms = self.store.time_of(&reading.slot) + self.store.precision_ms();
+    }
+}
+
+fn deliver_view(
+    parts: &TimerParts,
+    unit: &Unit,
+    view: &RecordView<'_>,
+    recalls: &mut Recalls,
+    delivered: &mut Delivered,
+    batch: &mut Batch,
+) {
+    if !unit.rolls() && recalls.covers(view) {
+        return;
+    }
+    // The mark of a recall that rolls is counted as it was when it was taken in.
+    let change = if unit.is_delete() { 1 } else { -1 };
+    match due(
+        &parts.store,
+        view,
+        unit.write_time_ms,
+        unit.rolls(),
+        delivered,
+    ) {
+        Due::Append { request, topic } => {
+            batch.count(topic, change);
+            batch.append(request);
+        }
+        Due::Delivered { topic } => {
+            batch.count(topic, change);
+            parts.marks.skipped.fetch_add(1, Relaxed);
+        }
+        Due::Deleted { topic } => batch.count(topic, -1),
+        Due::Unusable => log::warn!("a timed message cannot be delivered: {unit:?}"),
     }
 }

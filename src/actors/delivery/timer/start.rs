@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Leftovers, Running, TimerParts};
+use super::{Leftovers, Running, TimerParts, due::waiting};
 use crate::{
     actors::store::append::{AppendBatch, AppendReply, Appended},
     protocol::message::{
@@ -92,10 +92,8 @@ pub(super) fn wanted_offset(parts: &TimerParts, opened: &Opened) -> i64 {
     let last = log
         .last_before(log.end())
         .and_then(|pos| log.unit(pos).ok()?);
-    let behind_last = last.and_then(|unit| {
-        let record = super::due::waiting(&parts.store, unit.physical_offset, unit.size)?;
-        record::peek_queue_offset(&record)
-    });
+    let behind_last =
+        last.and_then(|unit| waiting(&parts.store, unit.place(), |view| view.queue_offset));
     match behind_last {
         Some(offset) if opened.has_checkpoint => told.min(offset + 1),
         Some(offset) => offset + 1,
@@ -158,13 +156,11 @@ fn recount(parts: &TimerParts, store: &TimerStore, read_time_ms: i64) -> Result<
     };
     let mut found = BTreeMap::new();
     for (count, unit) in counts.into_values() {
-        let record = super::due::waiting(&parts.store, unit.physical_offset, unit.size);
-        let view = record
-            .as_ref()
-            .and_then(|record| RecordView::parse(record, CheckCrc::No).ok());
-        if let Some(topic) = view.and_then(|view| view.property(properties::REAL_TOPIC)) {
-            found.insert(topic.to_owned(), count);
-        }
+        waiting(&parts.store, unit.place(), |view| {
+            if let Some(topic) = view.property(properties::REAL_TOPIC) {
+                found.insert(topic.to_owned(), count);
+            }
+        });
     }
     parts.marks.recount(&found);
     Ok(())

@@ -35,6 +35,9 @@ use crate::{
 /// How often it is looked whether a queue has something to do.
 const TICK: Duration = Duration::from_millis(100);
 
+/// How often the table of topics is looked at while none is compacted: most brokers have no such topic.
+const IDLE_TICK: Duration = Duration::from_secs(1);
+
 /// Topics are looked at when their table changed, and this often (`CompactionStore.scanInterval`).
 const SCAN_EVERY: Duration = Duration::from_secs(30);
 
@@ -168,6 +171,9 @@ impl CompactionService {
                 child.queue.tell(Work);
             }
         }
+        let is_idle = self.topics.is_empty() && self.children.is_empty();
+        let pause = if is_idle { IDLE_TICK } else { TICK };
+        ctx.run_later(pause, Self::tick);
     }
 
     /// Ends the actors of queues whose topic was deleted; a slave hears of that only so.
@@ -271,7 +277,7 @@ impl Actor for CompactionService {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.run_interval(TICK, |service, ctx| service.tick(ctx));
+        self.tick(ctx);
     }
 }
 
