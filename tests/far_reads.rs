@@ -20,11 +20,13 @@ use std::sync::mpsc;
 const TOPIC: &str = "FarTopic";
 const QUEUES: i32 = 4;
 /// More than 64 MiB behind the first half of them.
-const EACH: i64 = 640;
-const BODY_LEN: usize = 60_000;
+const EACH: i64 = 1000;
+/// The first ones of each queue are small: many of them, of all queues in turn, lie within one block.
+const SMALL: i64 = 400;
 
 fn body(queue_id: i32, number: i64) -> Vec<u8> {
-    format!("{queue_id} {number:<len$}", len = BODY_LEN - 2).into_bytes()
+    let len = if number < SMALL { 1_000 } else { 60_000 };
+    format!("{queue_id} {number:<len$}").into_bytes()
 }
 
 fn fill(client: &Client) {
