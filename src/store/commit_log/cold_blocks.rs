@@ -280,37 +280,36 @@ impl ColdBlocks {
     /// # Errors
     /// As [`CommitLogReader::copy_in_memory`].
     pub fn fill_from_memory(&self, ranges: &[Range], at_once: usize) -> Result<bool, StoreError> {
-        let mut left = at_once;
         // What is given up too early costs another copy, and no disk.
-        self.fill(ranges, BLOCKS_MIN, |extent, room| {
-            let Some(rest) = left.checked_sub(1) else {
-                return Ok(0);
-            };
-            left = rest;
+        self.fill(ranges, (BLOCKS_MIN, at_once), |extent, room| {
             let room = &mut room[..extent.readable];
             self.log.read_in_memory_at(extent.start, room)
         })
     }
 
-    /// Has `read` fill the blocks of ranges that are not there, up to `most` blocks in all; `false` where it
-    /// does not get so far, or the log does not hold them.
+    /// Has `read` fill the blocks of ranges that are not there, so many at once, up to `most` in all; `false`
+    /// where that is not enough, it does not get so far, or the log does not hold them.
     fn fill(
         &self,
         ranges: &[Range],
-        most: usize,
+        (most, at_once): (usize, usize),
         mut read: impl FnMut(&Extent, &mut [u8]) -> Result<usize, StoreError>,
     ) -> Result<bool, StoreError> {
+        let mut filled = 0;
         for range in ranges {
             let (mut at, end) = (range.offset, range.end());
             while at < end {
                 let found = self.list().end_of(at);
-                at = match found {
-                    Some(end) => end,
-                    None => match self.fill_one(at, most, &mut read)? {
-                        Some(end) => end,
-                        None => return Ok(false),
-                    },
+                let upto = match found {
+                    None if filled == at_once => None,
+                    None => {
+                        filled += 1;
+                        self.fill_one(at, most, &mut read)?
+                    }
+                    found => found,
                 };
+                let Some(upto) = upto else { return Ok(false) };
+                at = upto;
             }
         }
         Ok(true)
@@ -420,7 +419,7 @@ impl ColdBlocksReader {
     /// [`StoreError::Io`] from the disk.
     pub fn read(&mut self, ranges: &[Range]) -> Result<bool, StoreError> {
         let Self { blocks, file } = self;
-        blocks.fill(ranges, BLOCKS_MAX, |extent, room| {
+        blocks.fill(ranges, (BLOCKS_MAX, usize::MAX), |extent, room| {
             read_block(&blocks.log, file, extent, room)
         })
     }
