@@ -30,7 +30,7 @@ use super::{
 use crate::{
     actors::kernel::{ActorCell, ActorRef, Shutdown},
     store::{
-        commit_log::{CommitLogReader, Range},
+        commit_log::{BLOCK_LEN, CommitLogReader, Range},
         get_message::GetResult,
     },
 };
@@ -198,8 +198,8 @@ struct Piece {
 }
 
 impl Seen {
-    /// Bytes that one look stands for.
-    const PIECE_LEN: i64 = 512 * 1024;
+    /// Bytes that one look stands for: those of a block, as a piece that is wanted often becomes one.
+    const PIECE_LEN: i64 = BLOCK_LEN as i64;
 
     /// Looks that are remembered, and for how long.
     const PIECES_MAX: usize = 32;

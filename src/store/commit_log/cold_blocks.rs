@@ -35,7 +35,7 @@ use crate::store::{
 };
 
 /// Bytes of one block, a multiple of [`DIRECT_ALIGN`].
-const BLOCK_LEN: usize = 512 * 1024;
+pub const BLOCK_LEN: usize = 512 * 1024;
 
 /// So many blocks there are before one is used again: 8 MiB.
 const BLOCKS_MIN: usize = 16;

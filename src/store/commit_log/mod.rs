@@ -38,7 +38,7 @@ mod state;
 mod tail;
 mod writer;
 
-pub use cold_blocks::{ColdBlocks, ColdBlocksReader};
+pub use cold_blocks::{BLOCK_LEN, ColdBlocks, ColdBlocksReader};
 pub use config::{CommitLogConfig, DelayLevels, DispatchRules, Preallocation};
 pub use cutter::{RecordCutter, pieces_between};
 pub use flusher::Flusher;
