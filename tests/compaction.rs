@@ -17,6 +17,7 @@ use common::server::{Cluster, is_java};
 use common::{PATIENCE, eventually};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 const TOPIC: &str = "Compacted";
 const MESSAGE_ILLEGAL: i32 = 13;
@@ -290,6 +291,12 @@ fn of_kind(console: SocketAddr, kind: &str) -> String {
     })
 }
 
+/// Up to which queue offset an actor has copied its queue, if there is such an actor.
+fn copied_upto(console: SocketAddr, path: &str) -> Option<i64> {
+    let answer = get(console, &format!("/actors/{}", escape(path))).ok()?;
+    answer.json()["detail"]["copied_upto"].as_i64()
+}
+
 #[test]
 fn a_crash_of_its_actors_loses_nothing() {
     if is_java() {
@@ -359,6 +366,54 @@ fn a_topic_that_is_made_again_has_nothing_of_the_old_one() {
     sent.wait_left(&connect(cluster.broker.address()), 120);
 }
 
+/// A reader who comes while the actors of a topic's queues are born loses no message and is not told to read
+/// again what it has asked for.
+#[test]
+fn a_topic_is_read_while_its_actors_come() {
+    if is_java() {
+        println!("NOT RUN: RocketMQ has no actors");
+        return;
+    }
+    const QUEUES: i32 = 64;
+    let cluster = Cluster::start(KEYS);
+    let client = connect(cluster.broker.address());
+    let mut ext = topic_ext(TOPIC, QUEUES);
+    ext.push(("attributes", "+cleanup.policy=COMPACTION".into()));
+    must(
+        client.call(UPDATE_AND_CREATE_TOPIC, &ext, b"", PATIENCE),
+        "create topic",
+    );
+    create_group(&client, "test_group");
+    for queue in 0..QUEUES {
+        let ext = send_ext(TOPIC, queue, &properties(&[("KEYS", "a")]));
+        must(client.call(SEND_MESSAGE_V2, &ext, b"one", PATIENCE), "send");
+    }
+    wait_dispatched(&client);
+    // The service looks for queues within a second.
+    let until = Instant::now() + Duration::from_secs(2);
+    std::thread::scope(|scope| {
+        for first in 0..4 {
+            let to = cluster.broker.address();
+            scope.spawn(move || {
+                let client = connect(to);
+                while Instant::now() < until {
+                    for queue in (first..QUEUES).step_by(4) {
+                        let ext = pull_ext(TOPIC, queue, 0, 0);
+                        let found = must(client.call(PULL_MESSAGE, &ext, b"", PATIENCE), "pull");
+                        assert_eq!(parse_all(&found.body)[0].body, b"one");
+                    }
+                }
+            });
+        }
+    });
+    let console = cluster.broker.console();
+    eventually("all queues are copied", || {
+        let paths = (0..QUEUES).map(|queue| format!("broker/store/compaction/{TOPIC}/{queue}"));
+        let mut copied = paths.map(|path| copied_upto(console, &path));
+        copied.all(|upto| upto == Some(1)).then_some(())
+    });
+}
+
 /// A slave that is made when the master's log has lost its beginning.
 #[test]
 fn a_slave_that_is_made_late_has_the_last_of_each_key() {
@@ -389,10 +444,7 @@ fn a_slave_that_is_made_late_has_the_last_of_each_key() {
     let console = slave.console();
     eventually("the slave has copied all", || {
         let queue = of_kind(console, "compacted_queue");
-        let detail = get(console, &format!("/actors/{}", escape(&queue)))
-            .ok()?
-            .json();
-        (detail["detail"]["copied_upto"] == sent.0.len()).then_some(())
+        (copied_upto(console, &queue) == Some(sent.0.len() as i64)).then_some(())
     });
     slave.kill9();
     slave.restart();

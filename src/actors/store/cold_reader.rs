@@ -57,6 +57,27 @@ pub enum Asker {
     Read(Arc<QueueSlot>, Box<Read>),
 }
 
+impl Asker {
+    /// Queue offset from which on is read.
+    pub fn offset(&self) -> i64 {
+        match self {
+            Self::Pull(pull) => pull.request.offset,
+            Self::Read(_, read) => read.request.offset,
+        }
+    }
+
+    /// Goes back to the queue. `turn` is asked for if it is for a pull.
+    pub fn back_to(self, shards: &QueueShards, turn: impl FnOnce() -> Option<Turn>) {
+        match self {
+            Self::Pull(pull) => {
+                let (slot, turn) = (Arc::clone(&pull.slot), turn());
+                shards.to_queue(slot, Serve { pull, turn });
+            }
+            Self::Read(slot, read) => shards.to_queue(slot, *read),
+        }
+    }
+}
+
 /// What a filter looks at has to be brought into the page cache; the asker goes back to its queue then.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
@@ -160,13 +181,8 @@ impl ColdReader {
                 self.log.bring(*range, &mut self.piece);
             }
         });
-        match warm.asker {
-            Asker::Pull(pull) => {
-                let (slot, turn) = (Arc::clone(&pull.slot), self.turn(ctx));
-                self.shards.to_queue(slot, Serve { pull, turn });
-            }
-            Asker::Read(slot, read) => self.shards.to_queue(slot, *read),
-        }
+        let shards = self.shards.clone();
+        warm.asker.back_to(&shards, || self.turn(ctx));
     }
 
     /// `None` when it is not in the log any more.

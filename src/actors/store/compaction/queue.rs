@@ -188,6 +188,12 @@ impl CompactedQueue {
         self.publish_due();
     }
 
+    fn open_if_due(&mut self) {
+        if self.files.is_none() && Instant::now() >= self.rest_until {
+            self.open(Check::Ends);
+        }
+    }
+
     fn try_open(&self, check: Check) -> Result<CompactionFiles, StoreError> {
         let (home, key) = (&self.parts.home, &self.slot.key);
         let mut files = CompactionFiles::open(home, &key.topic, key.queue_id, check)?;
@@ -240,10 +246,8 @@ impl CompactedQueue {
     }
 
     fn work(&mut self, ctx: &mut Context<Self>) {
+        self.open_if_due();
         let now = Instant::now();
-        if self.files.is_none() && now >= self.rest_until {
-            self.open(Check::Ends);
-        }
         if now >= self.rest_until {
             self.copy(ctx);
         }
@@ -444,9 +448,6 @@ impl CompactedQueue {
 
     /// What a reader finds; `None` when the files cannot be read now.
     fn get(&mut self, request: &GetRequest) -> Option<GetResult> {
-        if self.files.is_none() && Instant::now() >= self.rest_until {
-            self.open(Check::Ends);
-        }
         let limits = self.parts.limits.load();
         let (end, readable) = (self.published.end(), self.slot.readable_end());
         let files = self.files.as_mut()?;
@@ -463,6 +464,11 @@ impl CompactedQueue {
     }
 
     fn answer(&mut self, asker: Asker) {
+        self.open_if_due();
+        if self.files.is_some() && asker.offset() >= self.published.end() {
+            // It was sent here when the end was not known yet, or before what the log lost was dropped.
+            return asker.back_to(&self.parts.shards, || None);
+        }
         match asker {
             Asker::Pull(pull) => {
                 let offset = pull.request.offset;
