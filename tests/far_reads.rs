@@ -80,10 +80,13 @@ fn read_all_queues(to: SocketAddr) -> u64 {
 }
 
 fn evict(cluster: &Cluster) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mqbench"));
-    let folder = cluster.broker.store().join("commitlog");
-    let status = command.arg("evict").arg(folder).status();
-    assert!(status.expect("mqbench").success());
+    let store = cluster.broker.store();
+    let queues = (0..QUEUES).map(|id| store.join(format!("consumequeue/{TOPIC}/{id}")));
+    for folder in queues.chain([store.join("commitlog")]) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mqbench"));
+        let status = command.arg("evict").arg(folder).status();
+        assert!(status.expect("mqbench").success());
+    }
 }
 
 #[test]

@@ -21,6 +21,7 @@ use crate::{
         kernel::PermitClass,
         net::{ConnectionHandle, Responder},
         store::{
+            cold_reader::Brought,
             pull::{LogicPull, OnSlave, Pull, Suggestion},
             queue::Serve,
         },
@@ -417,7 +418,7 @@ fn serve(
         }),
         topic_sys_flag: checked.topic_sys_flag,
         group_sys_flag: checked.group.group_sys_flag,
-        is_warm: false,
+        brought: Brought::Nothing,
         logic: checked.logic,
         offsets: Arc::clone(ctx.offsets.table()),
         responder,

@@ -3,9 +3,9 @@
 //! A lagging consumer must not stall the network thread of a tail consumer. What a pull is answered with
 //! is read in blocks past the page cache ([`ColdBlocks`]), and goes to the far reader, which
 //! answers, and has the next block read before it is asked for. Messages that lie scattered are read by
-//! themselves, through the page cache; so is what a filter looks at, whose pull goes back to its queue. A
-//! few at a time: what waits to be answered takes memory. A restart loses the pulls that wait here:
-//! they are answered with "outcome unknown", and the clients ask again.
+//! themselves, through the page cache; so are entries of a queue, and what a filter looks at, for pulls
+//! that go back to their queue then. A few at a time: what waits to be answered takes memory. A restart
+//! loses the pulls that wait here: they are answered with "outcome unknown", and the clients ask again.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -23,6 +23,7 @@ use crate::{
     actors::kernel::{ActorCell, ActorRef, Shutdown, TellRef},
     store::{
         commit_log::{ColdBlocks, ColdBlocksReader, CommitLogReader, Range},
+        consume_queue::ColdPiece,
         error::StoreError,
         queue_table::QueueSlot,
     },
@@ -78,14 +79,45 @@ impl Asker {
     }
 }
 
-/// What a filter looks at has to be brought into the page cache; the asker goes back to its queue then.
+/// What the cold reader has brought into the page cache for a request, in the order in which that is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Brought {
+    /// Nothing yet.
+    #[default]
+    Nothing,
+    /// Entries of the queue.
+    Entries,
+    /// And what the filter looks at in the log.
+    Properties,
+}
+
+/// What has to be brought into the page cache before a request can be looked at.
+#[derive(Debug)]
+pub enum Cold {
+    /// Entries of the queue.
+    Entries(ColdPiece),
+    /// What the filter looks at in the log.
+    Properties(SmallVec<[Range; 8]>),
+}
+
+impl Cold {
+    /// What of a request is there once this is.
+    pub fn brings(&self) -> Brought {
+        match self {
+            Self::Entries(_) => Brought::Entries,
+            Self::Properties(_) => Brought::Properties,
+        }
+    }
+}
+
+/// Something has to be brought into the page cache; the asker goes back to its queue then.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Warm {
-    /// Whose filter it is.
+    /// Who needs it.
     pub asker: Asker,
-    /// What it looks at.
-    pub ranges: SmallVec<[Range; 8]>,
+    /// What.
+    pub cold: Cold,
 }
 
 /// What was found is not in memory.
@@ -176,9 +208,12 @@ impl ColdReader {
     }
 
     fn bring(&mut self, warm: Warm, ctx: &Context<Self>) {
-        self.cell.blocking(READ_MAX, || {
-            for range in &warm.ranges {
-                self.log.bring(*range, &mut self.piece);
+        self.cell.blocking(READ_MAX, || match &warm.cold {
+            Cold::Entries(piece) => piece.bring(&mut self.piece),
+            Cold::Properties(ranges) => {
+                for range in ranges {
+                    self.log.bring(*range, &mut self.piece);
+                }
             }
         });
         let shards = self.shards.clone();
@@ -243,12 +278,14 @@ impl Handler<Warm> for ColdReader {
 
     fn handle(&mut self, message: Warm, ctx: &mut Self::Context) {
         self.cell.begin_work();
-        // The disk may be at work for all that wait.
-        self.cell.blocking(READ_MAX, || {
-            for range in &message.ranges {
-                self.log.will_need(range.offset, range.len);
-            }
-        });
+        // The disk may be at work for all that wait. For entries it is: to read them was tried.
+        if let Cold::Properties(ranges) = &message.cold {
+            self.cell.blocking(READ_MAX, || {
+                for range in ranges {
+                    self.log.will_need(range.offset, range.len);
+                }
+            });
+        }
         self.waiting.push_back(Waiting::Bring(message));
         self.next(ctx);
     }

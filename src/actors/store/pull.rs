@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
+use super::cold_reader::Brought;
 use crate::{
     actors::{
         broker::{stats::Stats, tables::offset_table::OffsetTable},
@@ -119,8 +120,8 @@ pub struct Pull {
     pub topic_sys_flag: i32,
     /// See `topic_sys_flag`.
     pub group_sys_flag: i32,
-    /// Whether the cold reader has brought what its filter looks at.
-    pub is_warm: bool,
+    /// What the cold reader has brought for it.
+    pub brought: Brought,
     /// Set for static topics.
     pub logic: Option<Box<LogicPull>>,
     /// Where it is kept how far the group has pulled.

@@ -6,6 +6,7 @@ use actix::{Handler, Message};
 use tokio::sync::oneshot;
 
 use super::{
+    cold_reader::Brought,
     queue::{AllGone, Inspect, Queue, QueueView, Read},
     shard::{DropQueue, HandOver, Shard, ToQueue},
 };
@@ -93,7 +94,7 @@ impl QueueShards {
             slot,
             Read {
                 request,
-                is_warm: false,
+                brought: Brought::Nothing,
                 reply,
             },
         );

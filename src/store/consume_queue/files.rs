@@ -2,6 +2,7 @@
 //! what holds the entries of a queue, and what holds their extensions (RocketMQ's `MappedFileQueue`).
 
 use std::{
+    io::{self, ErrorKind},
     path::PathBuf,
     sync::{Arc, atomic::Ordering},
 };
@@ -47,6 +48,34 @@ pub(super) struct FileRun {
     writing: Option<OpenFile>,
     /// The file last read from, unless that is `writing`.
     reading: Option<OpenFile>,
+}
+
+/// A piece of a queue's file that is not in memory.
+#[derive(Debug)]
+pub struct ColdPiece {
+    file: FileRef,
+    /// Where in the file, in bytes.
+    offset: u64,
+    /// Bytes.
+    len: usize,
+}
+
+impl ColdPiece {
+    /// Brings it into memory, which waits for the disk, through `buf`, whose content is of no use. Whoever
+    /// reads it then learns of what cannot be read.
+    pub fn bring(&self, buf: &mut [u8]) {
+        let (mut at, mut left) = (self.offset, self.len);
+        while left > 0 {
+            let wanted = left.min(buf.len());
+            match self.file.read_at(&mut buf[..wanted], at) {
+                Err(_) | Ok(0) => return,
+                Ok(read) => {
+                    at += read as u64;
+                    left -= read;
+                }
+            }
+        }
+    }
 }
 
 struct OpenFile {
@@ -312,17 +341,46 @@ impl FileRun {
     /// From the file system; [`StoreError::Corrupt`] where the file ends before.
     pub(super) fn read_exact(&mut self, position: u64, buf: &mut [u8]) -> Result<(), StoreError> {
         let start = self.start_of(position);
-        let file = self.for_reading(start)?;
-        let read = file
-            .read_at(buf, position - start)
-            .map_err(|e| StoreError::io("read", &self.path(start), e))?;
-        if read < buf.len() {
+        let read = self.for_reading(start)?.read_at(buf, position - start);
+        self.check_read(position, buf.len(), read)
+    }
+
+    /// As [`read_exact`](Self::read_exact), without waiting for a disk: answers what has to be brought into
+    /// memory first, if anything has.
+    ///
+    /// # Errors
+    /// As [`read_exact`](Self::read_exact).
+    pub(super) fn read_in_memory(
+        &mut self,
+        position: u64,
+        buf: &mut [u8],
+    ) -> Result<Option<ColdPiece>, StoreError> {
+        let start = self.start_of(position);
+        let (file, offset, len) = (self.for_reading(start)?, position - start, buf.len());
+        match file.read_in_memory_at(buf, offset) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                return Ok(Some(ColdPiece { file, offset, len }));
+            }
+            Err(error) if error.kind() == ErrorKind::Unsupported => {
+                self.read_exact(position, buf)?
+            }
+            read => self.check_read(position, len, read)?,
+        }
+        Ok(None)
+    }
+
+    fn check_read(
+        &self,
+        position: u64,
+        wanted: usize,
+        read: io::Result<usize>,
+    ) -> Result<(), StoreError> {
+        let start = self.start_of(position);
+        let read = read.map_err(|e| StoreError::io("read", &self.path(start), e))?;
+        if read < wanted {
             let end = position - start + read as u64;
-            return Err(StoreError::corrupt(
-                &self.path(start),
-                end,
-                "file ends here",
-            ));
+            let path = self.path(start);
+            return Err(StoreError::corrupt(&path, end, "file ends here"));
         }
         Ok(())
     }

@@ -39,6 +39,7 @@ pub use self::{
     either::{QueueFileSizes, QueueHomes, TopicQueue},
     entry::{ENTRY_LEN, Entry},
     extension::{Extension, ExtensionsHome, is_address},
+    files::ColdPiece,
     reader::Boundary,
     recovery::{list_queues, list_queues_of},
     unit::Unit,

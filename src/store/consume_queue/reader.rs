@@ -1,10 +1,20 @@
 //! Reading entries: from memory where the tail is, with positioned reads elsewhere.
 
 use super::{
-    ConsumeQueue, ENTRY_LEN, Entry, Extension,
+    ColdPiece, ConsumeQueue, ENTRY_LEN, Entry, Extension,
+    files::FileRun,
     unit::{UNIT_LEN_MAX, Unit},
 };
 use crate::store::error::StoreError;
+
+/// How a piece of a queue's files is read: waiting for the disk, or not.
+type ReadFile = fn(&mut FileRun, u64, &mut [u8]) -> Result<Option<ColdPiece>, StoreError>;
+
+impl FileRun {
+    fn wait(&mut self, position: u64, buf: &mut [u8]) -> Result<Option<ColdPiece>, StoreError> {
+        self.read_exact(position, buf).map(|()| None)
+    }
+}
 
 /// Which message a search by time finds (RocketMQ's `BoundaryType`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -41,9 +51,30 @@ impl ConsumeQueue {
         entries: &mut Vec<Entry>,
     ) -> Result<(), StoreError> {
         let first = entries.len();
-        self.read_entries(from, count_max, entries)?;
+        self.read_entries(from, count_max, entries, FileRun::wait)?;
         self.resolve(&mut entries[first..], None);
         Ok(())
+    }
+
+    /// As [`get_into`](Self::get_into), and as [`get_extended_into`](Self::get_extended_into) with
+    /// `extensions`, without waiting for a disk: answers what has to be brought into memory first, if
+    /// anything has; `entries` has those before it then. Extensions are waited for.
+    ///
+    /// # Errors
+    /// As [`get_into`](Self::get_into).
+    pub fn get_in_memory_into(
+        &mut self,
+        from: i64,
+        count_max: usize,
+        entries: &mut Vec<Entry>,
+        extensions: Option<&mut Vec<Option<Extension>>>,
+    ) -> Result<Option<ColdPiece>, StoreError> {
+        let first = entries.len();
+        let cold = self.read_entries(from, count_max, entries, FileRun::read_in_memory)?;
+        if cold.is_none() {
+            self.resolve(&mut entries[first..], extensions);
+        }
+        Ok(cold)
     }
 
     /// As [`get_into`](Self::get_into), and adds their extensions to `extensions`, one an entry; none at
@@ -59,7 +90,7 @@ impl ConsumeQueue {
         extensions: &mut Vec<Option<Extension>>,
     ) -> Result<(), StoreError> {
         let first = entries.len();
-        self.read_entries(from, count_max, entries)?;
+        self.read_entries(from, count_max, entries, FileRun::wait)?;
         self.resolve(&mut entries[first..], Some(extensions));
         Ok(())
     }
@@ -81,14 +112,15 @@ impl ConsumeQueue {
         from: i64,
         count_max: usize,
         entries: &mut Vec<Entry>,
-    ) -> Result<(), StoreError> {
+        read: ReadFile,
+    ) -> Result<Option<ColdPiece>, StoreError> {
         if from < self.min_offset() || from >= self.max_offset() {
-            return Ok(());
+            return Ok(None);
         }
         let position = from as u64 * ENTRY_LEN as u64;
         let len = (count_max as u64).saturating_mul(ENTRY_LEN as u64);
         let upto = position.saturating_add(len).min(self.end);
-        self.read_into(position, upto, entries)
+        self.read_with(position, upto, entries, read)
     }
 
     /// The queue offset of the message that was stored around `timestamp` (ms), always within
@@ -126,10 +158,22 @@ impl<U: Unit> ConsumeQueue<U> {
     /// Adds the units of a range between the first file and the end to `units`.
     pub(super) fn read_into(
         &mut self,
-        mut position: u64,
+        position: u64,
         upto: u64,
         units: &mut Vec<U>,
     ) -> Result<(), StoreError> {
+        self.read_with(position, upto, units, FileRun::wait)?;
+        Ok(())
+    }
+
+    /// As [`read_into`](Self::read_into), up to what `read` answers as cold.
+    fn read_with(
+        &mut self,
+        mut position: u64,
+        upto: u64,
+        units: &mut Vec<U>,
+        read: ReadFile,
+    ) -> Result<Option<ColdPiece>, StoreError> {
         units.reserve((upto - position) as usize / U::LEN);
         let decode_all = |bytes: &[u8], units: &mut Vec<U>| {
             units.extend(bytes.chunks_exact(U::LEN).map(U::of_bytes));
@@ -142,7 +186,9 @@ impl<U: Unit> ConsumeQueue<U> {
                 .min(self.files.start_of(position) + self.files.file_size());
             let step = (in_file - position).min((READ_UNITS * U::LEN) as u64);
             buf.resize(step as usize, 0);
-            self.files.read_exact(position, &mut buf)?;
+            if let Some(cold) = read(&mut self.files, position, &mut buf)? {
+                return Ok(Some(cold));
+            }
             decode_all(&buf, units);
             position += step;
         }
@@ -150,7 +196,7 @@ impl<U: Unit> ConsumeQueue<U> {
             let range = (position - tail_start) as usize..(upto - tail_start) as usize;
             decode_all(&self.tail[range], units);
         }
-        Ok(())
+        Ok(None)
     }
 
     /// First position of `low..high` whose entry is not before the sought place.

@@ -76,6 +76,37 @@ fn entries(range: std::ops::Range<i64>) -> Vec<Entry> {
 }
 
 #[test]
+fn what_is_not_in_memory_is_told_and_then_brought() {
+    let bench = Bench::new();
+    let mut queue = bench.recover();
+    queue.append(0, &entries(0..30)).unwrap();
+    queue.flush().unwrap();
+    for file in bench.files() {
+        let file = fs::File::open(bench.path(file)).unwrap();
+        file.sync_all().unwrap();
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+    }
+    // A file system in memory has nothing to bring.
+    for _ in bench.files() {
+        let mut found = Vec::new();
+        let cold = queue.get_in_memory_into(0, 30, &mut found, None).unwrap();
+        let count = found.len() as i64;
+        assert_eq!(found, entries(0..count));
+        match cold {
+            Some(cold) => {
+                assert_eq!(count % PER_FILE, 0);
+                cold.bring(&mut [0; 16]);
+            }
+            None => assert_eq!(count, 30),
+        }
+    }
+    let mut found = Vec::new();
+    let cold = queue.get_in_memory_into(0, 30, &mut found, None).unwrap();
+    assert!(cold.is_none());
+    assert_eq!(found, entries(0..30));
+}
+
+#[test]
 fn files_beyond_the_limit_do_not_stay_open() {
     let bench = Bench::new();
     let open = |queue_id| {
@@ -417,6 +448,9 @@ fn run(steps: &[Step], extended: bool) -> Result<(), TestCaseError> {
                     .unwrap();
                 prop_assert_eq!(&again, &got);
                 prop_assert_eq!(found.len(), if extended { got.len() } else { 0 });
+                again.clear();
+                let cold = queue.get_in_memory_into(from, count, &mut again, None);
+                prop_assert!(cold.unwrap().is_some() || again == got);
                 for (n, unit) in (from..).zip(found) {
                     prop_assert!(unit.is_none_or(|unit| unit == extension(n)), "of {}", n);
                 }

@@ -7,14 +7,17 @@ use super::{
     Queue,
     serving::{Found, is_hole},
 };
-use crate::store::{
-    consume_queue::{BATCH_UNIT_LEN, MIN_OFFSET_BEFORE_BATCHES, TopicQueue},
-    get_message::{self, GetRequest},
+use crate::{
+    actors::store::cold_reader::Brought,
+    store::{
+        consume_queue::{BATCH_UNIT_LEN, MIN_OFFSET_BEFORE_BATCHES, TopicQueue},
+        get_message::{self, GetRequest},
+    },
 };
 
 impl Queue {
     /// What a pull finds; `None` while the files are unusable or lack entries.
-    pub(super) fn find_batches(&mut self, request: &GetRequest, is_warm: bool) -> Option<Found> {
+    pub(super) fn find_batches(&mut self, request: &GetRequest, brought: Brought) -> Option<Found> {
         let parts = Arc::clone(&self.parts);
         let limits = parts.limits.load();
         let TopicQueue::Batch(files) = self.whole_files()? else {
@@ -39,6 +42,6 @@ impl Queue {
                 Vec::new()
             }
         };
-        Some(self.collect(request, is_warm, units.iter().copied(), (min, max)))
+        Some(self.collect(request, brought, units.iter().copied(), (min, max)))
     }
 }

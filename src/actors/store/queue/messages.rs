@@ -6,7 +6,11 @@ use actix::Message;
 use tokio::sync::oneshot;
 
 use crate::{
-    actors::store::{cold_reader::Turn, dispatcher::Dispatched, pull::Pull},
+    actors::store::{
+        cold_reader::{Brought, Turn},
+        dispatcher::Dispatched,
+        pull::Pull,
+    },
     store::{
         commit_log::CommitLogReader,
         consume_queue::{Boundary, Entry, Extension, TopicQueue},
@@ -50,8 +54,8 @@ pub struct Serve {
 pub struct Read {
     /// What is read.
     pub request: GetRequest,
-    /// Whether the cold reader has brought what the filter looks at.
-    pub is_warm: bool,
+    /// What the cold reader has brought for it.
+    pub brought: Brought,
     /// Who reads.
     pub reply: oneshot::Sender<GetResult>,
 }

@@ -5,19 +5,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use smallvec::SmallVec;
-
 use super::{Queue, messages::Read};
 use crate::{
     actors::store::{
-        cold_reader::{Asker, Turn, Warm, is_far},
+        cold_reader::{Asker, Brought, Cold, Turn, Warm, is_far},
         compaction::GetCompacted,
         dispatcher::Dispatched,
         far_reader::AnswerFar,
         pull::Pull,
     },
     store::{
-        commit_log::{CommitLogReader, Range},
+        commit_log::CommitLogReader,
         consume_queue::{Entry, Extension, TopicQueue},
         error::StoreError,
         get_message::{self, CqUnit, EntryFilter, Extended, GetRequest, GetResult, GetStatus},
@@ -41,8 +39,8 @@ pub(super) struct HeldPull {
 pub(super) enum Found {
     /// This is the answer.
     Answer(GetResult),
-    /// The filter looks at records, and these pieces of theirs are not in memory.
-    Cold(SmallVec<[Range; 8]>),
+    /// This is not in memory.
+    Cold(Cold),
 }
 
 impl Queue {
@@ -56,7 +54,7 @@ impl Queue {
         let begun = Instant::now();
         // The first try may find a hole, and a small one is mended at once.
         for _ in 0..2 {
-            if let Some(found) = self.get(&pull.request, pull.is_warm) {
+            if let Some(found) = self.get(&pull.request, pull.brought) {
                 self.parts.stats.get_took(begun.elapsed());
                 self.settle(pull, found, turn);
                 return;
@@ -74,16 +72,16 @@ impl Queue {
                 }
                 self.answer_or_hold(pull, result, turn);
             }
-            Found::Cold(ranges) => {
-                pull.is_warm = true;
-                self.warm(Asker::Pull(pull), ranges);
+            Found::Cold(cold) => {
+                pull.brought = cold.brings();
+                self.warm(Asker::Pull(pull), cold);
             }
         }
     }
 
-    /// Has the cold reader bring what a filter looks at; the asker comes back.
-    fn warm(&self, asker: Asker, ranges: SmallVec<[Range; 8]>) {
-        self.parts.cold_reader.tell(Warm { asker, ranges });
+    /// Has the cold reader bring something; the asker comes back.
+    fn warm(&self, asker: Asker, cold: Cold) {
+        self.parts.cold_reader.tell(Warm { asker, cold });
     }
 
     /// Answers a read of the broker's own; one that cannot be served now is dropped.
@@ -94,7 +92,7 @@ impl Queue {
             reader.tell(GetCompacted(asker));
             return;
         }
-        let mut tries = (0..2).filter_map(|_| self.get(&read.request, read.is_warm));
+        let mut tries = (0..2).filter_map(|_| self.get(&read.request, read.brought));
         let Some(found) = tries.next() else { return };
         match found {
             Found::Answer(result) if self.found_far(&result) => {
@@ -103,10 +101,10 @@ impl Queue {
             }
             // The reader may have gone meanwhile.
             Found::Answer(result) => drop(read.reply.send(result)),
-            Found::Cold(ranges) => {
-                read.is_warm = true;
+            Found::Cold(cold) => {
+                read.brought = cold.brings();
                 let asker = Asker::Read(Arc::clone(&self.slot), Box::new(read));
-                self.warm(asker, ranges);
+                self.warm(asker, cold);
             }
         }
     }
@@ -169,12 +167,12 @@ impl Queue {
     }
 
     /// What a pull finds; `None` while the files are unusable or lack entries.
-    fn get(&mut self, request: &GetRequest, is_warm: bool) -> Option<Found> {
+    fn get(&mut self, request: &GetRequest, brought: Brought) -> Option<Found> {
         let mut entries = std::mem::take(&mut self.entries);
         let mut extensions = std::mem::take(&mut self.extensions);
         entries.clear();
         extensions.clear();
-        let found = self.find(request, is_warm, &mut entries, &mut extensions);
+        let found = self.find(request, brought, &mut entries, &mut extensions);
         (self.entries, self.extensions) = (entries, extensions);
         found
     }
@@ -182,12 +180,12 @@ impl Queue {
     fn find(
         &mut self,
         request: &GetRequest,
-        is_warm: bool,
+        brought: Brought,
         entries: &mut Vec<Entry>,
         extensions: &mut Vec<Option<Extension>>,
     ) -> Option<Found> {
         if self.slot.kind() == QueueKind::Batch {
-            return self.find_batches(request, is_warm);
+            return self.find_batches(request, brought);
         }
         let parts = Arc::clone(&self.parts);
         let limits = parts.limits.load();
@@ -199,14 +197,22 @@ impl Queue {
             return Some(Found::Answer(answer));
         }
         let wanted = get_message::entries_wanted(request, &limits);
-        let read = match request.filter {
-            EntryFilter::Sql(_, Some(_)) => {
-                files.get_extended_into(request.offset, wanted, entries, extensions)
+        let is_extended = matches!(request.filter, EntryFilter::Sql(_, Some(_)));
+        let from = request.offset;
+        let read = match brought {
+            // This thread has others to serve.
+            Brought::Nothing => {
+                let extensions = is_extended.then_some(&mut *extensions);
+                files.get_in_memory_into(from, wanted, entries, extensions)
             }
-            _ => files.get_into(request.offset, wanted, entries),
+            _ if is_extended => files
+                .get_extended_into(from, wanted, entries, extensions)
+                .map(|()| None),
+            _ => files.get_into(from, wanted, entries).map(|()| None),
         };
         let hole = match read {
-            Ok(()) => first_hole(entries)
+            Ok(Some(cold)) => return Some(Found::Cold(Cold::Entries(cold))),
+            Ok(None) => first_hole(entries)
                 .map(|at| format!("no entry at queue offset {}", request.offset + at as i64)),
             Err(error) if is_hole(&error) => Some(error.to_string()),
             Err(error) => {
@@ -219,28 +225,28 @@ impl Queue {
             return None;
         }
         let units = Extended::all(entries, extensions);
-        Some(self.collect(request, is_warm, units, (min, max)))
+        Some(self.collect(request, brought, units, (min, max)))
     }
 
     /// What the log has of these units, or which pieces of it the filter needs first.
     pub(super) fn collect(
         &self,
         request: &GetRequest,
-        is_warm: bool,
+        brought: Brought,
         units: impl Iterator<Item = impl CqUnit> + Clone,
         (min, max): (i64, i64),
     ) -> Found {
         let (log, limits) = (self.parts.log(), self.parts.limits.load());
         let mut first = units.clone().map(|unit| unit.entry().physical_offset);
         if request.filter.reads_records()
-            && !is_warm
+            && brought != Brought::Properties
             && first.next().is_some_and(|first| is_far(log, first))
         {
             let wanted = units.clone();
             let wanted = wanted.filter(|unit| request.filter.matches_unit(unit));
             let ranges = get_message::property_ranges(log, wanted.map(|unit| unit.entry()));
             if !log.all_resident(&ranges) {
-                return Found::Cold(ranges);
+                return Found::Cold(Cold::Properties(ranges));
             }
         }
         let found = get_message::collect(request, &limits, log, units, min, max);
@@ -273,7 +279,7 @@ impl Queue {
                 let mut held = self.held.swap_remove(at);
                 self.publish_held();
                 held.pull.wait_until = None;
-                match self.get(&held.pull.request, held.pull.is_warm) {
+                match self.get(&held.pull.request, held.pull.brought) {
                     Some(found) => self.settle(held.pull, found, None),
                     None => self.answer_not_now(held.pull),
                 }
