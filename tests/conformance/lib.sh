@@ -35,8 +35,9 @@ not_run() { echo "$*" >&2; echo "CONFORMANCE NOT RUN"; exit 0; }
 need_kit() {
   [ -d "$KIT/rocketmq" ] && [ -d "$KIT/clients" ] || not_run "no kit at $KIT (set KIT)"
   local tool
-  for tool in "$@"; do command -v "$tool" >/dev/null 2>&1 || not_run "no $tool on this machine"; done
-  "$KIT/rocketmq/fetch.sh" >&2 || die "the kit's jars cannot be resolved"
+  for tool in flock "$@"; do command -v "$tool" >/dev/null 2>&1 || not_run "no $tool on this machine"; done
+  # Scripts that run at a time would take the jars away from each other.
+  flock "${TMPDIR:-/tmp}/callboard-kit-$UID" "$KIT/rocketmq/fetch.sh" >&2 || die "the kit's jars cannot be resolved"
 }
 
 need_server() {
