@@ -35,7 +35,11 @@ fn connect(to: SocketAddr) -> Client {
 }
 
 fn make_topic(client: &Client) {
-    let mut ext = topic_ext(TOPIC, 2);
+    make_topic_of(client, 2);
+}
+
+fn make_topic_of(client: &Client, queues: i32) {
+    let mut ext = topic_ext(TOPIC, queues);
     ext.push(("attributes", "+cleanup.policy=COMPACTION".into()));
     let made = client.call(UPDATE_AND_CREATE_TOPIC, &ext, b"", PATIENCE);
     must(made, "create topic");
@@ -377,13 +381,7 @@ fn a_topic_is_read_while_its_actors_come() {
     const QUEUES: i32 = 64;
     let cluster = Cluster::start(KEYS);
     let client = connect(cluster.broker.address());
-    let mut ext = topic_ext(TOPIC, QUEUES);
-    ext.push(("attributes", "+cleanup.policy=COMPACTION".into()));
-    must(
-        client.call(UPDATE_AND_CREATE_TOPIC, &ext, b"", PATIENCE),
-        "create topic",
-    );
-    create_group(&client, "test_group");
+    make_topic_of(&client, QUEUES);
     for queue in 0..QUEUES {
         let ext = send_ext(TOPIC, queue, &properties(&[("KEYS", "a")]));
         must(client.call(SEND_MESSAGE_V2, &ext, b"one", PATIENCE), "send");

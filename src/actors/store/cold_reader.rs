@@ -67,11 +67,11 @@ impl Asker {
         }
     }
 
-    /// Goes back to the queue. `turn` is asked for if it is for a pull.
-    pub fn back_to(self, shards: &QueueShards, turn: impl FnOnce() -> Option<Turn>) {
+    /// Goes back to the queue; a pull keeps its turn, if it has one, until it is answered.
+    pub fn back_to(self, shards: &QueueShards, turn: Option<Turn>) {
         match self {
             Self::Pull(pull) => {
-                let (slot, turn) = (Arc::clone(&pull.slot), turn());
+                let slot = Arc::clone(&pull.slot);
                 shards.to_queue(slot, Serve { pull, turn });
             }
             Self::Read(slot, read) => shards.to_queue(slot, *read),
@@ -216,8 +216,8 @@ impl ColdReader {
                 }
             }
         });
-        let shards = self.shards.clone();
-        warm.asker.back_to(&shards, || self.turn(ctx));
+        let turn = self.turn(ctx);
+        warm.asker.back_to(&self.shards, turn);
     }
 
     /// `None` when it is not in the log any more.

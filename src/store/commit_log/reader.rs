@@ -13,7 +13,7 @@ use crate::{
     protocol::message::record::{self, Peek},
     store::{
         error::StoreError,
-        fs::{FileRef, OpenMode},
+        fs::{FileRef, OpenMode, read_through},
         mapped,
         tails::Anchor,
     },
@@ -246,17 +246,9 @@ impl CommitLogReader {
     /// Brings a range into memory, which waits for the disk, through `piece`, whose content is of no use.
     /// What cannot be read is left out.
     pub fn bring(&self, range: Range, piece: &mut [u8]) {
-        let (mut at, mut left) = (range.offset, range.len);
-        while left > 0 {
-            let wanted = left.min(piece.len());
-            match self.read_at(at, &mut piece[..wanted]) {
-                Err(_) | Ok(0) => return,
-                Ok(read) => {
-                    at += read as i64;
-                    left -= read;
-                }
-            }
-        }
+        read_through(piece, range.len, |piece, done| {
+            self.read_at(range.offset + done as i64, piece)
+        });
     }
 
     /// Walks the records from `from`, which has to be the start of a record (or of a blank or of a

@@ -12,7 +12,7 @@ use crate::{
     protocol::Str,
     store::{
         error::StoreError,
-        fs::{FileRef, OpenMode},
+        fs::{FileRef, OpenMode, read_through},
     },
 };
 
@@ -64,17 +64,9 @@ impl ColdPiece {
     /// Brings it into memory, which waits for the disk, through `buf`, whose content is of no use. Whoever
     /// reads it then learns of what cannot be read.
     pub fn bring(&self, buf: &mut [u8]) {
-        let (mut at, mut left) = (self.offset, self.len);
-        while left > 0 {
-            let wanted = left.min(buf.len());
-            match self.file.read_at(&mut buf[..wanted], at) {
-                Err(_) | Ok(0) => return,
-                Ok(read) => {
-                    at += read as u64;
-                    left -= read;
-                }
-            }
-        }
+        read_through(buf, self.len, |piece, done| {
+            self.file.read_at(piece, self.offset + done as u64)
+        });
     }
 }
 

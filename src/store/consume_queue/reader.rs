@@ -36,11 +36,12 @@ impl ConsumeQueue {
     /// From the file system.
     pub fn get(&mut self, from: i64, count_max: usize) -> Result<Vec<Entry>, StoreError> {
         let mut entries = Vec::new();
-        self.get_into(from, count_max, &mut entries)?;
+        self.get_into(from, count_max, &mut entries, None)?;
         Ok(entries)
     }
 
-    /// As [`get`](Self::get), but adds to `entries`.
+    /// As [`get`](Self::get), but adds to `entries`; and to `extensions`, if there is room for them, those of
+    /// the entries, one an entry; none at all where extensions are not kept.
     ///
     /// # Errors
     /// From the file system; `entries` then has those that could be read.
@@ -49,16 +50,14 @@ impl ConsumeQueue {
         from: i64,
         count_max: usize,
         entries: &mut Vec<Entry>,
+        extensions: Option<&mut Vec<Option<Extension>>>,
     ) -> Result<(), StoreError> {
-        let first = entries.len();
-        self.read_entries(from, count_max, entries, FileRun::wait)?;
-        self.resolve(&mut entries[first..], None);
+        self.get_with(from, count_max, entries, extensions, FileRun::wait)?;
         Ok(())
     }
 
-    /// As [`get_into`](Self::get_into), and as [`get_extended_into`](Self::get_extended_into) with
-    /// `extensions`, without waiting for a disk: answers what has to be brought into memory first, if
-    /// anything has; `entries` has those before it then. Extensions are waited for.
+    /// As [`get_into`](Self::get_into), without waiting for a disk: answers what has to be brought into
+    /// memory first, if anything has; `entries` has those before it then. Extensions are waited for.
     ///
     /// # Errors
     /// As [`get_into`](Self::get_into).
@@ -69,30 +68,24 @@ impl ConsumeQueue {
         entries: &mut Vec<Entry>,
         extensions: Option<&mut Vec<Option<Extension>>>,
     ) -> Result<Option<ColdPiece>, StoreError> {
-        let first = entries.len();
-        let cold = self.read_entries(from, count_max, entries, FileRun::read_in_memory)?;
-        if cold.is_none() {
-            self.resolve(&mut entries[first..], extensions);
-        }
-        Ok(cold)
+        let read = FileRun::read_in_memory;
+        self.get_with(from, count_max, entries, extensions, read)
     }
 
-    /// As [`get_into`](Self::get_into), and adds their extensions to `extensions`, one an entry; none at
-    /// all where extensions are not kept.
-    ///
-    /// # Errors
-    /// As [`get_into`](Self::get_into).
-    pub fn get_extended_into(
+    fn get_with(
         &mut self,
         from: i64,
         count_max: usize,
         entries: &mut Vec<Entry>,
-        extensions: &mut Vec<Option<Extension>>,
-    ) -> Result<(), StoreError> {
+        extensions: Option<&mut Vec<Option<Extension>>>,
+        read: ReadFile,
+    ) -> Result<Option<ColdPiece>, StoreError> {
         let first = entries.len();
-        self.read_entries(from, count_max, entries, FileRun::wait)?;
-        self.resolve(&mut entries[first..], Some(extensions));
-        Ok(())
+        let cold = self.read_entries(from, count_max, entries, read)?;
+        if cold.is_none() {
+            self.resolve(&mut entries[first..], extensions);
+        }
+        Ok(cold)
     }
 
     /// Gives entries that have an extension their tags codes (`ConsumeQueueIterator.next`); one whose

@@ -444,7 +444,7 @@ fn run(steps: &[Step], extended: bool) -> Result<(), TestCaseError> {
                 let got = queue.get(from, count).unwrap();
                 let (mut again, mut found) = (Vec::new(), Vec::new());
                 queue
-                    .get_extended_into(from, count, &mut again, &mut found)
+                    .get_into(from, count, &mut again, Some(&mut found))
                     .unwrap();
                 prop_assert_eq!(&again, &got);
                 prop_assert_eq!(found.len(), if extended { got.len() } else { 0 });

@@ -128,6 +128,23 @@ pub fn replace_file(fs: &Fs, path: &Path, content: &[u8]) -> io::Result<()> {
     }
 }
 
+/// Reads `len` bytes for the sake of the page cache, through `buf`: `read` gets a piece of it, and how much was
+/// read before. Ends where nothing can be read.
+pub fn read_through<E>(
+    buf: &mut [u8],
+    len: usize,
+    mut read: impl FnMut(&mut [u8], usize) -> Result<usize, E>,
+) {
+    let mut done = 0;
+    while done < len {
+        let wanted = buf.len().min(len - done);
+        match read(&mut buf[..wanted], done) {
+            Err(_) | Ok(0) => return,
+            Ok(count) => done += count,
+        }
+    }
+}
+
 /// Positioned reads and writes of one open file. All offsets and lengths are in bytes.
 pub trait File: Send + Sync + Debug {
     /// Reads until `buf` is full or the file ends; returns how much was read.

@@ -467,7 +467,7 @@ impl CompactedQueue {
         self.open_if_due();
         if self.files.is_some() && asker.offset() >= self.published.end() {
             // It was sent here when the end was not known yet, or before what the log lost was dropped.
-            return asker.back_to(&self.parts.shards, || None);
+            return asker.back_to(&self.parts.shards, None);
         }
         match asker {
             Asker::Pull(pull) => {

@@ -140,7 +140,7 @@ impl QueueView<'_> {
             return Ok((self.queue.entries(from, count)?, Vec::new()));
         };
         let (mut entries, mut extensions) = (Vec::new(), Vec::new());
-        queue.get_extended_into(from, count, &mut entries, &mut extensions)?;
+        queue.get_into(from, count, &mut entries, Some(&mut extensions))?;
         Ok((entries, extensions))
     }
 

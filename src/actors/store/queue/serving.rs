@@ -197,18 +197,15 @@ impl Queue {
             return Some(Found::Answer(answer));
         }
         let wanted = get_message::entries_wanted(request, &limits);
-        let is_extended = matches!(request.filter, EntryFilter::Sql(_, Some(_)));
+        let looks_at_bits = matches!(request.filter, EntryFilter::Sql(_, Some(_)));
+        let wanted_extensions = looks_at_bits.then_some(&mut *extensions);
         let from = request.offset;
         let read = match brought {
             // This thread has others to serve.
-            Brought::Nothing => {
-                let extensions = is_extended.then_some(&mut *extensions);
-                files.get_in_memory_into(from, wanted, entries, extensions)
-            }
-            _ if is_extended => files
-                .get_extended_into(from, wanted, entries, extensions)
+            Brought::Nothing => files.get_in_memory_into(from, wanted, entries, wanted_extensions),
+            Brought::Entries | Brought::Properties => files
+                .get_into(from, wanted, entries, wanted_extensions)
                 .map(|()| None),
-            _ => files.get_into(from, wanted, entries).map(|()| None),
         };
         let hole = match read {
             Ok(Some(cold)) => return Some(Found::Cold(Cold::Entries(cold))),

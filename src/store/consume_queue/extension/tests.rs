@@ -71,7 +71,7 @@ fn found(queue: &mut ConsumeQueue) -> Vec<i64> {
     let (mut entries, mut units) = (Vec::new(), Vec::new());
     let count = queue.max_offset() as usize;
     queue
-        .get_extended_into(0, count, &mut entries, &mut units)
+        .get_into(0, count, &mut entries, Some(&mut units))
         .unwrap();
     for (entry, unit) in entries.iter().zip(&units) {
         assert!(!is_address(entry.tags_code) || unit.is_none());
