@@ -4,8 +4,9 @@
 mod common;
 
 use common::PATIENCE;
-use common::console::{actors, post};
+use common::console::{actors, get, post};
 use common::eventually;
+use common::load::{Load, LoadOptions};
 use common::record::parse_all;
 use common::remoting::{Client, Frame};
 use common::requests::{
@@ -14,6 +15,7 @@ use common::requests::{
 };
 use common::server::{Cluster, is_java};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 const TOPIC: &str = "HotTopic";
 const MESSAGE_ILLEGAL: i32 = 13;
@@ -180,6 +182,43 @@ fn deletion_follows_age_and_hours() {
         hours.join(";")
     ));
     eventually("old messages go", || (bench.min_offset() > 0).then_some(()));
+}
+
+#[test]
+fn an_asynchronous_flush_makes_one_pass_an_interval() {
+    if is_java() {
+        return;
+    }
+    const INTERVAL: Duration = Duration::from_millis(700);
+    let begin = Instant::now();
+    let interval = INTERVAL.as_millis().to_string();
+    let bench = Bench::start(&[("flushIntervalCommitLog", interval.as_str())]);
+    let load = Load::start(
+        bench.cluster.broker.address(),
+        &LoadOptions {
+            topic: TOPIC.to_owned(),
+            queues: 1,
+            senders: 4,
+            first_sender: 0,
+            window: 8,
+            body_len: 1024,
+            reconnect: false,
+            first_numbers: Vec::new(),
+        },
+    );
+    let console = bench.cluster.broker.console();
+    let passes = || {
+        let answer = get(console, "/actors/broker/store/flush").ok()?;
+        answer.json()["detail"]["passes"].as_u64()
+    };
+    // Messages come all the while, so that there is always something to flush.
+    let made = eventually("three passes", || passes().filter(|made| *made >= 3));
+    let intervals = begin.elapsed().as_millis() / INTERVAL.as_millis();
+    assert!(
+        u128::from(made) <= intervals + 1,
+        "{made} passes in {intervals} intervals"
+    );
+    load.stop();
 }
 
 #[test]

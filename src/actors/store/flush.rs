@@ -1,15 +1,17 @@
 //! Makes the log durable, on a thread of its own.
 //!
-//! Owns the log's [`Flusher`]. The writer wakes it; one fsync serves all who wait. It runs whenever
-//! the log's end is ahead of the flushed position, waiter or not. A restart loses nothing: the
-//! position is published, and the next tick starts from it.
+//! Owns the log's [`Flusher`]. In SYNC_FLUSH the writer wakes it, one fsync serves all who wait, and it runs
+//! for as long as the log's end is ahead of the flushed position, waiter or not. In ASYNC_FLUSH it makes one
+//! pass a round, up to where the log ended then: what comes meanwhile is the next round's, or one fsync
+//! would follow the other while messages come (RocketMQ's `FlushRealTimeService`). A restart loses nothing:
+//! the position is published, and the next tick starts from it.
 //!
 //! [`Flusher`]: crate::store::commit_log::Flusher
 
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -91,6 +93,8 @@ pub struct FlushParts {
     pub acks: TellRef<MarksMoved>,
     /// Hands over what became visible.
     pub dispatcher: TellRef<VisibleMoved>,
+    /// How many passes were made.
+    pub passes: Arc<AtomicU64>,
 }
 
 /// The actor; see the module.
@@ -117,26 +121,31 @@ impl FlushActor {
 
     /// Flushes until the log's end is reached.
     fn flush_all(&mut self) {
-        loop {
-            let end = self.parts.watermarks.appended();
-            if self.parts.watermarks.flushed() >= end || self.parts.watermarks.refuses_writes() {
-                return;
+        while self.flush_once() {}
+    }
+
+    /// Flushes up to where the log ends now; whether something was to do, and was done.
+    fn flush_once(&mut self) -> bool {
+        let end = self.parts.watermarks.appended();
+        if self.parts.watermarks.flushed() >= end || self.parts.watermarks.refuses_writes() {
+            return false;
+        }
+        let flusher = &mut self.flusher;
+        let outcome = self.cell.blocking(FSYNC_MAX, || flusher.flush(end));
+        self.parts.passes.fetch_add(1, Ordering::Relaxed);
+        self.cell.fail_point("after_fsync");
+        match outcome {
+            Ok(_) => {
+                self.parts.acks.tell(MarksMoved);
+                self.parts.dispatcher.tell(VisibleMoved);
+                self.parts.watermarks.tell_flush_moved();
+                true
             }
-            let flusher = &mut self.flusher;
-            let outcome = self.cell.blocking(FSYNC_MAX, || flusher.flush(end));
-            self.cell.fail_point("after_fsync");
-            match outcome {
-                Ok(_) => {
-                    self.parts.acks.tell(MarksMoved);
-                    self.parts.dispatcher.tell(VisibleMoved);
-                    self.parts.watermarks.tell_flush_moved();
-                }
-                Err(error) => {
-                    log::error!("{} gives up on the disk: {error}", self.cell.path());
-                    self.cell.set_last_error(&error.to_string());
-                    self.parts.watermarks.refuse_writes();
-                    return;
-                }
+            Err(error) => {
+                log::error!("{} gives up on the disk: {error}", self.cell.path());
+                self.cell.set_last_error(&error.to_string());
+                self.parts.watermarks.refuse_writes();
+                false
             }
         }
     }
@@ -148,7 +157,7 @@ impl FlushActor {
         let thorough = self.last_thorough.elapsed() >= policy.thorough_interval;
         if behind >= policy.least_pages * PAGE_LEN || (thorough && behind > 0) {
             self.last_thorough = Instant::now();
-            self.flush_all();
+            self.flush_once();
         }
     }
 
@@ -174,6 +183,16 @@ impl Actor for FlushActor {
         self.parts.wake.awake();
         ctx.notify(Flush);
         self.next_round(ctx);
+        let (marks, passes) = (
+            self.parts.watermarks.clone(),
+            Arc::clone(&self.parts.passes),
+        );
+        self.cell.set_detail(move || {
+            serde_json::json!({
+                "flushed": marks.flushed(),
+                "passes": passes.load(Ordering::Relaxed),
+            })
+        });
     }
 }
 

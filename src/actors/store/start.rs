@@ -412,6 +412,7 @@ impl Starter<'_> {
             wake: wake.clone(),
             acks: acks.narrow(),
             dispatcher: dispatcher.narrow(),
+            passes: Arc::default(),
         };
         self.spawn("flush", "flush", Role::Flush, move |cell| {
             FlushActor::recover(cell, parts)
