@@ -60,7 +60,7 @@ start() {
   start_ms=$(( $(date +%s%3N) - begin ))
   "$bin/mqbench" wait "$ns" --code 105 --topic TBW102 > /dev/null
 }
-# Takes the store away. Its files stay, emptied, until the script ends: for five minutes ext4 goes past each inode that
+# Takes the store away. Its files stay, emptied, until the script ends: for some minutes ext4 goes past each inode that
 # was deleted (fs/ext4/ialloc.c, recently_deleted), and with 20,000 of them a new file took milliseconds.
 no_store() {
   stop KILL
