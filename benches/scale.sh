@@ -87,7 +87,7 @@ idle_row() { # idle_row ROW SYSTEM RUN MORE_LABELS...
 anonymous() { awk '/^RssAnon:/ {print $2}' "/proc/$pid/status"; }
 
 queues_rows() { # RUN
-  local system count name
+  local system count name tries
   name="$topics x $queues queues against 8"
   for system in base scaled; do
     if [ $system = base ]; then where=(--topic few --queues 8); count=8
@@ -96,6 +96,11 @@ queues_rows() { # RUN
     local before; before="$(anonymous)"
     # Every queue is born before anything is counted.
     quiet produce --namesrv "$ns" "${where[@]}" --window 256 --count $((count * 2))
+    # So are their files, which are made some seconds later, when their entries are first written.
+    for ((tries = 0; tries < 120; tries++)); do
+      [ "$(find "$store/consumequeue" -type f | wc -l)" -lt "$count" ] || break
+      sleep 1
+    done
     run_row "produce, window 256; $name" $system "$1" produce "${where[@]}" --window 256 "${timed[@]}"
     run_row "produce, 64 senders; $name" $system "$1" produce "${where[@]}" --senders 64 "${timed[@]}"
     sleep 1
