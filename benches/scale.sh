@@ -98,7 +98,7 @@ queues_rows() { # RUN
     quiet produce --namesrv "$ns" "${where[@]}" --window 256 --count $((count * 2))
     # So are their files, which are made some seconds later, when their entries are first written.
     for ((tries = 0; tries < 120; tries++)); do
-      [ "$(find "$store/consumequeue" -type f | wc -l)" -lt "$count" ] || break
+      [ "$(find "$store/consumequeue" -type f 2>/dev/null | wc -l)" -lt "$count" ] || break
       sleep 1
     done
     run_row "produce, window 256; $name" $system "$1" produce "${where[@]}" --window 256 "${timed[@]}"
