@@ -86,8 +86,19 @@ idle_row() { # idle_row ROW SYSTEM RUN MORE_LABELS...
 }
 anonymous() { awk '/^RssAnon:/ {print $2}' "/proc/$pid/status"; }
 
+# The files of new queues are made some seconds later, when their entries are first written.
+await_queue_files() { # COUNT
+  local tries files
+  for ((tries = 0; tries < 120; tries++)); do
+    files="$({ find "$store/consumequeue" -type f 2>/dev/null || true; } | wc -l)"
+    [ "$files" -lt "$1" ] || return 0
+    sleep 1
+  done
+  echo "only $files of $1 queues have a file: the rest are made within the rows" >&2
+}
+
 queues_rows() { # RUN
-  local system count name tries
+  local system count name
   name="$topics x $queues queues against 8"
   for system in base scaled; do
     if [ $system = base ]; then where=(--topic few --queues 8); count=8
@@ -96,11 +107,7 @@ queues_rows() { # RUN
     local before; before="$(anonymous)"
     # Every queue is born before anything is counted.
     quiet produce --namesrv "$ns" "${where[@]}" --window 256 --count $((count * 2))
-    # So are their files, which are made some seconds later, when their entries are first written.
-    for ((tries = 0; tries < 120; tries++)); do
-      [ "$(find "$store/consumequeue" -type f 2>/dev/null | wc -l)" -lt "$count" ] || break
-      sleep 1
-    done
+    await_queue_files "$count"
     run_row "produce, window 256; $name" $system "$1" produce "${where[@]}" --window 256 "${timed[@]}"
     run_row "produce, 64 senders; $name" $system "$1" produce "${where[@]}" --senders 64 "${timed[@]}"
     sleep 1
