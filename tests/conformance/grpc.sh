@@ -41,16 +41,8 @@ start_proxy "$WORK/proxy" "127.0.0.1:$ns_port"
 for program in "${programs[@]}"; do
   wanted="${checks[$program]:-}"; [ -n "$wanted" ] || die "no such program: $program"
   say "$program on $SUT: $wanted checks"
-  out="$WORK/$program.out"; code=0; seen=0
+  out="$WORK/$program.out"; code=0
   kit_client "$program" "$out" NAMESRV_ADDR="127.0.0.1:$ns_port" GRPC_ENDPOINT="127.0.0.1:$grpc_port" || code=$?
-  while read -r line; do
-    case "$line" in
-      "ok "*) seen=$((seen + 1)); ok "$program ${line#ok }";;
-      *) not_ok "$program ${line#not ok }";;
-    esac
-  done < <(grep -E '^(ok|not ok) ' "$out" || true)
-  [ "$code" = 0 ] && [ "$seen" = "$wanted" ] || {
-    not_ok "$program: $seen of $wanted checks passed, exit $code"; tail -25 "$out" >&2
-  }
+  checks_of "$program" "$out" "$wanted" "$code"
 done
 finish

@@ -239,5 +239,19 @@ want() { [[ "$1" =~ ^(${SCENARIOS:-.*})$ ]]; }
 PASSED=0 FAILED=0
 ok() { PASSED=$((PASSED + 1)); echo "ok $*"; }
 not_ok() { FAILED=$((FAILED + 1)); echo "not ok $*"; }
+# checks_of NAME OUT WANTED CODE: counts the `ok` and `not ok` lines that a program wrote to OUT; a check that is missing is a
+# failure, and so is a CODE other than 0.
+checks_of() {
+  local name="$1" out="$2" wanted="$3" code="$4" seen=0 line
+  while read -r line; do
+    case "$line" in
+      "ok "*) seen=$((seen + 1)); ok "$name ${line#ok }";;
+      *) not_ok "$name ${line#not ok }";;
+    esac
+  done < <(grep -E '^(ok|not ok) ' "$out" || true)
+  [ "$code" = 0 ] && [ "$seen" = "$wanted" ] || {
+    not_ok "$name: $seen of $wanted checks passed, exit $code"; tail -25 "$out" >&2
+  }
+}
 # finish: the summary line; fails when anything failed or nothing ran.
 finish() { echo "$PASSED passed, $FAILED failed"; [ "$FAILED" = 0 ] && [ "$PASSED" -gt 0 ]; }
